@@ -60,6 +60,8 @@ static const struct config_choice document_endings[] = {{"bos_eos", DOCUMENT_BOS
                                                         {NULL, 0}};
 static const struct config_choice utf8_policies[] = {
     {"fail", BAD_UTF8_FAIL}, {"replace", BAD_UTF8_REPLACE}, {"skip", BAD_UTF8_SKIP}, {NULL, 0}};
+static const struct config_choice personal_policies[] = {
+    {"keep", PERSONAL_KEEP}, {"count", PERSONAL_COUNT}, {"replace", PERSONAL_REPLACE}, {NULL, 0}};
 static const struct config_choice bad_lines[] = {{"fail", BAD_LINE_FAIL}, {"skip", BAD_LINE_SKIP}, {NULL, 0}};
 static const struct config_choice chat_policies[] = {
     {"fail", BAD_CHAT_FAIL}, {"skip", BAD_CHAT_SKIP}, {"keep", BAD_CHAT_KEEP}, {NULL, 0}};

@@ -386,6 +386,22 @@ static const struct config_key run_file_keys[] = {
            "a line that is not JSON or has not the source's field: fail, or skip and count it", FREE),
     BOOL("prepare.deduplicate", AT(prepare.deduplicate), "true",
          "leave out exact copies of earlier documents", FREE),
+    BOOL("prepare.near_duplicates", AT(prepare.near_duplicates), "false",
+         "leave out documents that share most of their runs of words with an earlier one (MinHash)", FREE),
+    INT32(
+        "prepare.near_bands", AT(prepare.near.num_bands), "14", 1, MINHASH_MAX_BANDS, NULL,
+        "a document with the share s of its runs in common is found with probability 1 - (1 - s^rows)^bands: 66 % at 0.72, "
+        "99.9 % at 0.9",
+        FREE, NEEDS("prepare.near_duplicates", "true")),
+    INT32("prepare.near_rows", AT(prepare.near.num_rows), "8", 1, MINHASH_MAX_ROWS, NULL,
+          "more rows: only closer copies", FREE, NEEDS("prepare.near_duplicates", "true")),
+    INT32("prepare.near_words", AT(prepare.near.num_words), "5", 1, MINHASH_MAX_WORDS, "words",
+          "of a run that is compared", FREE, NEEDS("prepare.near_duplicates", "true")),
+    CHOICE(
+        "prepare.personal_data", AT(prepare.personal), "keep", personal_policies,
+        "e-mail addresses, telephone numbers, social security numbers (NIR) and IBANs in texts, told by their form and check "
+        "digits: kept, counted per source, or replaced by [EMAIL], [TELEPHONE], [NIR], [IBAN]",
+        FREE),
     INT("prepare.min_tokens", AT(prepare.min_tokens), "1", 0, 1e9, "tokens", "shorter documents are left out",
         FREE),
     INT32("prepare.threads", AT(prepare.num_threads), "0", 0, 1024, "threads",

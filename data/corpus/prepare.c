@@ -25,7 +25,7 @@ struct prepare_job {
     struct corpus corpus;
     struct appender out, valid;
     struct prepare_totals *totals;
-    struct hash_set seen;
+    struct hash_set seen, near;  /* texts; bands of those that are kept */
     int64_t num_kept;            /* documents, both files */
     struct prepare_enough *kept; /* [num_sources], in the output */
     int num_warned;
@@ -56,12 +56,6 @@ struct worker_start {
 /* is_part - no more is read than is enough. */
 static bool is_part(const struct prepare_config *config) {
     return config->enough.documents > 0 || config->enough.tokens > 0;
-}
-
-char *prepare_valid_path(const char *output) {
-    size_t length = strlen(output);
-    bool has_ending = length > 3 && strcmp(output + length - 3, ".h5") == 0;
-    return xasprintf("%.*s-valid.h5", (int)(has_ending ? length - 3 : length), output);
 }
 
 /* --- appending, in order --- */
@@ -107,8 +101,41 @@ static void note_marked(struct prepare_job *job, const struct batch_document *do
         warn("further messages with the text of special tokens are only counted");
 }
 
+static const XXH128_hash_t *bands_of(const struct prepare_job *job, const struct batch *batch,
+                                     const struct batch_document *document) {
+    return batch->bands + (document - batch->documents) * job->config->near.num_bands;
+}
+
+/* is_copy - of a document before: exactly, or nearly of one that was kept. */
+static bool is_copy(struct prepare_job *job, const struct batch *batch,
+                    const struct batch_document *document) {
+    if (job->config->deduplicate && hashes_add(&job->seen, document->hash) == HASH_KNOWN)
+        job->totals->num_duplicates++;
+    else if (document->has_bands &&
+             hashes_have_any(&job->near, bands_of(job, batch, document), job->config->near.num_bands))
+        job->totals->num_near++;
+    else
+        return false;
+    token_writer_source(job->out.writer, document->source)->num_duplicates++;
+    return true;
+}
+
+/* note_kept - what is remembered of a document that goes into the files. */
+static void note_kept(struct prepare_job *job, const struct batch *batch,
+                      const struct batch_document *document) {
+    struct personal_counts *personal =
+        job->totals->personal ? &job->totals->personal[document->source] : NULL;
+    for (int kind = 0; kind < PERSONAL_KINDS && personal; kind++)
+        personal->found[kind] += document->personal.found[kind];
+    for (int band = 0; band < job->config->near.num_bands && document->has_bands; band++)
+        hashes_add(&job->near, bands_of(job, batch, document)[band]);
+    if (document->num_marked > 0)
+        note_marked(job, document);
+}
+
 /* keep_document - whether it goes into the files at all. */
-static bool keep_document(struct prepare_job *job, struct batch_document *document) {
+static bool keep_document(struct prepare_job *job, const struct batch *batch,
+                          struct batch_document *document) {
     if (document->has_bad_text)
         note_bad_text(job, document);
     if (document->outcome == OUTCOME_BAD_CHAT) {
@@ -129,12 +156,8 @@ static bool keep_document(struct prepare_job *job, struct batch_document *docume
         note_fate(document, "conversations", "kept", &job->totals->num_kept_chats);
     if (document->outcome == OUTCOME_BLANK || document->outcome == OUTCOME_SKIPPED)
         return false;
-    if (document->outcome == OUTCOME_TOKENS && job->config->deduplicate &&
-        hashes_add(&job->seen, document->hash) == HASH_KNOWN) {
-        job->totals->num_duplicates++;
-        token_writer_source(job->out.writer, document->source)->num_duplicates++;
+    if (document->outcome == OUTCOME_TOKENS && is_copy(job, batch, document))
         return false;
-    }
     if (document->outcome == OUTCOME_EMPTY || document->num_tokens < job->config->min_tokens) {
         job->totals->num_short++;
         return false;
@@ -156,10 +179,9 @@ static void note_enough(struct prepare_job *job, const struct batch_document *do
  * order: the same ones whatever the threads do. */
 static int append_document(struct prepare_job *job, const struct batch *batch,
                            struct batch_document *document, struct err *err) {
-    if (!keep_document(job, document))
+    if (!keep_document(job, batch, document))
         return 0;
-    if (document->num_marked > 0)
-        note_marked(job, document);
+    note_kept(job, batch, document);
     int64_t every = job->config->valid_every;
     bool is_valid = every > 0 && job->num_kept % every == every - 1;
     job->num_kept++;
@@ -304,7 +326,6 @@ static int run_batches(struct prepare_job *job, struct err *err) {
 
 /* --- setting up --- */
 
-/* check_config - with a valid_every of 1 nothing would be left to train on. */
 /* init_ring - two batches for each thread and two more, to be read and to be appended meanwhile.  A single one where what is
  * read next depends on what was kept. */
 static void init_ring(struct prepare_job *job, int num_threads) {
@@ -325,6 +346,7 @@ static void release_ring(struct prepare_job *job) {
         text_release(&job->ring[i].raw);
         token_list_release(&job->ring[i].tokens);
         free(job->ring[i].mask);
+        free(job->ring[i].bands);
     }
     free(job->ring);
     pthread_mutex_destroy(&job->mutex);
@@ -362,14 +384,6 @@ static int start_workers(struct prepare_job *job, const struct tokenizer *tok, c
     return 0;
 }
 
-static void set_sha256(struct token_writer *writer, const struct corpus *corpus) {
-    for (int i = 0; writer && i < corpus->num_sources; i++) {
-        struct token_source *source = token_writer_source(writer, i);
-        free(source->sha256);
-        source->sha256 = xstrdup(corpus->sha256[i]);
-    }
-}
-
 /* num_left - records left out, for whatever reason. */
 static int64_t num_left(const struct prepare_totals *totals) {
     int64_t sum = 0;
@@ -394,18 +408,19 @@ static int finish_files(struct prepare_job *job, struct err *err) {
         return err_set(
             err,
             "no document to write to '%s': the sources are empty, or every document was left out (%lld "
-            "short, %lld duplicates, %lld conversations, %lld records, %lld lines that cannot be used, %lld with "
+            "short, %lld duplicates, %lld nearly such, %lld conversations, %lld records, %lld lines that cannot be used, %lld with "
             "invalid UTF-8)",
             job->config->output, (long long)job->totals->num_short, (long long)job->totals->num_duplicates,
-            (long long)job->totals->num_bad_chats, (long long)num_left(job->totals),
-            (long long)job->totals->num_bad_lines, (long long)job->totals->num_invalid_utf8);
+            (long long)job->totals->num_near, (long long)job->totals->num_bad_chats,
+            (long long)num_left(job->totals), (long long)job->totals->num_bad_lines,
+            (long long)job->totals->num_invalid_utf8);
     if (job->valid.writer && job->totals->valid_documents == 0 && !is_part(job->config))
         return err_set(err, "no document for validation: there are only %lld, and valid_every is %lld",
                        (long long)job->totals->num_documents, (long long)job->config->valid_every);
     if (finish_held(job, err) != 0)
         return -1;
-    set_sha256(job->out.writer, &job->corpus);
-    set_sha256(job->valid.writer, &job->corpus);
+    output_set_hashes(job->out.writer, &job->corpus);
+    output_set_hashes(job->valid.writer, &job->corpus);
     struct token_writer *writer = job->out.writer, *valid_writer = job->valid.writer;
     token_writer_chat(writer)->num_left_out = job->totals->num_bad_chats + num_left(job->totals);
     job->out.writer = job->valid.writer = NULL;
@@ -442,21 +457,6 @@ static int run_job(struct prepare_job *job, const struct tokenizer *tok, const s
     return status == 0 ? finish_files(job, err) : -1;
 }
 
-/* note_files - what folders hold beside what is read, in a line. */
-static void note_files(struct prepare_job *job) {
-    const struct left_out *left_out = &job->corpus.left_out;
-    job->totals->num_nested_files = left_out->num_nested;
-    job->totals->num_hidden_files = left_out->num_hidden;
-    job->totals->num_other_files = left_out->num_others;
-    if (left_out->num_nested > 0)
-        warn("files in subfolders left out: %lld; the source's subfolders: read takes them in",
-             (long long)left_out->num_nested);
-    if (left_out->num_others > 0)
-        warn(
-            "entries of folders left out: %lld, neither files nor folders, or links to folders or to nothing",
-            (long long)left_out->num_others);
-}
-
 int prepare_run(const struct prepare_config *config, const struct tokenizer *tok, prepare_progress progress,
                 void *user, struct prepare_totals *totals, struct err *err) {
     mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
@@ -469,6 +469,8 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
     struct worker model = {.config = config, .corpus = &job.corpus, .tok = tok};
     struct chat_style style = {.kind = CHAT_UNKNOWN};
     *totals = (struct prepare_totals){0};
+    if (config->personal != PERSONAL_KEEP)
+        totals->personal = xcalloc((size_t)config->num_sources + 1, sizeof *totals->personal);
     if (prepare_check(config, err) != 0 || worker_choose_ends(&model, err) != 0 ||
         worker_choose_chat(&model, &style, err) != 0) {
         chat_style_release(&style);
@@ -477,7 +479,7 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
     int status = corpus_open(&job.corpus, config->sources, config->num_sources, err);
     job.kept = xcalloc((size_t)config->num_sources, sizeof *job.kept);
     if (status == 0) {
-        note_files(&job);
+        corpus_note_files(&job.corpus, totals);
         status = run_job(&job, tok, &model, err);
     }
     token_writer_abandon(job.out.writer);
@@ -493,5 +495,6 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
     corpus_close(&job.corpus);
     chat_style_release(&style);
     hashes_release(&job.seen);
+    hashes_release(&job.near);
     return status;
 }

@@ -2,12 +2,23 @@
 #pragma once
 
 #include "data/corpus/encoding.h"
+#include "data/corpus/minhash.h"
+#include "data/corpus/personal.h"
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokens/tokens.h"
 
-enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL, SOURCE_JSON, SOURCE_CSV, SOURCE_XML, SOURCE_PARQUET };
+enum source_format {
+    SOURCE_AUTO,
+    SOURCE_TEXT,
+    SOURCE_JSONL,
+    SOURCE_JSON,
+    SOURCE_CSV,
+    SOURCE_XML,
+    SOURCE_PARQUET
+};
 enum bad_utf8_policy { BAD_UTF8_REPLACE, BAD_UTF8_SKIP, BAD_UTF8_FAIL };
 enum bad_chat_policy { BAD_CHAT_FAIL, BAD_CHAT_SKIP, BAD_CHAT_KEEP };
+enum personal_policy { PERSONAL_KEEP, PERSONAL_COUNT, PERSONAL_REPLACE };
 enum train_on { TRAIN_ON_ASSISTANT, TRAIN_ON_LAST_ASSISTANT, TRAIN_ON_ALL };
 enum bad_line_policy { BAD_LINE_FAIL, BAD_LINE_SKIP };
 enum subfolder_policy { SUBFOLDERS_IGNORE, SUBFOLDERS_READ, SUBFOLDERS_FAIL };
@@ -114,18 +125,24 @@ struct prepare_config {
     int num_models;
     enum bad_line_policy on_bad_line; /* a record that is not JSON, or has not the field */
     bool deduplicate;
-    int64_t min_tokens;           /* shorter documents are left out and counted */
-    int num_threads;              /* 0: all */
-    int64_t valid_every;          /* every n-th document goes to output with "-valid" before .h5; 0: none */
-    struct prepare_enough enough; /* not of the run file: to look at a part */
+    bool near_duplicates;          /* leaves documents out whose words are nearly those of one before: */
+    struct minhash_config near;    /* by these, of which num_bands counts only with it */
+    enum personal_policy personal; /* personal data in texts (personal.h) */
+    int64_t min_tokens;            /* shorter documents are left out and counted */
+    int num_threads;               /* 0: all */
+    int64_t valid_every;           /* every n-th document goes to output with "-valid" before .h5; 0: none */
+    struct prepare_enough enough;  /* not of the run file: to look at a part */
 };
 
 struct prepare_totals {
     int64_t num_documents, num_tokens; /* in the output file */
     int64_t num_duplicates, num_short; /* left out; short: fewer than min_tokens, or no text */
-    int64_t num_bad_chats;             /* conversations left out, by bad_chat */
-    int64_t num_kept_chats;       /* conversations that teach nothing or are too long, kept by bad_chat */
-    int64_t num_marked;           /* messages that hold the text of a special token, written as other text */
+    int64_t num_near;                  /* left out: nearly a document before */
+    struct personal_counts
+        *personal;          /* [num_sources] of the documents that are kept; NULL: they were not looked for */
+    int64_t num_bad_chats;  /* conversations left out, by bad_chat */
+    int64_t num_kept_chats; /* conversations that teach nothing or are too long, kept by bad_chat */
+    int64_t num_marked;     /* messages that hold the text of a special token, written as other text */
     int64_t num_left[LEFT_COUNT]; /* records left out */
     int64_t num_invalid_utf8;     /* documents with invalid UTF-8 or NUL: repaired or left out */
     int64_t num_bad_lines;        /* left out: not JSON, without the field, or not to be encoded */
@@ -136,6 +153,9 @@ struct prepare_totals {
     int64_t consumed_bytes, total_bytes; /* of the files, as they are stored */
     double seconds;
 };
+
+/* prepare_totals_release - what they hold. */
+void prepare_totals_release(struct prepare_totals *totals);
 
 /* prepare_progress - called a few times a second; fraction of the input read, in [0, 1]. */
 typedef void (*prepare_progress)(void *user, double fraction, int64_t num_documents, int64_t num_tokens);

@@ -44,10 +44,12 @@ struct batch_document {
     int marked_message;
     int32_t marked_id;
     int64_t first_token, num_tokens;
-    enum token_side side;     /* of a record; SIDE_PLAIN: the document is one */
-    int64_t num_first_tokens; /* of a pair: of its chosen document, which comes first */
-    enum left_reason reason;  /* OUTCOME_BAD_RECORD, OUTCOME_PASSED */
-    XXH128_hash_t hash;       /* of its text */
+    enum token_side side;            /* of a record; SIDE_PLAIN: the document is one */
+    int64_t num_first_tokens;        /* of a pair: of its chosen document, which comes first */
+    bool has_bands;                  /* the batch's bands of it count */
+    struct personal_counts personal; /* in its text */
+    enum left_reason reason;         /* OUTCOME_BAD_RECORD, OUTCOME_PASSED */
+    XXH128_hash_t hash;              /* of its text */
     char *
         why; /* OUTCOME_BAD_CHAT, OUTCOME_BAD_LINE, OUTCOME_BAD_RECORD, and of a bad conversation that is kept: in words, malloc'ed;
                   released when it is appended */
@@ -62,6 +64,7 @@ struct batch {
     int num_documents;
     struct token_list tokens;
     uint8_t *mask;
+    XXH128_hash_t *bands;   /* [BATCH_DOCUMENTS, near.num_bands]; NULL: near copies are kept */
     int64_t consumed_bytes; /* of all files, when this batch was read */
     int bad_document; /* its first error is in err: the document's index, or num_documents for the reader's */
     struct err err;
@@ -109,6 +112,9 @@ struct folder_walk {
  * allow. */
 int corpus_add_folder(struct corpus *corpus, const struct folder_walk *walk, struct err *err);
 
+/* corpus_note_files - what folders hold beside what is read: into totals, and a line for each kind. */
+void corpus_note_files(const struct corpus *corpus, struct prepare_totals *totals);
+
 /* corpus_place - where a document is, for messages: "'FILE' line 17"; malloc'ed. */
 char *corpus_place(const struct corpus *corpus, const struct batch_document *document);
 
@@ -123,8 +129,10 @@ struct worker {
     const struct chat_style *style; /* of the sources that hold conversations; NULL without */
     int32_t bos, eos;               /* -1: not added */
     struct encoder *encoder;
+    struct minhash minhash; /* of the document that is being read */
     struct text scratch, repaired, converted,
-        joined; /* converted: a record as JSON; joined: several fields of it */
+        joined, /* converted: a record as JSON; joined: several fields of it */
+        marked; /* a text with marks in place of personal data */
 };
 /* --- prepare_choose.c: what worker, whose config and tok stand, will write --- */
 
@@ -141,6 +149,9 @@ int worker_choose_chat(struct worker *worker, struct chat_style *style, struct e
 /* output_create - a writer of path where nothing else is lost by it, which knows how conversations are written (style
  * NULL: there are none) and the sources.  NULL with err set. */
 struct token_writer *output_create(const char *path, const struct worker *worker, struct err *err);
+
+/* output_set_hashes - of the sources, once all of the corpus was read; writer NULL: nothing. */
+void output_set_hashes(struct token_writer *writer, const struct corpus *corpus);
 
 /* --- prepare_field.c: what a source takes from a line --- */
 
@@ -181,6 +192,15 @@ enum verdict worker_clean_surrogates(const struct worker *worker, struct batch_d
 /* worker_append - the text of a JSON string, which may hold NUL characters (written \u0000), to the end of out. */
 enum verdict worker_append(const struct worker *worker, struct batch_document *document,
                            struct text_span text, struct text *out, struct err *err);
+/* worker_sift_text (prepare_sift.c) - what is looked for in a text before it is written: personal data, by the policy (what
+ * replaces the text is worker->marked, until the next one), and its words for near copies.  worker_sift_personal - the first of
+ * them alone, of all texts in a value of JSON, in place.  worker_sift_words - the second. */
+void worker_sift_text(struct worker *worker, struct batch_document *document, struct text_span *text);
+void worker_sift_personal(struct worker *worker, struct batch_document *document, json_t *value);
+void worker_sift_words(struct worker *worker, struct text_span text);
+/* worker_sift_begin, worker_sift_end - a document; with the second its bands are the batch's. */
+void worker_sift_begin(struct worker *worker);
+void worker_sift_end(struct worker *worker, struct batch *batch, struct batch_document *document);
 /* worker_encode_chat - the messages of a parsed line (prepare_chat.c), which it takes over.  Returns 0, or -1
  * with err set; the outcome is OUTCOME_BAD_CHAT where the conversation is at fault. */
 int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,

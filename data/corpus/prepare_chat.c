@@ -190,6 +190,9 @@ static int render(struct worker *worker, struct batch_document *document, struct
                         .kwargs = read->kwargs,
                         .style = worker->style};
     document->hash = hash_conversation(read);
+    for (int i = 0; i < read->num_messages; i++)
+        worker_sift_words(worker,
+                          (struct text_span){read->messages[i].content, read->messages[i].content_bytes});
     if (chat_render(worker->tok, &chat, rendered, err) != 0 ||
         tolerate(worker, document, check_answers(worker, read, err), err) != 0)
         return -1;

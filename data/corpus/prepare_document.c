@@ -11,15 +11,18 @@
 /* encode_text - bos, text, eos.  The bytes may be the worker's own, which are gone afterwards. */
 static int encode_text(struct worker *worker, struct batch *batch, struct batch_document *document,
                        const char *bytes, size_t length_bytes, struct err *err) {
+    struct text_span text = {bytes, length_bytes};
     if (length_bytes == 0) {
         document->outcome = OUTCOME_EMPTY;
         return 0;
     }
-    document->hash = XXH3_128bits(bytes, length_bytes);
+    worker_sift_text(worker, document, &text);
+    document->hash = XXH3_128bits(text.bytes, text.length_bytes);
     int64_t first = batch->tokens.count;
     if (worker->bos >= 0)
         token_list_push(&batch->tokens, worker->bos);
-    if (encoder_encode(worker->encoder, bytes, length_bytes, ENCODE_PLAIN, &batch->tokens, err) != 0)
+    if (encoder_encode(worker->encoder, text.bytes, text.length_bytes, ENCODE_PLAIN, &batch->tokens, err) !=
+        0)
         return -1;
     worker_give_back(worker);
     if (worker->eos >= 0)
@@ -106,6 +109,7 @@ static int encode_chat(struct worker *worker, struct batch *batch, struct batch_
     if (!root)
         return -1;
     give_back_raw(worker, batch, document);
+    worker_sift_personal(worker, document, root);
     if (form_convert(&form, root, err) == 0)
         return worker_encode_chat(worker, batch, document, root, err);
     json_decref(root);
@@ -237,6 +241,7 @@ void worker_encode(struct worker *worker, struct batch *batch) {
         struct batch_document *document = &batch->documents[i];
         struct err err;
         document->first_token = batch->tokens.count;
+        worker_sift_begin(worker);
         if (encode_document(worker, batch, document, &err) != 0) {
             batch->tokens.count = document->first_token;
             name_place(worker, document, &err);
@@ -249,5 +254,6 @@ void worker_encode(struct worker *worker, struct batch *batch) {
             return;
         }
         document->num_tokens = batch->tokens.count - document->first_token;
+        worker_sift_end(worker, batch, document);
     }
 }

@@ -75,3 +75,17 @@ int corpus_add_folder(struct corpus *corpus, const struct folder_walk *walk, str
                        walk->source->path, (long long)num_nested);
     return err_set(err, "folder '%s' holds no files", walk->source->path);
 }
+
+void corpus_note_files(const struct corpus *corpus, struct prepare_totals *totals) {
+    const struct left_out *left_out = &corpus->left_out;
+    totals->num_nested_files = left_out->num_nested;
+    totals->num_hidden_files = left_out->num_hidden;
+    totals->num_other_files = left_out->num_others;
+    if (left_out->num_nested > 0)
+        warn("files in subfolders left out: %lld; the source's subfolders: read takes them in",
+             (long long)left_out->num_nested);
+    if (left_out->num_others > 0)
+        warn(
+            "entries of folders left out: %lld, neither files nor folders, or links to folders or to nothing",
+            (long long)left_out->num_others);
+}

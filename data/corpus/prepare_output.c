@@ -56,3 +56,22 @@ struct token_writer *output_create(const char *path, const struct worker *worker
     }
     return writer;
 }
+
+char *prepare_valid_path(const char *output) {
+    size_t length = strlen(output);
+    bool has_ending = length > 3 && strcmp(output + length - 3, ".h5") == 0;
+    return xasprintf("%.*s-valid.h5", (int)(has_ending ? length - 3 : length), output);
+}
+
+void output_set_hashes(struct token_writer *writer, const struct corpus *corpus) {
+    for (int i = 0; writer && i < corpus->num_sources; i++) {
+        struct token_source *source = token_writer_source(writer, i);
+        free(source->sha256);
+        source->sha256 = xstrdup(corpus->sha256[i]);
+    }
+}
+
+void prepare_totals_release(struct prepare_totals *totals) {
+    free(totals->personal);
+    totals->personal = NULL;
+}

@@ -103,6 +103,7 @@ static int encode_rendered(struct worker *worker, struct batch *batch, struct ba
     struct token_list *tokens = &batch->tokens;
     int64_t first = tokens->count;
     document->hash = XXH3_128bits(rendered->text.bytes, rendered->text.length_bytes);
+    worker_sift_words(worker, (struct text_span){rendered->text.bytes, rendered->text.length_bytes});
     if (worker->bos >= 0)
         token_list_push(tokens, worker->bos);
     if (chat_encode_text(worker->encoder, rendered, tokens, &batch->mask, err) != 0)
@@ -179,6 +180,10 @@ int worker_encode_record(struct worker *worker, struct batch *batch, struct batc
     int status = record_read(worker, document, line, &record, err);
     if (status == 0 && document->outcome == OUTCOME_TOKENS)
         status = check_types(&record, source, document, err);
+    worker_sift_personal(worker, document, record.prompt);
+    worker_sift_personal(worker, document, record.completions[0]);
+    worker_sift_personal(worker, document, record.completions[1]);
+    worker_sift_personal(worker, document, record.beside);
     if (status == 0 && document->outcome == OUTCOME_TOKENS)
         status = encode_sides(worker, batch, document, &record, err);
     record_release(&record);

@@ -45,6 +45,13 @@ enum hash_news hashes_add(struct hash_set *set, XXH128_hash_t hash) {
     return HASH_NEW;
 }
 
+bool hashes_have_any(const struct hash_set *set, const XXH128_hash_t *hashes, int count) {
+    for (int i = 0; i < count && set->num_slots > 0; i++)
+        if (!is_free(set->slots[slot_of(set, hashes[i])]))
+            return true;
+    return false;
+}
+
 void hashes_release(struct hash_set *set) {
     free(set->slots);
     *set = (struct hash_set){0};

@@ -2,6 +2,7 @@
  * the same hash would be a one in 10^20 event for a billion documents. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <xxhash.h>
 
@@ -14,4 +15,7 @@ enum hash_news { HASH_NEW, HASH_KNOWN };
 
 /* hashes_add - whether it was there already; it is afterwards. */
 enum hash_news hashes_add(struct hash_set *set, XXH128_hash_t hash);
+
+/* hashes_have_any - whether one of count hashes is there; none is added. */
+bool hashes_have_any(const struct hash_set *set, const XXH128_hash_t *hashes, int count);
 void hashes_release(struct hash_set *set);

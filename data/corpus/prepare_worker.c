@@ -8,6 +8,8 @@ void worker_release(struct worker *worker) {
     text_release(&worker->repaired);
     text_release(&worker->converted);
     text_release(&worker->joined);
+    text_release(&worker->marked);
+    minhash_release(&worker->minhash);
 }
 
 /* Buffers that one huge document has made large: each thread would keep them to the end. */
@@ -20,4 +22,6 @@ void worker_give_back(struct worker *worker) {
         text_release(&worker->converted);
     if (worker->joined.room_bytes > 4 * BATCH_BYTES)
         text_release(&worker->joined);
+    if (worker->marked.room_bytes > 4 * BATCH_BYTES)
+        text_release(&worker->marked);
 }

@@ -84,6 +84,7 @@ run check_jinja
 run check_templates
 run check_chat
 run check_records
+run check_sift
 run check_show
 run check_xml
 tokenizers

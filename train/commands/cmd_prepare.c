@@ -11,6 +11,7 @@
 #include "kernels/clock.h"
 #include "kernels/units.h"
 #include "train/commands/commands.h"
+#include "train/commands/personal_table.h"
 #include "train/commands/show_words.h"
 #include "train/measure/show_part.h"
 #include "train/measure/summary.h"
@@ -105,9 +106,10 @@ static int look_at(struct written *written, struct config *run_file, struct err 
 static void print_json(const struct prepare_config *config, const struct prepare_totals *t,
                        const struct written *written) {
     json_t *root = json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output",
-        config->output, "documents", (json_int_t)t->num_documents, "tokens", (json_int_t)t->num_tokens,
-        "duplicates", (json_int_t)t->num_duplicates, "short", (json_int_t)t->num_short, "bad_conversations",
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}",
+        "output", config->output, "documents", (json_int_t)t->num_documents, "tokens",
+        (json_int_t)t->num_tokens, "duplicates", (json_int_t)t->num_duplicates, "near_duplicates",
+        (json_int_t)t->num_near, "short", (json_int_t)t->num_short, "bad_conversations",
         (json_int_t)t->num_bad_chats, "kept_bad_conversations", (json_int_t)t->num_kept_chats,
         "special_token_messages", (json_int_t)t->num_marked, "bad_lines", (json_int_t)t->num_bad_lines,
         "files_in_subfolders", (json_int_t)t->num_nested_files, "hidden_files",
@@ -116,6 +118,8 @@ static void print_json(const struct prepare_config *config, const struct prepare
         (json_int_t)t->valid_documents, "valid_tokens", (json_int_t)t->valid_tokens, "seconds", t->seconds);
     CHECK(root, "out of memory, or an output path that is not UTF-8");
     json_object_set_new(root, "left_out_records", left_json(t));
+    if (t->personal)
+        json_object_set_new(root, "personal_data", personal_json(config, t->personal));
     if (written->style)
         json_object_set_new(root, "chat_style", json_string(written->style));
     summary_put(root, &written->summary);
@@ -153,6 +157,8 @@ static void print_totals(const struct prepare_config *config, const struct prepa
     }
     printf("left out\n  duplicates     %lld\n  short          %lld\n", (long long)t->num_duplicates,
            (long long)t->num_short);
+    if (config->near_duplicates)
+        printf("  near copies    %lld (prepare.near_duplicates)\n", (long long)t->num_near);
     if (t->num_bad_chats > 0)
         printf("  conversations  %lld (prepare.on_bad_conversation)\n", (long long)t->num_bad_chats);
     if (t->num_kept_chats > 0)
@@ -168,6 +174,8 @@ static void print_totals(const struct prepare_config *config, const struct prepa
         printf(
             "special tokens   their text stands in %lld messages: written as other text, never as the token\n",
             (long long)t->num_marked);
+    if (t->personal)
+        personal_print(stdout, config, t->personal);
     printf("invalid UTF-8    %lld documents\n", (long long)t->num_invalid_utf8);
     printf("read             %.1f MB in %s, %.1f MB/s\n", (double)t->input_bytes / MEGA,
            duration_text(t->seconds, duration, sizeof duration),
@@ -213,6 +221,7 @@ static int prepare(struct config *run_file, bool as_json, struct err *err) {
     else /* with the error: why nothing, or nothing more, was written */
         print_left(stderr, &totals);
     free(written.style);
+    prepare_totals_release(&totals);
     return status == 0 ? 0 : 1;
 }
 
@@ -264,6 +273,7 @@ static int show_samples(const struct config *run_file, const struct prepare_word
         status = show_print(stdout, &show, &request, show_words_marks(), err);
     }
     show_close(&show);
+    prepare_totals_release(&totals);
     tokenizer_free(tok);
     return status == 0 ? EXIT_DONE : EXIT_FAULT;
 }
