@@ -128,6 +128,8 @@ static const struct config_key source_keys[] = {
         "what a line, element or row holds.  document: the field; completion: prompt, completion; pair: prompt, chosen, "
         "rejected (without prompt: what both begin with); label: prompt, completion, label; each a text, or a list of "
         "messages with chat: true.  vote, reaction: as compar:IA publishes them.  The loss counts on completions only"),
+    REAL("valid_share", SOURCE_AT(valid_share), NULL, 0, 0.9, NULL,
+         "share of its documents that goes to the validation file; default: prepare.valid_share"),
 };
 const struct config_table config_source_table = {source_keys, COUNT_OF(source_keys),
                                                  sizeof(struct prepare_source)};

@@ -1,6 +1,7 @@
 /* config_store.c - one value from its text into a struct, as the type of its key.  See config_store.h. */
 #include "configs/schema/config_store.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,7 +105,7 @@ bool config_store(const struct config_key *key, void *values, const char *text) 
     return false;
 }
 
-/* A list has no default: it stays as it is, which in a zeroed struct is empty. */
+/* A list has no default: it stays as it is, which in a zeroed struct is empty.  A number without default is NaN until it is set. */
 void config_reset(const struct config_key *key, void *values) {
     if (key->type == KEY_LIST)
         return;
@@ -114,6 +115,8 @@ void config_reset(const struct config_key *key, void *values) {
     } else if (key->type == KEY_TEXT || key->type == KEY_PATH) {
         free(*(char **)(void *)((char *)values + key->offset));
         *(char **)(void *)((char *)values + key->offset) = NULL;
+    } else if (key->type == KEY_REAL) {
+        *(double *)(void *)((char *)values + key->offset) = NAN;
     }
 }
 

@@ -408,6 +408,11 @@ static const struct config_key run_file_keys[] = {
           "0: all cores; the result does not depend on it", FREE),
     INT("prepare.valid_every", AT(prepare.valid_every), "0", 0, 1e9, "documents",
         "every n-th document goes to a second file, '-valid' before .h5; 0: none", FREE),
+    REAL(
+        "prepare.valid_share", AT(prepare.valid_share), "0", 0, 0.9, NULL,
+        "in place of valid_every: share of each source's documents that goes there, chosen by their texts alone: the same ones in "
+        "whatever order files are read, and copies together; 0: none",
+        FREE),
 
     TEXT("slurm.site", AT(slurm.site), NULL,
          "profile of the machine: a name in slurm/sites, or a path; left out: found out ('atelier doctor "

@@ -82,8 +82,8 @@ int config_key_index(const struct config_table *table, const char *name);
  * closest by letters; NULL when none is close. */
 const char *config_nearest_key(const struct config_table *table, const char *name);
 
-/* config_key_is_set - false where a text is NULL or a list empty: such keys are left out of the resolved
- * text. */
+/* config_key_is_set - false where a text is NULL, a list empty or a number without default not given: such keys are left out of
+ * the resolved text. */
 bool config_key_is_set(const struct config_key *key, const void *values);
 
 /* config_value_text - one value as it would be written in the file ("" for lists), malloc'ed. */

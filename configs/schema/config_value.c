@@ -2,6 +2,7 @@
  * in words, freeing, finding names.  Reading values from a file is in config.c. */
 #include "configs/schema/config_table.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,8 @@ bool config_key_is_set(const struct config_key *key, const void *values) {
     const char *base = values;
     if (key->type == KEY_TEXT || key->type == KEY_PATH)
         return *(char *const *)(const void *)(base + key->offset) != NULL;
+    if (key->type == KEY_REAL)
+        return !isnan(*(const double *)(const void *)(base + key->offset));
     if (key->type == KEY_LIST)
         return *(const int *)(const void *)(base + key->count_offset) > 0;
     return true;

@@ -69,8 +69,8 @@ static const struct foreign_word KEYS[] = {
     {"test_datasets eval_dataset validation_file dataset_test_split dataset_val valid_data "
      "val_data",
      "data.valid", "token files made by 'atelier prepare'"},
-    {"val_set_size val_size train_test_split_ratio test_size validation_split", "prepare.valid_every",
-     "every n-th document goes to a file for data.valid"},
+    {"val_set_size val_size train_test_split_ratio test_size validation_split", "prepare.valid_share",
+     "a share of the documents goes to a file for data.valid; every n-th one: prepare.valid_every"},
     {"dataset_text_field text_column", "prepare.sources", "'field' of a source"},
     {"dataset_num_proc preprocessing_num_workers dataset_processes num_proc "
      "num_preprocessing_workers",

@@ -175,15 +175,13 @@ static void note_enough(struct prepare_job *job, const struct batch_document *do
         job->corpus.has_enough[document->source] = true;
 }
 
-/* append_document - every n-th of the documents that are kept goes to validation, counted over all sources in their
- * order: the same ones whatever the threads do. */
+/* append_document - into the output or the validation file, in order: the same ones whatever the threads do. */
 static int append_document(struct prepare_job *job, const struct batch *batch,
                            struct batch_document *document, struct err *err) {
     if (!keep_document(job, batch, document))
         return 0;
     note_kept(job, batch, document);
-    int64_t every = job->config->valid_every;
-    bool is_valid = every > 0 && job->num_kept % every == every - 1;
+    bool is_valid = split_is_valid(job->config, document, job->num_kept);
     job->num_kept++;
     *(is_valid ? &job->totals->valid_documents : &job->totals->num_documents) += document_count(document);
     *(is_valid ? &job->totals->valid_tokens : &job->totals->num_tokens) += document_tokens(document);
@@ -358,12 +356,12 @@ static void release_ring(struct prepare_job *job) {
 static int open_writers(struct prepare_job *job, const struct worker *model, struct err *err) {
     const struct prepare_config *config = job->config;
     job->out.writer = output_create(config->output, model, err);
-    if (job->out.writer && config->valid_every > 0) {
+    if (job->out.writer && prepare_has_valid(config)) {
         char *path = prepare_valid_path(config->output);
         job->valid.writer = output_create(path, model, err);
         free(path);
     }
-    return job->out.writer && (config->valid_every == 0 || job->valid.writer) ? 0 : -1;
+    return job->out.writer && (!prepare_has_valid(config) || job->valid.writer) ? 0 : -1;
 }
 
 /* start_workers - threads with an encoder each. */
@@ -415,8 +413,9 @@ static int finish_files(struct prepare_job *job, struct err *err) {
             (long long)num_left(job->totals), (long long)job->totals->num_bad_lines,
             (long long)job->totals->num_invalid_utf8);
     if (job->valid.writer && job->totals->valid_documents == 0 && !is_part(job->config))
-        return err_set(err, "no document for validation: there are only %lld, and valid_every is %lld",
-                       (long long)job->totals->num_documents, (long long)job->config->valid_every);
+        return split_fail(job->config, job->totals->num_documents, err);
+    if (!is_part(job->config))
+        split_tell(job->config, job->valid.writer);
     if (finish_held(job, err) != 0)
         return -1;
     output_set_hashes(job->out.writer, &job->corpus);

@@ -91,6 +91,7 @@ struct prepare_source {
     bool chat;                   /* the field holds messages; the loss counts on the assistant's turns only */
     enum conversation_form form; /* of chat; FORM_AUTO: by the fields of each line */
     enum source_record record;   /* RECORD_DOCUMENT: all of the above; else field is NULL */
+    double valid_share;          /* of its documents, kept for validation; NaN: as of all sources */
 };
 
 /* A model whose answers may be learnt from. */
@@ -128,9 +129,10 @@ struct prepare_config {
     bool near_duplicates;          /* leaves documents out whose words are nearly those of one before: */
     struct minhash_config near;    /* by these, of which num_bands counts only with it */
     enum personal_policy personal; /* personal data in texts (personal.h) */
-    int64_t min_tokens;            /* shorter documents are left out and counted */
-    int num_threads;               /* 0: all */
-    int64_t valid_every;           /* every n-th document goes to output with "-valid" before .h5; 0: none */
+    int64_t min_tokens;   /* shorter documents are left out and counted */
+    int num_threads;      /* 0: all */
+    int64_t valid_every;  /* every n-th document goes to output with "-valid" before .h5; 0: none */
+    double valid_share;  /* in place of valid_every: of each source, by the hashes of its texts; 0: none */
     struct prepare_enough enough;  /* not of the run file: to look at a part */
 };
 
@@ -163,8 +165,11 @@ typedef void (*prepare_progress)(void *user, double fraction, int64_t num_docume
 /* prepare_preference - what the documents of a record are to each other. */
 enum token_preference prepare_preference(enum source_record record);
 
-/* prepare_valid_path - where every valid_every-th document goes: "-valid" before ".h5"; malloc'ed. */
+/* prepare_valid_path - where the documents for validation go: "-valid" before ".h5"; malloc'ed.  prepare_has_valid - whether there
+ * are to be any.  prepare_valid_share - of a source. */
 char *prepare_valid_path(const char *output);
+bool prepare_has_valid(const struct prepare_config *config);
+double prepare_valid_share(const struct prepare_config *config, int source);
 
 /* prepare_run - the whole job.  Conversations get no other ends than their template's.  The result does not
  * depend on num_threads.  Returns 0, or -1 with err set and no file left behind: unreadable input, no

@@ -134,6 +134,19 @@ struct worker {
         joined, /* converted: a record as JSON; joined: several fields of it */
         marked; /* a text with marks in place of personal data */
 };
+/* --- prepare_split.c: what is kept for validation --- */
+
+/* split_check - keys that contradict each other.  Returns 0, or -1 with err set.  split_is_valid - a document that is kept, after
+ * num_kept others. */
+int split_check(const struct prepare_config *config, struct err *err);
+bool split_is_valid(const struct prepare_config *config, const struct batch_document *document,
+                    int64_t num_kept);
+
+/* split_fail - no document is kept for validation, of so many.  Returns -1 with err set.  split_tell - a source with a share of which
+ * chance took nothing; writer of the validation file, or NULL. */
+int split_fail(const struct prepare_config *config, int64_t num_documents, struct err *err);
+void split_tell(const struct prepare_config *config, struct token_writer *writer);
+
 /* --- prepare_choose.c: what worker, whose config and tok stand, will write --- */
 
 /* prepare_check - what several keys together can be wrong about.  Returns 0, or -1 with err set. */

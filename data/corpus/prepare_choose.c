@@ -82,9 +82,8 @@ static int check_delimiters(const struct prepare_config *config, struct err *err
 int prepare_check(const struct prepare_config *config, struct err *err) {
     if (config->num_sources < 1)
         return err_set(err, "no sources to prepare");
-    if (config->valid_every < 0 || config->valid_every == 1)
-        return err_set(err, "valid_every is %lld; use 0 for no validation file, or 2 and more",
-                       (long long)config->valid_every);
+    if (split_check(config, err) != 0)
+        return -1;
     if (config->num_threads < 0 || config->num_threads > MAX_THREADS)
         return err_set(err, "%d threads; use 0 for all processors, or 1 to %d", config->num_threads,
                        MAX_THREADS);

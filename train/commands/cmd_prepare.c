@@ -149,7 +149,7 @@ static void print_totals(const struct prepare_config *config, const struct prepa
                strcmp(written->style, "own") == 0 ? "the model's own" : written->style);
     summary_print(stdout, &written->summary);
     summary_print_run(stdout, &written->share);
-    if (config->valid_every > 0) {
+    if (prepare_has_valid(config)) {
         char *path = prepare_valid_path(config->output);
         printf("wrote '%s'\n  documents      %lld, %lld tokens\n", path, (long long)t->valid_documents,
                (long long)t->valid_tokens);

@@ -50,7 +50,7 @@ static bool is_output(const struct config *config, const char *path) {
         return false;
     char *valid = prepare_valid_path(config->prepare.output);
     bool is = strcmp(path, config->prepare.output) == 0 ||
-              (config->prepare.valid_every > 0 && strcmp(path, valid) == 0);
+              (prepare_has_valid(&config->prepare) && strcmp(path, valid) == 0);
     free(valid);
     return is;
 }
