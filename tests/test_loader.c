@@ -9,6 +9,7 @@
 #include "data/prefetch.h"
 #include "data/tokens/h5.h"
 #include "data/tokens/loader.h"
+#include "data/tokens/loader_spread.h"
 #include "kernels/rng.h"
 #include "tests/check.h"
 
@@ -419,13 +420,38 @@ static void test_prefetch_error(void **state) {
     free(path);
 }
 
+/* test_spread - of a few evaluation samples each source has some, evenly spaced; of all, or of one source, the first ones. */
+static void test_spread(void **state) {
+    (void)state;
+    struct loader *loader = open_files(2, NULL, 3, PACKING_STREAM);
+    int64_t all = loader_num_eval_samples(loader), middle = 0;
+    for (int64_t count = 4; count < all; count += 7) {
+        int64_t *samples = loader_spread(loader, count), of_source[4] = {0};
+        assert_non_null(samples);
+        for (int64_t i = 0; i < count; i++) {
+            struct sample_piece piece = loader_eval_token(loader, samples[i], 0);
+            assert_in_range(samples[i], i == 0 ? 0 : samples[i - 1] + 1, all - 1);
+            of_source[2 * piece.file + piece.document % 2]++;
+            middle += samples[i] > all / 4 && samples[i] < 3 * all / 4;
+        }
+        for (int s = 0; s < 4; s++)
+            assert_true(of_source[s] > 0);
+        free(samples);
+    }
+    assert_true(middle > 0);
+    assert_null(loader_spread(loader, all));
+    assert_null(loader_spread(loader, 0));
+    loader_close(loader);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stream_epochs), cmocka_unit_test(test_whole_epochs),
-        cmocka_unit_test(test_purity),        cmocka_unit_test(test_epochs_differ),
-        cmocka_unit_test(test_mixing),        cmocka_unit_test(test_mixed_epochs),
-        cmocka_unit_test(test_evaluation),    cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_prefetch),      cmocka_unit_test(test_prefetch_error),
+        cmocka_unit_test(test_spread),         cmocka_unit_test(test_stream_epochs),
+        cmocka_unit_test(test_whole_epochs),   cmocka_unit_test(test_purity),
+        cmocka_unit_test(test_epochs_differ),  cmocka_unit_test(test_mixing),
+        cmocka_unit_test(test_mixed_epochs),   cmocka_unit_test(test_evaluation),
+        cmocka_unit_test(test_errors),         cmocka_unit_test(test_prefetch),
+        cmocka_unit_test(test_prefetch_error),
     };
     folder = test_folder("loader");
     int status = cmocka_run_group_tests(tests, NULL, NULL);

@@ -330,7 +330,7 @@ static const struct config_key run_file_keys[] = {
     INT("valid.every_steps", AT(valid.every_steps), "0", 0, 1e12, "steps",
         "between two validation losses; 0: only before and after", FREE, NEEDS("data.valid", NULL)),
     INT("valid.sequences", AT(valid.sequences), "0", 0, 1e9, "sequences",
-        "at most so many per validation; 0: all", FREE),
+        "at most so many per validation, of several sources some of each; 0: all", FREE),
 
     PATH("prepare.tokenizer", AT(prepare.tokenizer), NULL,
          "tokenizer.json or tekken.json, a model folder that holds one, or a GGUF file", FREE),

@@ -33,6 +33,8 @@ struct metrics {
     double smooth_step_s; /* running mean, for the ETA */
     double smooth_tokens_per_s;
     struct run_totals totals;
+    const struct source_loss *sources; /* of the validation that is told next; borrowed, NULL: none */
+    int64_t num_sources;
 };
 
 /* --- files --- */
@@ -298,6 +300,45 @@ static void note_preference(struct metrics *m, int64_t step, double loss, int64_
                  margin, accuracy, (long long)target_tokens, seconds);
 }
 
+/* put_sources - of a validation of several, an object for each. */
+static void put_sources(struct metrics *m) {
+    for (int64_t s = 0; s < m->num_sources && m->num_sources > 1; s++) {
+        json_t *text = json_string(m->sources[s].name); /* NULL when the name is not UTF-8 */
+        char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
+        fprintf(m->lines, "%s{\"source\": %s", s == 0 ? ", \"sources\": [" : ", ", quoted ? quoted : "null");
+        put_number(m->lines, "loss", m->sources[s].loss, 17);
+        fprintf(m->lines, ", \"target_tokens\": %.0f}%s", m->sources[s].target_tokens,
+                s + 1 == m->num_sources ? "]" : "");
+        free(quoted);
+        json_decref(text);
+    }
+}
+
+/* note_sources - the first ones; all are in metrics.jsonl. */
+static void note_sources(struct metrics *m) {
+    enum { MOST_TOLD = 20 };
+    for (int64_t s = 0; s < m->num_sources && m->num_sources > 1 && s < MOST_TOLD; s++) {
+        const struct source_loss *source = &m->sources[s];
+        char name[120];
+        snprintf(name, sizeof name, "%s", source->name);
+        text_clean(name);
+        if (source->target_tokens > 0)
+            metrics_note(m, "    %-40s loss %.4f  (%.0f tokens)", name, source->loss, source->target_tokens);
+        else
+            metrics_note(m, "    %-40s no targets among the sequences of the validation", name);
+    }
+    if (m->num_sources > MOST_TOLD)
+        metrics_note(m, "    and %lld more sources, in metrics.jsonl",
+                     (long long)(m->num_sources - MOST_TOLD));
+}
+
+void metrics_sources(struct metrics *m, const struct source_loss *losses, int64_t num_sources) {
+    if (!m)
+        return;
+    m->sources = losses;
+    m->num_sources = num_sources;
+}
+
 void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t target_tokens, double seconds,
                         const struct preference_record *preference) {
     if (!m)
@@ -310,6 +351,7 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
     put_preference(m->lines, preference);
     fprintf(m->lines, ", \"target_tokens\": %lld", (long long)target_tokens);
     put_number(m->lines, "seconds", seconds, 6);
+    put_sources(m);
     end_line(m->lines);
     flush(m, m->lines, "metrics.jsonl");
     if (target_tokens == 0)
@@ -319,6 +361,9 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
     else
         metrics_note(m, "step %lld  validation loss %.4f  perplexity %.2f  (%lld tokens, %.1f s)",
                      (long long)step, loss, exp(loss), (long long)target_tokens, seconds);
+    note_sources(m);
+    m->sources = NULL;
+    m->num_sources = 0;
 }
 
 void metrics_ranks(struct metrics *m, int64_t step, double median_s, double slowest_s, int slowest_rank,

@@ -23,6 +23,13 @@ struct preference_record {
     double log_ratio; /* of the model's probability over the reference's, of both documents */
 };
 
+/* Of a validation, the part of one source. */
+struct source_loss {
+    const char *name; /* borrowed, from a token file */
+    double loss;      /* mean over its target tokens; NaN: there were none */
+    double target_tokens;
+};
+
 /* One finished step. */
 struct step_record {
     int64_t step;                    /* 1 for the first */
@@ -60,6 +67,8 @@ void metrics_step(struct metrics *metrics, const struct step_record *record);
 /* metrics_validation - loss NaN: there was no target token. */
 void metrics_validation(struct metrics *metrics, int64_t step, double loss, int64_t target_tokens,
                         double seconds, const struct preference_record *preference);
+/* metrics_sources - of the validation that is told next, each source: in its line, and in the log where there are several. */
+void metrics_sources(struct metrics *metrics, const struct source_loss *losses, int64_t num_sources);
 void metrics_checkpoint(struct metrics *metrics, int64_t step, const char *path, int64_t size_bytes,
                         double seconds);
 /* metrics_left_out - what the run does not use of its data, in words: noted, and told in the summary. */

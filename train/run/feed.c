@@ -61,6 +61,7 @@ void feed_close(struct feed *feed) {
         prefetch_close(feed->prefetch);
     free(feed->own);
     free(feed->source_tokens);
+    free(feed->row_sources);
     for (int64_t m = 0; m < feed->num_micros; m++)
         batch_release(&feed->micros[m]);
     free(feed->micros);
@@ -144,7 +145,14 @@ static int read_ahead(struct feed *feed, struct loader *loader, int64_t index, s
 }
 
 static int read_eval(struct feed *feed, struct loader *loader, int64_t index, struct err *err) {
-    return loader_eval_sample(loader, index, &feed->sample, err);
+    return loader_eval_sample(loader, feed->windows ? feed->windows[index] : index, &feed->sample, err);
+}
+
+/* note_sources - of the rows of a sample that was put at row `at` of a micro-batch; sample NULL: padding. */
+static void note_sources(struct feed *feed, int64_t micro, int64_t at, const struct sample *sample) {
+    int32_t *rows = feed->row_sources + micro * feed->micro_sequences * feed->sequence_tokens + at;
+    for (int64_t i = 0; i < feed->sequence_tokens; i++)
+        rows[i] = sample ? sample->sources[i] : -1;
 }
 
 /* fill - every place of every micro-batch: sample base + s where s is below limit, padding otherwise. */
@@ -163,6 +171,8 @@ static int fill(struct feed *feed, struct loader *loader, read_sample read, int6
                 return -1;
             else
                 put_sample(feed, &feed->micros[m], s, j * feed->sequence_tokens);
+            if (feed->tells_sources)
+                note_sources(feed, m, j * feed->sequence_tokens, s < limit ? &feed->sample : NULL);
         }
     return 0;
 }
@@ -195,6 +205,10 @@ int feed_step(struct feed *feed, struct err *err) {
 
 int feed_eval(struct feed *feed, struct loader *loader, int64_t first, int64_t num_samples, struct err *err) {
     int64_t left = num_samples - first;
+    if (feed->tells_sources && !feed->row_sources)
+        feed->row_sources =
+            xmalloc((size_t)(feed->num_micros * feed->micro_sequences * feed->sequence_tokens) *
+                    sizeof *feed->row_sources);
     return fill(feed, loader, read_eval, first, left < feed->batch_sequences ? left : feed->batch_sequences,
                 err);
 }

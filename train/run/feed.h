@@ -22,6 +22,10 @@ struct feed {
     int64_t num_own;
     int64_t filled_tokens; /* tokens of this rank's step without padding */
     int64_t num_sources;
+    const int64_t
+        *windows; /* of an evaluation: the samples that are meant by 0, 1, ...; borrowed, NULL: themselves */
+    bool tells_sources;   /* an evaluation fills row_sources */
+    int32_t *row_sources; /* [num_micros, tokens of one]: of each row the source of the loader; -1: padding */
     int64_t *source_tokens; /* [num_sources]: of them, by source of the loader, summed over all steps since
                                the start */
 };

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "data/tokens/loader_spread.h"
 #include "train/plan/data_check.h"
 #include "train/run/run_teachers.h"
 
@@ -59,7 +60,10 @@ int run_data_check(const struct config *config, const struct loader *train, cons
                    struct err *err) {
     if (loader_check_targets(train, err) != 0)
         return err_prefix(err, "nothing to learn");
-    if (valid && loader_check_eval_targets(valid, config->valid.sequences, err) != 0)
+    int64_t *spread = valid ? loader_spread(valid, config->valid.sequences) : NULL;
+    int64_t num_first = spread ? 0 : config->valid.sequences; /* spread over sources: the files have some */
+    free(spread);
+    if (valid && loader_check_eval_targets(valid, num_first, err) != 0)
         return err_prefix(err, "nothing to validate");
     return 0;
 }

@@ -50,3 +50,8 @@ void step_sums_evaluated(struct step_sums *sums, double own_loss, const struct s
     sums->num_means = values[1];
     set_mean(sums, own_loss);
 }
+
+void step_sums_by_source(double *losses, double *weights, int count, struct rank_device *rank) {
+    sum_over(rank, DIVIDES_LOSS, losses, count);
+    sum_over(rank, DIVIDES_SAMPLES, weights, count);
+}

@@ -240,6 +240,8 @@ static void open_feeds(struct trainer *t) {
               num_ranks);
     feed_open(&t->valid_feed, c->data.sequence_tokens, num_ranks * c->train.micro_sequences,
               c->train.micro_sequences, rank, num_ranks);
+    if (t->data.valid)
+        valid_sources_open(&t->valid_sources, t->data.valid, c->valid.sequences);
 }
 
 /* --- the clock --- */
@@ -312,6 +314,7 @@ void trainer_close(struct trainer *t) {
     accounts_close(&t->accounts);
     feed_close(&t->feed);
     feed_close(&t->valid_feed);
+    valid_sources_close(&t->valid_sources);
     if (t->has_memory) {
         model_free(&t->model);
         params_free(&t->params);

@@ -20,6 +20,7 @@
 #include "train/run/run_source.h"
 #include "train/run/stragglers.h"
 #include "train/run/trainer.h"
+#include "train/run/valid_sources.h"
 
 /* In the order in which trainer_open fills it. */
 struct trainer {
@@ -43,9 +44,10 @@ struct trainer {
     struct model model;
     bool has_memory; /* params and model are there */
     struct feed feed, valid_feed;
-    struct preference preference;    /* state of objectives that compare documents */
-    struct distilled_sums distilled; /* state of one that learns from a teacher */
-    struct objective_use objective;  /* what is minimised */
+    struct valid_sources valid_sources; /* of the validation, where there is one */
+    struct preference preference;       /* state of objectives that compare documents */
+    struct distilled_sums distilled;    /* state of one that learns from a teacher */
+    struct objective_use objective;     /* what is minimised */
 
     /* Where the run stands: of the checkpoint at first. */
     int64_t step;                  /* batches read */

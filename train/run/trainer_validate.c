@@ -42,6 +42,7 @@ static void add_losses(struct trainer *t, struct round_sums *sums) {
     for (int64_t m = 0; m < feed->num_micros; m++) {
         double sum = model_evaluate(&t->model, t->rank.link, &feed->micros[m]);
         sums->loss += objective_loss(&t->objective, &feed->micros[m], t->model.flight.host_losses, sum);
+        valid_sources_add(&t->valid_sources, feed, m, t->model.flight.host_losses);
     }
     sums->own.target_weight += feed->target_weight;
     sums->own.num_means += feed->num_units > 0 ? feed->num_units : feed->target_weight;
@@ -49,9 +50,7 @@ static void add_losses(struct trainer *t, struct round_sums *sums) {
 
 /* pass - over all samples.  Returns false on all ranks on a read error. */
 static bool pass(struct trainer *t, add_round *add, struct round_sums *sums) {
-    int64_t num_samples = loader_num_eval_samples(t->data.valid);
-    if (t->config->valid.sequences > 0 && t->config->valid.sequences < num_samples)
-        num_samples = t->config->valid.sequences;
+    int64_t num_samples = t->valid_sources.num_windows;
     for (int64_t first = 0; first < num_samples; first += t->valid_feed.batch_sequences) {
         struct err err = {""};
         sums->is_cut_short = is_cut_short(t);
@@ -84,14 +83,19 @@ bool trainer_validate(struct trainer *t) {
     if (!t->data.valid)
         return true;
     preference_reset(&t->preference);
-    if (!prepare(t, &sums) || (!sums.is_cut_short && !pass(t, add_losses, &sums)))
+    valid_sources_begin(&t->valid_sources, &t->valid_feed);
+    bool is_read = prepare(t, &sums) && (sums.is_cut_short || pass(t, add_losses, &sums));
+    valid_sources_leave(&t->valid_feed);
+    if (!is_read)
         return false;
     if (sums.is_cut_short)
         return true;
+    valid_sources_end(&t->valid_sources, &t->rank);
     step_sums_evaluated(&all, sums.loss, &sums.own, &t->rank);
     struct preference_record preference = preference_means(&t->preference, t->objective.kind, &t->rank);
     t->valid_s = clock_s() - start;
     t->valid_loss = all.loss;
+    metrics_sources(t->metrics, t->valid_sources.losses, t->valid_sources.num_sources);
     metrics_validation(t->metrics, t->step, t->valid_loss, (int64_t)all.target_weight, t->valid_s,
                        &preference);
     return true;

@@ -1,0 +1,77 @@
+#!/bin/sh
+# scenario_validation.sh - a validation of a few sequences takes some of every source, tells the loss of each, and they are those of
+# `eval`; on any number of ranks.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario validation
+sed 's/"text": "/"text": "encore : /' data/sample/fiches.jsonl >"$work/more.jsonl"
+cat >"$work/sources.yaml" <<END
+prepare:
+  tokenizer: data/sample/tokenizer
+  output: $work/sources.h5
+  valid_share: 0.3
+  sources:
+    - {path: data/sample/fiches.jsonl, name: fiches}
+    - {path: data/sample/fiches-validation.jsonl, name: few, valid_share: 0.6}
+    - {path: $work/more.jsonl, name: more}
+END
+run 0 "$atelier" prepare "$work/sources.yaml"
+
+# of_source NAME FOLDER - its losses in the order of the validations.
+of_source() {
+    sed -n "s/.*\"event\": \"validation\".*{\"source\": \"$1\", \"loss\": \\([^,]*\\), \"target_tokens\": \\([0-9]*\\)}.*/\\1 \\2/p" \
+        "$2/metrics.jsonl"
+}
+
+# train_sources RANKS FOLDER [ARGUMENT...]
+train_sources() {
+    ranks=$1 folder=$2
+    shift 2
+    train 0 "$ranks" "$folder" --set "data.train=$work/sources.h5" --set "data.valid=$work/sources-valid.h5" "$@"
+}
+
+# --- of all sequences each source has the loss that eval says ---
+train_sources 0 "$work/all" --set valid.sequences=0
+expect_output '^    fiches +loss [0-9.]+  \([0-9]+ tokens\)$'
+run 0 "$atelier" eval "$work/all" --data "$work/sources-valid.h5" --sequence-tokens 64 --json
+cp "$log" "$work/eval.json"
+for name in fiches few more; do
+    of_source "$name" "$work/all" >"$work/told"
+    expect "validations with a loss of '$name'" 2 "$(wc -l <"$work/told")"
+    told=$(tail -n 1 "$work/told")
+    sed -n "/\"$name\": {/,/}/p" "$work/eval.json" >"$work/part.json"
+    expect "targets of '$name'" "$(json_number target_tokens "$work/part.json")" "${told#* }"
+    echo "1 ${told% *}" >"$work/a"
+    echo "1 $(json_number loss "$work/part.json")" >"$work/b"
+    is_within "$work/a" "$work/b" 1e-5 || fail "'$name': ${told% *} in training, $(cat "$work/b") by eval"
+    echo "1 $(head -n 1 "$work/told")" >"$work/a" # the control: before the first step
+    if is_within "$work/a" "$work/b" 1e-5; then
+        fail "the loss of '$name' before training is that after it: the comparison sees nothing"
+    fi
+done
+say "losses of three sources are those of eval"
+
+# --- a few sequences: some of each source; control: the first ones of the file are of one ---
+train_sources 0 "$work/some" --set valid.sequences=8
+for name in fiches few more; do
+    of_source "$name" "$work/some" | grep -qv ' 0$' || fail "8 sequences have nothing of '$name'"
+done
+run 0 "$atelier" eval "$work/all" --data "$work/sources-valid.h5" --sequence-tokens 64 --sequences 8 --json
+expect "sources that the first 8 sequences lack" 2 "$(grep -c '"target_tokens": 0' "$log")"
+train_sources 2 "$work/ranks" --set valid.sequences=8
+for name in fiches few more; do
+    of_source "$name" "$work/some" >"$work/a"
+    of_source "$name" "$work/ranks" >"$work/b"
+    expect "targets of '$name' on two ranks" "$(cut -d' ' -f2 "$work/a")" "$(cut -d' ' -f2 "$work/b")"
+    sed 's/^/1 /' "$work/a" >"$work/c"
+    sed 's/^/1 /' "$work/b" >"$work/d"
+    is_within "$work/c" "$work/d" 1e-5 || fail "'$name' on two ranks: the losses differ by $worst"
+done
+say "8 sequences: some of each source, the same on one rank and on two"
+
+# --- one source: the line is as it was ---
+prepare_sample
+train 0 0 "$work/one"
+if grep -q '"sources"' "$work/one/metrics.jsonl"; then
+    fail "one source is told as several"
+fi
