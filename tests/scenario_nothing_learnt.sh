@@ -76,6 +76,9 @@ expect "updates" $((10 - empty)) "$(grep '^{"step": 10,' "$metrics" | sed 's/.*"
 expect_output "no update +in $empty steps: no target tokens"
 expect_output 'the batch has no target token; no update \(1 such step so far\)'
 expect "lines without a time" 0 "$(grep -vcE '"time": "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z"}$' "$metrics")"
+id=$(sed -n 's/.*"id": "\([0-9a-f]*\)".*/\1/p' "$(dirname "$metrics")/run.json")
+expect "length of the run's id" 16 "${#id}"
+expect "lines without the run's id" 0 "$(grep -vc "\"run\": \"$id\", \"time\"" "$metrics")"
 unchanged=0 changed=0
 for step in 2 3 4 5 6 7 8 9 10; do
     before=$(printf '%s/steps/step-%06d' "$work" $((step - 1))) now=$(printf '%s/steps/step-%06d' "$work" "$step")

@@ -23,8 +23,11 @@
 #include "kernels/units.h"
 #include "train/record/metrics_summary.h"
 
+enum { RUN_ID_ROOM = 64 };
+
 struct metrics {
-    FILE *lines, *log; /* metrics.jsonl, log.txt */
+    FILE *lines, *log;        /* metrics.jsonl, log.txt */
+    char run_id[RUN_ID_ROOM]; /* "": not known */
     bool is_terminal;
     bool is_live_line; /* the cursor stands after a live line */
     bool has_failed;   /* a write did, and was warned about */
@@ -39,15 +42,17 @@ struct metrics {
 
 /* --- files --- */
 
-/* end_line - of metrics.jsonl: every line says when it was written (UTC, ISO 8601). */
-static void end_line(FILE *lines) {
+/* end_line - of metrics.jsonl: every line says of which run it is, and when it was written (UTC, RFC 3339). */
+static void end_line(const struct metrics *m) {
     struct timespec now;
     struct tm parts;
     char text[32];
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &parts);
     strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-    fprintf(lines, ", \"time\": \"%s.%03ldZ\"}\n", text, now.tv_nsec / 1000000);
+    if (m->run_id[0])
+        fprintf(m->lines, ", \"run\": \"%s\"", m->run_id);
+    fprintf(m->lines, ", \"time\": \"%s.%03ldZ\"}\n", text, now.tv_nsec / 1000000);
 }
 
 /* open_append - a file of the run folder; what stands in it stays, and a link is not followed. */
@@ -93,11 +98,18 @@ static void mark_start(struct metrics *m) {
     end_half_line(m->lines);
     fprintf(m->lines, "{\"event\": \"start\", \"after_step\": %lld, \"steps\": %lld",
             (long long)m->totals.first_step, (long long)m->totals.num_steps);
-    end_line(m->lines);
+    end_line(m);
     strftime(now, sizeof now, "%Y-%m-%d %H:%M:%S", gmtime_r(&seconds, &parts));
     end_half_line(m->log);
     fprintf(m->log, "--- start of %s UTC, after step %lld of %lld ---\n", now,
             (long long)m->totals.first_step, (long long)m->totals.num_steps);
+}
+
+/* take_id - of a file that people may have edited: letters, digits and hyphens, or none at all. */
+static void take_id(struct metrics *m, const char *id) {
+    static const char allowed[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
+    if (id && strlen(id) < RUN_ID_ROOM && id[strspn(id, allowed)] == '\0')
+        snprintf(m->run_id, sizeof m->run_id, "%s", id);
 }
 
 /* Both files are open before anything is written to either: a run begins with both or with none. */
@@ -109,6 +121,7 @@ int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, st
         setup->progress == PROGRESS_LIVE || (setup->progress == PROGRESS_AUTO && isatty(STDERR_FILENO) == 1);
     m->totals.first_step = m->totals.last_step = setup->first_step;
     m->totals.num_steps = setup->num_steps;
+    take_id(m, setup->run_id);
     m->totals.first_loss = m->totals.last_loss = NAN;
     m->totals.started_s = clock_s();
     snprintf(m->totals.folder, sizeof m->totals.folder, "%s", setup->run_folder);
@@ -283,7 +296,7 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
         put_number(m->lines, name, r->phase_s[p], 6);
     }
     fprintf(m->lines, ", \"peak_memory_bytes\": %lld", (long long)peak_memory_bytes());
-    end_line(m->lines);
+    end_line(m);
     flush(m, m->lines, "metrics.jsonl");
     show_step(m, r);
 }
@@ -352,7 +365,7 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
     fprintf(m->lines, ", \"target_tokens\": %lld", (long long)target_tokens);
     put_number(m->lines, "seconds", seconds, 6);
     put_sources(m);
-    end_line(m->lines);
+    end_line(m);
     flush(m, m->lines, "metrics.jsonl");
     if (target_tokens == 0)
         metrics_note(m, "step %lld  validation: no targets", (long long)step);
@@ -376,7 +389,7 @@ void metrics_ranks(struct metrics *m, int64_t step, double median_s, double slow
     put_number(m->lines, "compute_median_s", median_s, 6);
     put_number(m->lines, "compute_slowest_s", slowest_s, 6);
     fprintf(m->lines, ", \"slowest_rank\": %d, \"slowest_host\": %s", slowest_rank, quoted ? quoted : "null");
-    end_line(m->lines);
+    end_line(m);
     free(quoted);
     json_decref(text);
     flush(m, m->lines, "metrics.jsonl");
@@ -396,7 +409,7 @@ void metrics_checkpoint(struct metrics *m, int64_t step, const char *path, int64
     fprintf(m->lines, "{\"event\": \"checkpoint\", \"step\": %lld, \"path\": %s, \"size_bytes\": %lld",
             (long long)step, quoted ? quoted : "null", (long long)size_bytes);
     put_number(m->lines, "seconds", seconds, 6);
-    end_line(m->lines);
+    end_line(m);
     free(quoted);
     json_decref(text);
     flush(m, m->lines, "metrics.jsonl");

@@ -1,5 +1,5 @@
 /* metrics.h - what a run tells: the live line, one JSON line per step in RUN/metrics.jsonl, the final
- * summary.  Every line carries the time (UTC, ISO 8601).  What is not a number is null.
+ * summary.  Every line carries the run's id and the time (UTC, RFC 3339).  What is not a number is null.
  * {"event": "start", "after_step": S, "steps": N}: a start that goes on after step S (0: anew); records of
  * later steps before this line belong to a line of history that was left. */
 #pragma once
@@ -52,6 +52,7 @@ struct step_record {
 
 struct metrics_setup {
     const char *run_folder;
+    const char *run_id; /* of run.json, in every line of metrics.jsonl; NULL: in none */
     int64_t first_step; /* where this start begins; records of later steps that stand in metrics.jsonl (a
                            crash after the last checkpoint) are no longer the run's */
     int64_t num_steps;  /* of the whole run */

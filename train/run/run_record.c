@@ -207,3 +207,12 @@ int run_record_write(const struct config *config, const char *from, struct err *
     json_decref(record);
     return status;
 }
+
+char *run_record_id(const char *run_folder) {
+    struct err why;
+    json_t *record = read_record(run_folder, &why);
+    const char *id = text_of(record, "id");
+    char *copy = id[0] ? xstrdup(id) : NULL;
+    json_decref(record);
+    return copy;
+}

@@ -14,3 +14,6 @@ int run_record_check(const struct config *config, struct diagnostics *said, stru
 /* run_record_write - this start's facts; from: checkpoint that a new line begins at, or NULL: as it was.
  * Returns 0, or -1 with err set. */
 int run_record_write(const struct config *config, const char *from, struct err *err);
+
+/* run_record_id - the run's own, malloc'ed; NULL where there is none. */
+char *run_record_id(const char *run_folder);

@@ -53,12 +53,16 @@ static bool read_state(struct trainer *t) {
 /* --- the run's own record --- */
 
 static int open_metrics(struct trainer *t, struct err *err) {
+    char *id = run_record_id(t->given->run.folder);
     struct metrics_setup setup = {.run_folder = t->given->run.folder,
+                                  .run_id = id,
                                   .first_step = t->step,
                                   .num_steps = t->given->train.steps,
                                   .log_every = t->given->run.log_every,
                                   .progress = t->given->run.progress};
-    return metrics_open(&t->metrics, &setup, err);
+    int status = metrics_open(&t->metrics, &setup, err);
+    free(id);
+    return status;
 }
 
 /* write_record - the root's part of open_log. */
