@@ -81,9 +81,11 @@ static const struct config_table filter_table = {filter_keys, COUNT_OF(filter_ke
                                                  sizeof(struct prepare_filter)};
 
 static const struct config_key source_keys[] = {
-    PATH("path", SOURCE_AT(path), NULL,
-         "a file, or a folder whose files are read in name order, hidden ones left out; .gz and .zst are "
-         "read through"),
+    PATH(
+        "path", SOURCE_AT(path), NULL,
+        "a file, or a folder whose files are read in name order, hidden ones left out; .gz and .zst are "
+        "read through.  An archive (.tar, .tgz, .tar.gz, .tar.zst) is walked as a folder with all its subfolders, in its own order; "
+        "members whose names say no format are left out and counted"),
     TEXT("name", SOURCE_AT(name), NULL,
          "name of the corpus in the token file; default: the last part of path"),
     TEXT("licence", SOURCE_AT(licence), "", "licence of the corpus, kept in the token file"),

@@ -68,7 +68,7 @@ static const struct {
     {5, 5, "\0\0\0{\"", false, {"a safetensors model", OUT}},
     {0, 2, "\x78\x9C", false, {"zlib data", "decompress it, or compress it with zstd or gzip"}},
     {0, 2, "\x78\xDA", false, {"zlib data", "decompress it, or compress it with zstd or gzip"}},
-    {257, 5, "ustar", false, {"a tar archive", UNPACK}},
+    {257, 5, "ustar", false, {"a tar archive", "give it a name that ends in .tar, .tar.gz or .tar.zst"}},
     {0, 2, "\x1F\x8B", false, {"compressed twice (gzip)", "decompress it once"}},
     {0, 4, "\x28\xB5\x2F\xFD", false, {"compressed twice (zstd)", "decompress it once"}},
     {0, 2, "\x80\x02", false, {"a Python pickle", "write its texts as JSON lines"}},

@@ -34,6 +34,21 @@ int record_stream_open(struct record_stream *stream, const struct corpus_file *f
     return stream->reader ? 0 : -1;
 }
 
+int record_stream_open_part(struct record_stream *stream, struct corpus_file *file,
+                            const struct prepare_source *source, struct reader_part part, struct err *err) {
+    *stream = (struct record_stream){.file = file, .source = source};
+    if (file->format->open)
+        return err_set(
+            err, "'%s' cannot be read inside of an archive, as its format is read from its end on: unpack it",
+            file->path);
+    stream->reader = reader_open_part(file->path, part, source->encoding, err);
+    if (!stream->reader)
+        return -1;
+    if (!file->format->look)
+        return 0;
+    return record_stream_look(stream, file, err) == 0 ? reader_rewind(stream->reader, err) : -1;
+}
+
 void record_stream_close(struct record_stream *stream) {
     if (stream->own)
         stream->file->format->close(stream);

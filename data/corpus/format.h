@@ -22,8 +22,8 @@ struct format;
 struct corpus_file {
     int source;
     char *path;
-    const struct format *format;
-    void *header; /* what its format found at its beginning; NULL: nothing */
+    const struct format *format; /* NULL: an archive, whose members have theirs */
+    void *header;                /* what its format found at its beginning; NULL: nothing */
     int64_t size_bytes;
 };
 
@@ -73,6 +73,10 @@ const struct format *format_of_name(const char *path);
  * a stream of zeros, which was not opened. */
 int record_stream_open(struct record_stream *stream, const struct corpus_file *file,
                        const struct prepare_source *source, struct err *err);
+/* record_stream_open_part - the same of a part of something that is open (reader_open_part), which is looked at (look), and the stream
+ * stands at its beginning. */
+int record_stream_open_part(struct record_stream *stream, struct corpus_file *file,
+                            const struct prepare_source *source, struct reader_part part, struct err *err);
 void record_stream_close(struct record_stream *stream);
 
 /* record_stream_is_open - false of zeros.  record_stream_hash, record_stream_consumed_bytes - as those of the format. */

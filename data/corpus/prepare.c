@@ -67,7 +67,7 @@ static void note_bad_text(struct prepare_job *job, const struct batch_document *
     token_writer_source(job->out.writer, document->source)->num_invalid_utf8++;
     if (job->num_warned++ >= MAX_WARNINGS)
         return;
-    char *place = corpus_place(&job->corpus, document);
+    char *place = corpus_place(document);
     warn("%s: invalid UTF-8 or NUL, %s", place, fate);
     free(place);
     if (job->num_warned == MAX_WARNINGS)
@@ -92,7 +92,7 @@ static void note_marked(struct prepare_job *job, const struct batch_document *do
     totals->num_marked += document->num_marked;
     if (is_said)
         return;
-    char *place = corpus_place(&job->corpus, document);
+    char *place = corpus_place(document);
     warn("%s: message %d holds the text of the special token '%s': it is written as other text, never as "
          "that token",
          place, document->marked_message + 1, tokenizer_entry(job->tok, document->marked_id).text);
@@ -340,6 +340,8 @@ static void release_ring(struct prepare_job *job) {
     for (int i = 0; i < job->ring_size; i++) {
         for (int d = 0; d < job->ring[i].num_documents; d++)
             free(job->ring[i].documents[d].why); /* of a batch that an error kept from being appended */
+        batch_release_members(&job->ring[i]);
+        free(job->ring[i].members);
         free(job->ring[i].documents);
         text_release(&job->ring[i].raw);
         token_list_release(&job->ring[i].tokens);
@@ -382,14 +384,6 @@ static int start_workers(struct prepare_job *job, const struct tokenizer *tok, c
     return 0;
 }
 
-/* num_left - records left out, for whatever reason. */
-static int64_t num_left(const struct prepare_totals *totals) {
-    int64_t sum = 0;
-    for (int reason = 0; reason < LEFT_COUNT; reason++)
-        sum += totals->num_left[reason];
-    return sum;
-}
-
 /* finish_held - labelled documents that wait for a completion. */
 static int finish_held(struct prepare_job *job, struct err *err) {
     if (appender_finish(&job->out, job->config->output, err) != 0)
@@ -410,7 +404,7 @@ static int finish_files(struct prepare_job *job, struct err *err) {
             "invalid UTF-8)",
             job->config->output, (long long)job->totals->num_short, (long long)job->totals->num_duplicates,
             (long long)job->totals->num_near, (long long)job->totals->num_bad_chats,
-            (long long)num_left(job->totals), (long long)job->totals->num_bad_lines,
+            (long long)prepare_num_left(job->totals), (long long)job->totals->num_bad_lines,
             (long long)job->totals->num_invalid_utf8);
     if (job->valid.writer && job->totals->valid_documents == 0 && !is_part(job->config))
         return split_fail(job->config, job->totals->num_documents, err);
@@ -421,7 +415,7 @@ static int finish_files(struct prepare_job *job, struct err *err) {
     output_set_hashes(job->out.writer, &job->corpus);
     output_set_hashes(job->valid.writer, &job->corpus);
     struct token_writer *writer = job->out.writer, *valid_writer = job->valid.writer;
-    token_writer_chat(writer)->num_left_out = job->totals->num_bad_chats + num_left(job->totals);
+    token_writer_chat(writer)->num_left_out = job->totals->num_bad_chats + prepare_num_left(job->totals);
     job->out.writer = job->valid.writer = NULL;
     if (valid_writer && token_writer_finish(valid_writer, err) != 0) {
         token_writer_abandon(writer);
@@ -465,7 +459,7 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
                               .progress = progress,
                               .user = user,
                               .start_s = clock_s()};
-    struct worker model = {.config = config, .corpus = &job.corpus, .tok = tok};
+    struct worker model = {.config = config, .tok = tok};
     struct chat_style style = {.kind = CHAT_UNKNOWN};
     *totals = (struct prepare_totals){0};
     if (config->personal != PERSONAL_KEEP)
@@ -478,9 +472,10 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
     int status = corpus_open(&job.corpus, config->sources, config->num_sources, err);
     job.kept = xcalloc((size_t)config->num_sources, sizeof *job.kept);
     if (status == 0) {
-        corpus_note_files(&job.corpus, totals);
+        corpus_note_files(&job.corpus);
         status = run_job(&job, tok, &model, err);
     }
+    corpus_count_files(&job.corpus, totals);
     token_writer_abandon(job.out.writer);
     token_writer_abandon(job.valid.writer);
     appender_release(&job.out);

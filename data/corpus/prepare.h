@@ -129,11 +129,11 @@ struct prepare_config {
     bool near_duplicates;          /* leaves documents out whose words are nearly those of one before: */
     struct minhash_config near;    /* by these, of which num_bands counts only with it */
     enum personal_policy personal; /* personal data in texts (personal.h) */
-    int64_t min_tokens;   /* shorter documents are left out and counted */
-    int num_threads;      /* 0: all */
-    int64_t valid_every;  /* every n-th document goes to output with "-valid" before .h5; 0: none */
-    double valid_share;  /* in place of valid_every: of each source, by the hashes of its texts; 0: none */
-    struct prepare_enough enough;  /* not of the run file: to look at a part */
+    int64_t min_tokens;            /* shorter documents are left out and counted */
+    int num_threads;               /* 0: all */
+    int64_t valid_every;           /* every n-th document goes to output with "-valid" before .h5; 0: none */
+    double valid_share; /* in place of valid_every: of each source, by the hashes of its texts; 0: none */
+    struct prepare_enough enough; /* not of the run file: to look at a part */
 };
 
 struct prepare_totals {
@@ -156,8 +156,9 @@ struct prepare_totals {
     double seconds;
 };
 
-/* prepare_totals_release - what they hold. */
+/* prepare_totals_release - what they hold.  prepare_num_left - records left out, for whatever reason. */
 void prepare_totals_release(struct prepare_totals *totals);
+int64_t prepare_num_left(const struct prepare_totals *totals);
 
 /* prepare_progress - called a few times a second; fraction of the input read, in [0, 1]. */
 typedef void (*prepare_progress)(void *user, double fraction, int64_t num_documents, int64_t num_tokens);

@@ -11,6 +11,7 @@
 #include "data/corpus/format.h"
 #include "data/corpus/json_line.h"
 #include "data/corpus/prepare.h"
+#include "data/corpus/tar.h"
 #include "data/template/chat.h"
 #include "data/tokens/tokens.h"
 #include "kernels/units.h"
@@ -35,8 +36,9 @@ enum outcome {
 
 /* One document: where it was read, what became of it. */
 struct batch_document {
-    int source, file; /* rows of the corpus */
-    int64_t number;   /* of the record, in the unit of the format; 0: the whole file is the document */
+    int source; /* row of the corpus */
+    const struct corpus_file *file;
+    int64_t number; /* of the record, in the unit of the format; 0: the whole file is the document */
     size_t first_byte, length_bytes;
     enum outcome outcome;
     bool has_bad_text; /* invalid UTF-8, a NUL byte or a lone surrogate was in it */
@@ -57,8 +59,16 @@ struct batch_document {
 
 enum batch_state { BATCH_FREE, BATCH_READ, BATCH_TAKEN, BATCH_DONE };
 
+/* A file of an archive; the documents of several batches may be its. */
+struct member {
+    struct corpus_file file; /* path: "ARCHIVE:NAME" */
+    int num_users; /* batches, and the corpus while it reads it; changed by the thread that reads alone */
+};
+
 struct batch {
-    enum batch_state state; /* guarded by the job's mutex */
+    enum batch_state state;  /* guarded by the job's mutex */
+    struct member **members; /* whose documents it has */
+    int num_members;
     struct text raw;
     struct batch_document *documents; /* [BATCH_DOCUMENTS] */
     int num_documents;
@@ -74,6 +84,7 @@ struct batch {
 /* Files of folders that are not read. */
 struct left_out {
     int64_t num_nested, num_hidden, num_others; /* in subfolders; ".name"; FIFOs, devices, dangling links */
+    int64_t num_members;                        /* of archives: links, devices, names that say no format */
 };
 
 struct corpus {
@@ -86,7 +97,10 @@ struct corpus {
     int64_t total_bytes;
     /* reading */
     int file;
-    struct record_stream stream; /* of that file; without a reader before it */
+    struct record_stream stream; /* of that file, or of a member of it; without a reader before it */
+    struct tar *archive;         /* that file, where it is one */
+    struct member *member;       /* of the archive */
+    int64_t num_members;         /* of it, read so far */
     struct sha256 *list_sha;     /* [num_sources] over "hash  name" lines, for sources of several files */
     int64_t done_bytes;          /* of the files before */
     int64_t text_bytes;          /* read so far, after decompression */
@@ -112,11 +126,28 @@ struct folder_walk {
  * allow. */
 int corpus_add_folder(struct corpus *corpus, const struct folder_walk *walk, struct err *err);
 
-/* corpus_note_files - what folders hold beside what is read: into totals, and a line for each kind. */
-void corpus_note_files(const struct corpus *corpus, struct prepare_totals *totals);
+/* corpus_note_files - what folders hold beside what is read, a line for each kind.  corpus_count_files - with that of archives, once
+ * all was read. */
+void corpus_note_files(const struct corpus *corpus);
+void corpus_count_files(const struct corpus *corpus, struct prepare_totals *totals);
+
+/* --- prepare_archive.c: the members of an archive, as the files of a folder --- */
+
+/* archive_look - that it is one.  Returns 0, or -1 with err set.
+ *
+ * archive_next - the next record of an archive; *file is the member that it is of.  Hidden members, links, devices, and those of which
+ * the name says no format are left out and counted.  Returns 1, 0 at its end, -1 with err set: also where nothing was read of it.
+ * archive_close - also in the middle, or of none. */
+int archive_look(const char *path, struct err *err);
+int archive_next(struct corpus *corpus, struct raw_record *record, struct err *err);
+void archive_close(struct corpus *corpus);
+
+/* batch_use_member - of the corpus, whose documents the batch gets.  batch_release_members - all of them, once its documents are gone. */
+void batch_use_member(struct batch *batch, struct member *member);
+void batch_release_members(struct batch *batch);
 
 /* corpus_place - where a document is, for messages: "'FILE' line 17"; malloc'ed. */
-char *corpus_place(const struct corpus *corpus, const struct batch_document *document);
+char *corpus_place(const struct batch_document *document);
 
 /* corpus_read - fill a batch; no documents and no error: the end.  An error becomes the batch's. */
 void corpus_read(struct corpus *corpus, struct batch *batch);
@@ -124,7 +155,6 @@ void corpus_read(struct corpus *corpus, struct batch *batch);
 /* --- prepare_document.c: text to tokens --- */
 struct worker {
     const struct prepare_config *config;
-    const struct corpus *corpus; /* its list of files does not change */
     const struct tokenizer *tok;
     const struct chat_style *style; /* of the sources that hold conversations; NULL without */
     int32_t bos, eos;               /* -1: not added */
@@ -151,6 +181,9 @@ void split_tell(const struct prepare_config *config, struct token_writer *writer
 
 /* prepare_check - what several keys together can be wrong about.  Returns 0, or -1 with err set. */
 int prepare_check(const struct prepare_config *config, struct err *err);
+
+/* source_takes_file - a file of plain text in a source that is said to hold conversations or records is refused: -1 with err set. */
+int source_takes_file(const struct prepare_source *source, const struct corpus_file *file, struct err *err);
 
 /* worker_choose_ends - bos and eos of documents.  worker_choose_chat - style (the caller's, released by it)
  * and the worker's pointer to it, where a source holds conversations.  Both return 0, or -1 with err set. */

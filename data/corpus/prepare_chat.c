@@ -140,9 +140,8 @@ static int check_mask(const struct batch *batch, int64_t first, struct err *err)
 }
 
 /* placed - a message with its place before it; malloc'ed. */
-static char *placed(const struct worker *worker, const struct batch_document *document,
-                    const struct err *err) {
-    char *place = corpus_place(worker->corpus, document);
+static char *placed(const struct batch_document *document, const struct err *err) {
+    char *place = corpus_place(document);
     char *text = xasprintf("%s: %s", place, err->text);
     free(place);
     return text;
@@ -154,7 +153,7 @@ static int tolerate(const struct worker *worker, struct batch_document *document
     if (status == 0 || worker->config->bad_chat != BAD_CHAT_KEEP)
         return status;
     if (!document->why)
-        document->why = placed(worker, document, err);
+        document->why = placed(document, err);
     return 0;
 }
 

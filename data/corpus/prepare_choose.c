@@ -90,6 +90,23 @@ int prepare_check(const struct prepare_config *config, struct err *err) {
     return check_delimiters(config, err) != 0 ? -1 : check_records(config, err);
 }
 
+int source_takes_file(const struct prepare_source *source, const struct corpus_file *file, struct err *err) {
+    const char *path = file->path;
+    if (file->format->has_fields || (!source->chat && source->record == RECORD_DOCUMENT))
+        return 0;
+    if (source->record != RECORD_DOCUMENT)
+        return err_set(
+            err,
+            "'%s' is text by %s, and its source has a record of several fields, which are read from JSON "
+            "lines: set the source's format to jsonl if it holds them, else leave the file elsewhere",
+            path, source->format == SOURCE_TEXT ? "the source's format" : "its name");
+    return err_set(
+        err,
+        "'%s' is text by %s, and its source has chat: true; conversations are read from JSON lines: "
+        "set the source's format to jsonl if it holds them, else leave chat out or the file elsewhere",
+        path, source->format == SOURCE_TEXT ? "the source's format" : "its name");
+}
+
 /* has_source - whether a source holds conversations, or whether one holds plain text. */
 static bool has_source(const struct prepare_config *config, bool chat) {
     for (int i = 0; i < config->num_sources; i++)

@@ -20,21 +20,6 @@ static int unknown_format(const char *path, struct err *err) {
         path);
 }
 
-/* not_conversations - a file of plain text in a source that is said to hold conversations. */
-static int not_conversations(const char *path, const struct prepare_source *source, struct err *err) {
-    if (source->record != RECORD_DOCUMENT)
-        return err_set(
-            err,
-            "'%s' is text by %s, and its source has a record of several fields, which are read from JSON "
-            "lines: set the source's format to jsonl if it holds them, else leave the file elsewhere",
-            path, source->format == SOURCE_TEXT ? "the source's format" : "its name");
-    return err_set(
-        err,
-        "'%s' is text by %s, and its source has chat: true; conversations are read from JSON lines: "
-        "set the source's format to jsonl if it holds them, else leave chat out or the file elsewhere",
-        path, source->format == SOURCE_TEXT ? "the source's format" : "its name");
-}
-
 /* check_fields - what no file of the source can have was not meant for these files. */
 static int check_fields(const struct corpus *corpus, int first, const struct prepare_source *source,
                         struct err *err) {
@@ -46,7 +31,7 @@ static int check_fields(const struct corpus *corpus, int first, const struct pre
     if (!name)
         return 0;
     for (int i = first; i < corpus->num_files; i++)
-        if (corpus->files[i].format->has_fields)
+        if (!corpus->files[i].format || corpus->files[i].format->has_fields)
             return 0;
     return err_set(
         err,
@@ -61,7 +46,7 @@ static int check_delimiter(const struct corpus *corpus, int first, const struct 
     if (!source->delimiter || strcmp(source->delimiter, "auto") == 0)
         return 0;
     for (int i = first; i < corpus->num_files; i++)
-        if (corpus->files[i].format->id == SOURCE_CSV)
+        if (!corpus->files[i].format || corpus->files[i].format->id == SOURCE_CSV)
             return 0;
     return err_set(err,
                    "the delimiter of source '%s' would have no effect: none of its files is a table (csv)",
@@ -86,10 +71,15 @@ static int look_at(struct corpus_file *file, const struct prepare_source *source
 static int add_file(struct corpus *corpus, const struct prepare_source *source, int row, char *path,
                     int64_t size_bytes, struct err *err) {
     struct corpus_file file = {.source = row, .path = path, .size_bytes = size_bytes};
-    file.format = source->format == SOURCE_AUTO ? format_of_name(path) : format_of(source->format);
-    int status = look_at(&file, source, err);
-    if (status == 0 && !file.format->has_fields && (source->chat || source->record != RECORD_DOCUMENT))
-        status = not_conversations(path, source, err);
+    int status;
+    if (is_tar_name(path)) {
+        status = archive_look(path, err);
+    } else {
+        file.format = source->format == SOURCE_AUTO ? format_of_name(path) : format_of(source->format);
+        status = look_at(&file, source, err);
+        if (status == 0)
+            status = source_takes_file(source, &file, err);
+    }
     if (status != 0) {
         corpus_file_release(&file);
         return -1;
@@ -138,6 +128,7 @@ int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int
 }
 
 void corpus_close(struct corpus *corpus) {
+    archive_close(corpus);
     record_stream_close(&corpus->stream);
     for (int i = 0; i < corpus->num_files; i++)
         corpus_file_release(&corpus->files[i]);
@@ -157,6 +148,21 @@ static const char *name_of(const struct corpus *corpus, const struct corpus_file
     return slash ? slash + 1 : file->path;
 }
 
+/* consumed_bytes - of the current file, which may be an archive, as it is stored; hash_file - its SHA-256, once it has ended; returns
+ * 0, or -1 with err set. */
+static int64_t consumed_bytes(const struct corpus *corpus) {
+    if (corpus->archive)
+        return reader_consumed_bytes(tar_reader(corpus->archive));
+    return record_stream_is_open(&corpus->stream) ? record_stream_consumed_bytes(&corpus->stream) : 0;
+}
+
+static int hash_file(struct corpus *corpus, char hex[SHA256_HEX_ROOM], struct err *err) {
+    if (!corpus->archive)
+        return record_stream_hash(&corpus->stream, hex, err);
+    reader_sha256(tar_reader(corpus->archive), hex);
+    return 0;
+}
+
 /* end_file - its hash joins the source's: that of the file itself, or where a source has several files that
  * of the lines "hash  name", as sha256sum prints them.  Returns 0, or -1 with err set. */
 static int end_file(struct corpus *corpus, struct err *err) {
@@ -164,7 +170,7 @@ static int end_file(struct corpus *corpus, struct err *err) {
     const char *name = name_of(corpus, file);
     struct sha256 *list = &corpus->list_sha[file->source];
     char hex[SHA256_HEX_ROOM];
-    if (record_stream_hash(&corpus->stream, hex, err) != 0)
+    if (hash_file(corpus, hex, err) != 0)
         return -1;
     char *line = xasprintf("%s  %s\n", hex, name);
     bool is_only = list->length_bytes == 0;
@@ -175,7 +181,8 @@ static int end_file(struct corpus *corpus, struct err *err) {
         memcpy(corpus->sha256[file->source], hex, sizeof hex);
     else
         sha256_finish(&copy, corpus->sha256[file->source]);
-    corpus->done_bytes += record_stream_consumed_bytes(&corpus->stream);
+    corpus->done_bytes += consumed_bytes(corpus);
+    archive_close(corpus);
     record_stream_close(&corpus->stream);
     corpus->file++;
     return 0;
@@ -183,15 +190,15 @@ static int end_file(struct corpus *corpus, struct err *err) {
 
 /* leave_file - the rest of it is not read. */
 static void leave_file(struct corpus *corpus) {
-    if (record_stream_is_open(&corpus->stream))
-        corpus->done_bytes += record_stream_consumed_bytes(&corpus->stream);
+    corpus->done_bytes += consumed_bytes(corpus);
+    archive_close(corpus);
     record_stream_close(&corpus->stream);
     corpus->is_part = true;
     corpus->file++;
 }
 
-char *corpus_place(const struct corpus *corpus, const struct batch_document *document) {
-    const struct corpus_file *file = &corpus->files[document->file];
+char *corpus_place(const struct batch_document *document) {
+    const struct corpus_file *file = document->file;
     if (document->number == 0)
         return xasprintf("'%s'", file->path);
     if (!file->format->place)
@@ -206,23 +213,31 @@ char *corpus_place(const struct corpus *corpus, const struct batch_document *doc
 static void add_document(struct corpus *corpus, struct batch *batch, const struct raw_record *record) {
     batch->documents[batch->num_documents++] =
         (struct batch_document){.source = corpus->files[corpus->file].source,
-                                .file = corpus->file,
+                                .file = corpus->member ? &corpus->member->file : &corpus->files[corpus->file],
                                 .number = record->number,
                                 .first_byte = batch->raw.length_bytes,
                                 .length_bytes = record->length_bytes};
+    if (corpus->member)
+        batch_use_member(batch, corpus->member);
     text_reserve(&batch->raw, record->length_bytes);
     text_append(&batch->raw, record->bytes, record->length_bytes);
     corpus->text_bytes += (int64_t)record->length_bytes + (record->number > 0);
+}
+
+/* file_next - the next record of the current file, which is opened where it has not begun. */
+static int file_next(struct corpus *corpus, struct raw_record *record, struct err *err) {
+    const struct corpus_file *file = &corpus->files[corpus->file];
+    if (!record_stream_is_open(&corpus->stream) &&
+        record_stream_open(&corpus->stream, file, &corpus->sources[file->source], err) != 0)
+        return -1;
+    return record_stream_next(&corpus->stream, record, err);
 }
 
 /* read_document - the next of the current file.  Returns 1, 0 where the file has ended, -1 with err set. */
 static int read_document(struct corpus *corpus, struct batch *batch, struct err *err) {
     const struct corpus_file *file = &corpus->files[corpus->file];
     struct raw_record record;
-    if (!record_stream_is_open(&corpus->stream) &&
-        record_stream_open(&corpus->stream, file, &corpus->sources[file->source], err) != 0)
-        return -1;
-    int status = record_stream_next(&corpus->stream, &record, err);
+    int status = file->format ? file_next(corpus, &record, err) : archive_next(corpus, &record, err);
     if (status > 0)
         add_document(corpus, batch, &record);
     record_stream_trim(&corpus->stream);
@@ -232,6 +247,7 @@ static int read_document(struct corpus *corpus, struct batch *batch, struct err 
 void corpus_read(struct corpus *corpus, struct batch *batch) {
     if (batch->raw.room_bytes > 4 * BATCH_BYTES) /* after one huge document */
         text_release(&batch->raw);
+    batch_release_members(batch);
     batch->raw.length_bytes = 0;
     batch->num_documents = 0;
     batch->bad_document = -1;
@@ -249,7 +265,5 @@ void corpus_read(struct corpus *corpus, struct batch *batch) {
             break;
         }
     }
-    batch->consumed_bytes =
-        corpus->done_bytes +
-        (record_stream_is_open(&corpus->stream) ? record_stream_consumed_bytes(&corpus->stream) : 0);
+    batch->consumed_bytes = corpus->done_bytes + consumed_bytes(corpus);
 }

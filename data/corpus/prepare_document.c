@@ -155,7 +155,7 @@ static int encode_line(struct worker *worker, struct batch *batch, struct batch_
 /* encode_converted - a record that its format writes as JSON. */
 static int encode_converted(struct worker *worker, struct batch *batch, struct batch_document *document,
                             struct text_span record, struct err *err) {
-    const struct corpus_file *file = &worker->corpus->files[document->file];
+    const struct corpus_file *file = document->file;
     worker->converted.length_bytes = 0;
     if (file->format->append_json(file->header, record, &worker->converted, err) != 0)
         return -1;
@@ -168,7 +168,7 @@ static int encode_document(struct worker *worker, struct batch *batch, struct ba
     char *raw = batch->raw.bytes ? batch->raw.bytes + document->first_byte : NULL;
     const char *bytes = raw ? raw : "";
     size_t length_bytes = document->length_bytes;
-    const struct corpus_file *file = &worker->corpus->files[document->file];
+    const struct corpus_file *file = document->file;
     if (file->format->has_fields && !file->format->append_json && is_blank(bytes, length_bytes)) {
         document->outcome = OUTCOME_BLANK;
         return 0;
@@ -192,14 +192,14 @@ static int encode_document(struct worker *worker, struct batch *batch, struct ba
  * policies of their own. */
 static bool is_bad_line(const struct worker *worker, const struct batch_document *document) {
     bool is_bad_text = document->has_bad_text && worker->config->bad_utf8 == BAD_UTF8_FAIL;
-    bool is_record = document->number > 0 || worker->corpus->files[document->file].format->has_fields;
+    bool is_record = document->number > 0 || document->file->format->has_fields;
     return is_record && !is_bad_text && document->outcome != OUTCOME_BAD_CHAT &&
            document->outcome != OUTCOME_BAD_RECORD;
 }
 
 /* name_place - where the document is, and how to go on without it. */
 static void name_place(const struct worker *worker, const struct batch_document *document, struct err *err) {
-    char *place = corpus_place(worker->corpus, document);
+    char *place = corpus_place(document);
     struct err what = *err;
     if (document->outcome == OUTCOME_BAD_CHAT && worker->config->bad_chat != BAD_CHAT_SKIP)
         err_set(

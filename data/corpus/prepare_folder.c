@@ -76,11 +76,8 @@ int corpus_add_folder(struct corpus *corpus, const struct folder_walk *walk, str
     return err_set(err, "folder '%s' holds no files", walk->source->path);
 }
 
-void corpus_note_files(const struct corpus *corpus, struct prepare_totals *totals) {
+void corpus_note_files(const struct corpus *corpus) {
     const struct left_out *left_out = &corpus->left_out;
-    totals->num_nested_files = left_out->num_nested;
-    totals->num_hidden_files = left_out->num_hidden;
-    totals->num_other_files = left_out->num_others;
     if (left_out->num_nested > 0)
         warn("files in subfolders left out: %lld; the source's subfolders: read takes them in",
              (long long)left_out->num_nested);
@@ -88,4 +85,11 @@ void corpus_note_files(const struct corpus *corpus, struct prepare_totals *total
         warn(
             "entries of folders left out: %lld, neither files nor folders, or links to folders or to nothing",
             (long long)left_out->num_others);
+}
+
+void corpus_count_files(const struct corpus *corpus, struct prepare_totals *totals) {
+    const struct left_out *left_out = &corpus->left_out;
+    totals->num_nested_files = left_out->num_nested;
+    totals->num_hidden_files = left_out->num_hidden;
+    totals->num_other_files = left_out->num_others + left_out->num_members;
 }

@@ -57,12 +57,6 @@ struct token_writer *output_create(const char *path, const struct worker *worker
     return writer;
 }
 
-char *prepare_valid_path(const char *output) {
-    size_t length = strlen(output);
-    bool has_ending = length > 3 && strcmp(output + length - 3, ".h5") == 0;
-    return xasprintf("%.*s-valid.h5", (int)(has_ending ? length - 3 : length), output);
-}
-
 void output_set_hashes(struct token_writer *writer, const struct corpus *corpus) {
     for (int i = 0; writer && i < corpus->num_sources; i++) {
         struct token_source *source = token_writer_source(writer, i);
@@ -74,4 +68,11 @@ void output_set_hashes(struct token_writer *writer, const struct corpus *corpus)
 void prepare_totals_release(struct prepare_totals *totals) {
     free(totals->personal);
     totals->personal = NULL;
+}
+
+int64_t prepare_num_left(const struct prepare_totals *totals) {
+    int64_t sum = 0;
+    for (int reason = 0; reason < LEFT_COUNT; reason++)
+        sum += totals->num_left[reason];
+    return sum;
 }

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -25,7 +24,8 @@ static const struct {
 
 struct reader {
     char *path;
-    int fd;
+    int fd; /* -1: a part */
+    struct reader_part part;
     enum coding coding;
     int64_t file_bytes, consumed_bytes;
     struct sha256 sha;
@@ -33,6 +33,7 @@ struct reader {
     char *input;
     size_t input_at, input_end;
     bool input_ended;
+    bool is_rewindable; /* the input buffer holds all that was read of a part */
     bool inside_member; /* compressed: a member or frame has begun and not ended */
     z_stream gzip;
     ZSTD_DStream *zstd;
@@ -41,6 +42,8 @@ struct reader {
     size_t output_at, output_end;
     bool output_ended, is_first;
     bool wants_text; /* what is not text is refused */
+    bool is_binary;  /* what begins like a byte order mark is none */
+    enum text_encoding said_encoding;
     struct encoding_state encoding;
     struct text converted; /* the block that output points into, where the encoding is not UTF-8 */
     char *decoded;         /* OUTPUT_BYTES after decompression */
@@ -52,9 +55,34 @@ struct reader {
 
 static int64_t available(struct reader *reader, struct err *err);
 
+/* refill_part - as refill; the buffer is filled whole, so that what is looked at first is in it. */
+static int refill_part(struct reader *reader, struct err *err) {
+    size_t length = 0;
+    int64_t got = 1;
+    while (length < INPUT_BYTES && got > 0) {
+        got = reader->part.read(reader->part.user, reader->input + length, INPUT_BYTES - length, err);
+        if (got < 0)
+            return -1;
+        length += (size_t)got;
+    }
+    bool is_first = reader->consumed_bytes == 0;
+    if (length == 0 && !is_first) { /* the end: what the buffer holds may be wanted again */
+        reader->input_ended = true;
+        return 0;
+    }
+    reader->is_rewindable = is_first;
+    reader->consumed_bytes += (int64_t)length;
+    reader->input_at = 0;
+    reader->input_end = length;
+    reader->input_ended = length == 0;
+    return 0;
+}
+
 /* refill - the next bytes of the file; called when the input buffer is empty. */
 static int refill(struct reader *reader, struct err *err) {
     ssize_t got;
+    if (reader->fd < 0)
+        return refill_part(reader, err);
     do
         got = read(reader->fd, reader->input, INPUT_BYTES);
     while (got < 0 && errno == EINTR);
@@ -90,33 +118,41 @@ static int detect(struct reader *reader, struct err *err) {
     return 0;
 }
 
-struct reader *reader_open(const char *path, struct err *err) {
+/* create - without a file. */
+static struct reader *create(const char *path) {
     struct reader *reader = xcalloc(1, sizeof *reader);
     reader->path = xstrdup(path);
+    reader->fd = -1;
     reader->is_first = true;
-    sha256_init(&reader->sha);
-    reader->fd = file_open_read(path, &reader->file_bytes, err);
-    if (reader->fd < 0)
-        goto fail;
     reader->input = xmalloc(INPUT_BYTES);
     reader->decoded = reader->output = xmalloc(OUTPUT_BYTES);
-    if (refill(reader, err) != 0 || detect(reader, err) != 0)
-        goto fail;
     return reader;
-fail:
+}
+
+/* start - the first block, and what it is compressed with.  Takes the reader over; NULL with err set. */
+static struct reader *start(struct reader *reader, struct err *err) {
+    if (refill(reader, err) == 0 && detect(reader, err) == 0)
+        return reader;
+    reader_close(reader);
+    return NULL;
+}
+
+struct reader *reader_open(const char *path, struct err *err) {
+    struct reader *reader = create(path);
+    sha256_init(&reader->sha);
+    reader->fd = file_open_read(path, &reader->file_bytes, err);
+    if (reader->fd >= 0)
+        return start(reader, err);
     reader_close(reader);
     return NULL;
 }
 
 /* coding_of_name - what the name promises. */
 static enum coding coding_of_name(const char *path) {
-    size_t length = strlen(path);
-    for (enum coding coding = CODING_GZIP; coding <= CODING_ZSTD; coding++) {
-        size_t ending = strlen(CODINGS[coding].ending);
-        if (length > ending && strcasecmp(path + length - ending, CODINGS[coding].ending) == 0)
+    for (enum coding coding = CODING_GZIP; coding <= CODING_ZSTD; coding++)
+        if (strlen(path) > strlen(CODINGS[coding].ending) && name_ends_with(path, CODINGS[coding].ending))
             return coding;
-    }
-    return CODING_PLAIN;
+    return name_ends_with(path, ".tgz") ? CODING_GZIP : CODING_PLAIN;
 }
 
 const char *reader_unnamed_coding(const struct reader *reader) {
@@ -138,17 +174,60 @@ static int check_name(const struct reader *reader, struct err *err) {
         reader->file_bytes == 0 ? "it is empty" : is);
 }
 
-/* The first block is decoded here, so that what is not text is refused before anything else is read. */
-struct reader *reader_open_text(const char *path, enum text_encoding encoding, struct err *err) {
-    struct reader *reader = reader_open(path, err);
+/* want_text - the first block is decoded here, so that what is not text is refused before anything else is read.  Takes the reader
+ * over; NULL with err set. */
+static struct reader *want_text(struct reader *reader, enum text_encoding encoding, struct err *err) {
     if (!reader)
         return NULL;
     reader->wants_text = true;
-    reader->encoding.encoding = encoding;
+    reader->said_encoding = reader->encoding.encoding = encoding;
     if (check_name(reader, err) == 0 && available(reader, err) >= 0)
         return reader;
     reader_close(reader);
     return NULL;
+}
+
+struct reader *reader_open_text(const char *path, enum text_encoding encoding, struct err *err) {
+    return want_text(reader_open(path, err), encoding, err);
+}
+
+struct reader *reader_open_part(const char *name, struct reader_part part, enum text_encoding encoding,
+                                struct err *err) {
+    struct reader *reader = create(name);
+    reader->part = part;
+    reader->file_bytes = part.size_bytes;
+    return want_text(start(reader, err), encoding, err);
+}
+
+struct reader *reader_open_binary(const char *path, struct err *err) {
+    struct reader *reader = reader_open(path, err);
+    if (!reader)
+        return NULL;
+    reader->is_binary = true;
+    if (check_name(reader, err) == 0)
+        return reader;
+    reader_close(reader);
+    return NULL;
+}
+
+/* The decoder is made anew: it may be in the middle of a frame. */
+int reader_rewind(struct reader *reader, struct err *err) {
+    if (!reader->is_rewindable)
+        return err_set(
+            err,
+            "'%s' begins with more than %d bytes that say nothing: it cannot be read inside of an archive",
+            reader->path, INPUT_BYTES);
+    if (reader->coding == CODING_GZIP)
+        inflateReset(&reader->gzip);
+    if (reader->coding == CODING_ZSTD)
+        ZSTD_initDStream(reader->zstd);
+    reader->input_at = 0;
+    reader->output = reader->decoded;
+    reader->output_at = reader->output_end = 0;
+    reader->inside_member = reader->output_ended = false;
+    reader->is_first = true;
+    reader->encoding = (struct encoding_state){.encoding = reader->said_encoding};
+    return available(reader, err) < 0 ? -1 : 0;
 }
 
 void reader_close(struct reader *reader) {
@@ -265,7 +344,8 @@ static int decode(struct reader *reader, struct err *err) {
     size_t length_bytes = (size_t)got;
     if (convert(reader, &length_bytes, err) != 0)
         return -1;
-    bool has_mark = reader->is_first && length_bytes >= 3 && memcmp(reader->output, "\xEF\xBB\xBF", 3) == 0;
+    bool has_mark = reader->is_first && !reader->is_binary && length_bytes >= 3 &&
+                    memcmp(reader->output, "\xEF\xBB\xBF", 3) == 0;
     reader->output_at = has_mark ? 3 : 0; /* a byte order mark is not text */
     reader->output_end = length_bytes;
     reader->is_first = false;

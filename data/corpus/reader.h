@@ -15,6 +15,23 @@ void reader_close(struct reader *reader);
  * err set: what the file is instead of text, or that it is not compressed as its name says, and what to do. */
 struct reader *reader_open_text(const char *path, enum text_encoding encoding, struct err *err);
 
+/* What a reader reads where it is no file of its own: fills bytes, at most room_bytes of them, and returns how many, 0 at the end, or -1
+ * with err set. */
+struct reader_part {
+    int64_t (*read)(void *user, char *bytes, size_t room_bytes, struct err *err);
+    void *user;
+    int64_t size_bytes;
+};
+
+/* reader_open_part - as reader_open_text, of a part of something that is open itself; name stands for its path.  Its SHA-256 is not
+ * made.  reader_rewind - back to its beginning, as long as little of it was read.  Returns 0, or -1 with err set: too much was. */
+struct reader *reader_open_part(const char *name, struct reader_part part, enum text_encoding encoding,
+                                struct err *err);
+int reader_rewind(struct reader *reader, struct err *err);
+
+/* reader_open_binary - as reader_open, of what is no text: compressed as its name says, or NULL with err set. */
+struct reader *reader_open_binary(const char *path, struct err *err);
+
 /* reader_line - the next line without its line feed; borrowed until the next call, writable, NUL-terminated.
  * Returns 1, 0 at the end, or -1 with err set: I/O error, damaged or truncated
  * compressed data, or a line longer than max_bytes (it is named). */

@@ -92,7 +92,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
                                     .bad_chat = (enum bad_chat_policy)(choice >> 7)};
     const struct chat_style style = {.kind = (enum chat_kind)((choice >> 4) % CHAT_UNKNOWN)};
     struct worker worker = {.config = &config,
-                            .corpus = &corpus,
                             .tok = tok,
                             .style = &style,
                             .bos = TINY_BOS,

@@ -84,7 +84,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
                                     .num_models = choice & 0x20 ? 2 : 0};
     const struct chat_style style = {.kind = CHAT_CHATML};
     struct worker worker = {.config = &config,
-                            .corpus = &corpus,
                             .tok = tok,
                             .style = &style,
                             .bos = TINY_BOS,

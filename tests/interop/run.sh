@@ -87,6 +87,7 @@ run check_records
 run check_sift
 run check_show
 run check_xml
+run check_tar
 tokenizers
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
