@@ -249,6 +249,97 @@ static void test_reactions(void **state) {
     release(&job);
 }
 
+/* Tables hold lists as texts of JSON, and all else as text: votes, reactions and labels of a table are those of the same lines of
+ * JSON.  A list that Python wrote is refused, with where to find it otherwise. */
+static void test_cells(void **state) {
+    static const char list[] =
+        "\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"q\"\"}, {\"\"role\"\": \"\"assistant\"\", "
+        "\"\"content\"\": \"\"%s\"\"}]\"";
+    char *a = xasprintf(list, "a, \\\"\"c\\\"\"\\n"), *b = xasprintf(list, "b");
+    (void)state;
+    char *text = xasprintf(
+        "model_a_name\tmodel_b_name\tchosen_model_name\tboth_equal\tconversation_a\tconversation_b\t"
+        "system_prompt_a\nx\ty\ty\tFalse\t%s\t%s\t\nx\ty\t\tTrue\t%s\t%s\t\nx\ty\t\tfalse\t%s\t%s\tTrue\n",
+        a, b, a, b, a, b);
+    write_text("votes.tsv", text);
+    free(text);
+    struct job job = chat_job("votes.tsv", RECORD_VOTE);
+    run_well(&job);
+    assert_int_equal(job.totals.num_documents, 2);
+    check_left(&job, LEFT_TIE, 2);
+    check_learnt(job.output, 0, SIDE_CHOSEN,
+                 "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n", "b<|im_end|>");
+    check_learnt(job.output, 1, SIDE_REJECTED,
+                 "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na, \"c\"\n<|im_end|>\n",
+                 "a, \"c\"\n<|im_end|>");
+    release(&job);
+    text = xasprintf(
+        "refers_to_model,model_pos,msg_index,response_content,liked,disliked,conversation_a,conversation_b\n"
+        "y,b,1,b,True,,%s,%s\nx,a,1,,,TRUE,%s,%s\nx,a,1,,False,,%s,%s\n",
+        a, b, a, b, a, b);
+    write_text("reactions.csv", text);
+    free(text);
+    job = chat_job("reactions.csv", RECORD_REACTION);
+    run_well(&job);
+    check_left(&job, LEFT_NO_OPINION, 1);
+    check_learnt(job.output, 0, SIDE_DESIRABLE,
+                 "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n", "b<|im_end|>");
+    release(&job);
+    write_text("labels.csv", "prompt,completion,label\nCiel:, bleu,True\nCiel:, true,false\n");
+    job = record_job("labels.csv", RECORD_LABEL);
+    run_well(&job);
+    check_learnt(job.output, 0, SIDE_DESIRABLE, "<s>Ciel: bleu</s>", " bleu</s>");
+    release(&job);
+    write_text(
+        "labels.jsonl",
+        "{\"prompt\": \"p\", \"completion\": \"c\", \"label\": \"True\"}\n"); /* the control: no table */
+    job = record_job("labels.jsonl", RECORD_LABEL);
+    fails(&job, "labels.jsonl' line 1", "'label' is a string");
+    text = xasprintf(
+        "prompt,completion\n\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"q\"\"}]\",\"[{\"\"role\"\": "
+        "\"\"assistant\"\", \"\"content\"\": \"\"r\"\"}]\"\n");
+    write_text("lists.csv", text);
+    free(text);
+    job = chat_job("lists.csv", RECORD_COMPLETION);
+    run_well(&job);
+    check_document(job.output, 0, "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nr<|im_end|>\n");
+    release(&job);
+    write_text("votes.tsv", "model_a_name\tmodel_b_name\tchosen_model_name\tconversation_a\tconversation_b\n"
+                            "x\ty\tx\t[{'role': 'user'}]\t[]\n");
+    job = chat_job("votes.tsv", RECORD_VOTE);
+    fails(&job, "votes.tsv' line 2: the text of 'conversation_a'", "its quotes are Python's");
+    free(a);
+    free(b);
+}
+
+/* Conversations in a cell, in the forms of a list; in lines of JSON too, where a text could be nothing else. */
+static void test_chat_cells(void **state) {
+    static const char want[] = "<|im_start|>user\nq\t\"<|im_end|>\n<|im_start|>assistant\nr<|im_end|>\n";
+    (void)state;
+    write_text(
+        "chat.csv",
+        "id;messages\n1;\" [{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"q\\t\\\"\"\"\"}, {\"\"role\"\": "
+        "\"\"assistant\"\", \"\"content\"\": \"\"r\"\"}]\"\n");
+    struct job job = chat_job("chat.csv", RECORD_DOCUMENT);
+    run_well(&job);
+    check_document(job.output, 0, want);
+    release(&job);
+    write_text(
+        "chat.jsonl",
+        "{\"conversations\": \"\\n[{\\\"from\\\": \\\"human\\\", \\\"value\\\": \\\"q\\\\t\\\\\\\"\\\"}, "
+        "{\\\"from\\\": \\\"gpt\\\", \\\"value\\\": \\\"r\\\"}]\"}\n");
+    job = chat_job("chat.jsonl", RECORD_DOCUMENT);
+    run_well(&job);
+    check_document(job.output, 0, want);
+    release(&job);
+    write_text("chat.jsonl", "{\"messages\": \"[{'role': 'user', 'content': 'q'}]\"}\n");
+    job = chat_job("chat.jsonl", RECORD_DOCUMENT);
+    fails(&job, "chat.jsonl' line 1", "its quotes are Python's");
+    write_text("chat.jsonl", "{\"messages\": \"q\"}\n");
+    job = chat_job("chat.jsonl", RECORD_DOCUMENT);
+    fails(&job, "chat.jsonl' line 1", "'messages' is a string, expected a list of messages");
+}
+
 /* without - a line of which a field has another name: none is "a vote for neither" because it says nothing. */
 static void without(const char *name, const char *field, const char *line, const char *other,
                     enum source_record kind) {
@@ -345,6 +436,7 @@ int main(void) {
         cmocka_unit_test(test_text_pairs),  cmocka_unit_test(test_message_pairs),
         cmocka_unit_test(test_completions), cmocka_unit_test(test_labels),
         cmocka_unit_test(test_faults),      cmocka_unit_test(test_votes),
+        cmocka_unit_test(test_cells),       cmocka_unit_test(test_chat_cells),
         cmocka_unit_test(test_reactions),   cmocka_unit_test(test_missing_fields),
         cmocka_unit_test(test_validation),  cmocka_unit_test(test_combinations),
     };

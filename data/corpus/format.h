@@ -51,6 +51,7 @@ struct format {
     void (*close)(struct record_stream *stream);
     int (*hash)(struct record_stream *stream, char hex[SHA256_HEX_ROOM], struct err *err);
     int64_t (*consumed_bytes)(const struct record_stream *stream);
+    bool has_text_cells; /* all values of these are texts: null, true and numbers as they are written */
     /* look - at the beginning of a file, before any is read; *header is what all of its records need, given back by release,
      * also after an error.  Returns 0, or -1 with err set: the file is something else.  NULL: nothing to see. */
     int (*look)(struct record_stream *stream, void **header, struct err *err);

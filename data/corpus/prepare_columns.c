@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/corpus/prepare_cells.h"
 #include "data/corpus/prepare_record.h"
 
 void record_release(struct record *record) {
@@ -158,15 +159,6 @@ static int read_label(const json_t *fields, struct batch_document *document, str
 
 /* --- compar:IA's columns --- */
 
-/* take_list - a list of messages, or one that is kept as a text of JSON; NULL: neither. */
-static json_t *take_list(const json_t *fields, const char *name) {
-    json_t *value = json_object_get(fields, name);
-    if (json_is_string(value))
-        return json_loadb(json_string_value(value), json_string_length(value),
-                          JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
-    return json_incref(value);
-}
-
 /* check_fields - that a line has them, null or not: one without is of another form, and says neither yes nor no.  What:
  * a vote or a reaction. */
 static int check_fields(const json_t *fields, const char *const *names, const char *what,
@@ -252,8 +244,8 @@ static int read_vote(const struct prepare_config *config, const json_t *fields,
     record->names[2] = is_a ? "conversation_b" : "conversation_a";
     record->num_completions = 2;
     record->side = SIDE_CHOSEN;
-    record->completions[0] = take_list(fields, record->names[1]);
-    record->completions[1] = take_list(fields, record->names[2]);
+    record->completions[0] = field(fields, record->names[1]);
+    record->completions[1] = field(fields, record->names[2]);
     return split_vote(document, record, err);
 }
 
@@ -312,7 +304,7 @@ static int read_reaction(const struct prepare_config *config, const json_t *fiel
     if (!is_listed(config, json_object_get(fields, "refers_to_model")))
         return pass_over(document, LEFT_MODEL);
     const char *name = conversation_of(fields);
-    json_t *list = name ? take_list(fields, name) : NULL;
+    json_t *list = name ? field(fields, name) : NULL;
     int64_t at = json_is_array(list) ? find_answer(list, fields) : -1;
     if (at >= 0) {
         record->names[1] = "response_content";
@@ -397,7 +389,9 @@ int record_read(const struct worker *worker, struct batch_document *document, st
     record->beside = fields ? take_fields(line, is_trl && source->chat ? BESIDE : nothing, err) : NULL;
     if (!record->beside)
         document->outcome = OUTCOME_BAD_LINE;
-    int status = record->beside ? read_columns(worker, document, fields, record, err) : -1;
+    int status = record->beside ? cells_read(source, document, fields, err) : -1;
+    if (status == 0)
+        status = read_columns(worker, document, fields, record, err);
     json_decref(fields);
     return status;
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/corpus/prepare_batch.h"
+#include "data/corpus/prepare_cells.h"
 
 const char *source_field(const struct prepare_source *source) {
     return source->field ? source->field : source->chat ? "messages" : "text";
@@ -98,7 +98,7 @@ int source_find_field(const struct prepare_source *source, const char *name, str
     if (!found->value.bytes)
         return no_field(found, source, field, err);
     char first = found->value.bytes[0];
-    if (source->chat ? first == '[' : first == '"')
+    if (source->chat ? first == '[' || cell_is_list(found->value) : first == '"')
         return 0;
     return err_set(err, "field '%s' is %s, expected %s", field,
                    first == '"'                   ? "a string"
@@ -207,20 +207,37 @@ json_t *source_parse_beside(struct text_span line, const struct json_line *names
     return NULL;
 }
 
-json_t *source_parse_chat(const char *field, struct text_span line, const struct json_line *found,
-                          struct err *err) {
+/* load_list - of messages.  NULL with err set. */
+enum cell_kind { CELL_IS_VALUE, CELL_IS_TEXT };
+static json_t *load_list(struct text_span value, enum cell_kind kind, struct err *err) {
     enum { MAX_VALUES = 1 << 20 };
-    if (num_values(found->value) > MAX_VALUES) {
+    if (num_values(value) > MAX_VALUES) {
         err_set(err, "the conversation holds more than %d values", MAX_VALUES);
         return NULL;
     }
-    json_t *list = load(found->value, err);
-    if (!list) { /* a number beyond JSON's, or a fault */
+    json_t *list = load(value, err);
+    if (!list && kind == CELL_IS_VALUE) { /* a number beyond JSON's, or a fault */
         struct text plain = {0};
-        json_line_plain(found->value, &plain);
+        json_line_plain(value, &plain);
         list = load((struct text_span){plain.bytes, plain.length_bytes}, err);
         text_release(&plain);
+    } else if (!list) {
+        struct err fault = *err;
+        err_set(err, "%.400s%s", fault.text, cell_hint(value));
     }
+    return list;
+}
+
+json_t *source_parse_chat(const char *field, struct text_span line, const struct json_line *found,
+                          struct err *err) {
+    struct text cell = {0};
+    struct text_span value = found->value;
+    if (value.bytes[0] == '"') {
+        json_line_unescape(value, &cell);
+        value = (struct text_span){cell.bytes, cell.length_bytes};
+    }
+    json_t *list = load_list(value, cell.bytes ? CELL_IS_TEXT : CELL_IS_VALUE, err);
+    text_release(&cell);
     if (!list)
         return NULL;
     json_t *root = source_parse_beside(line, found, err);
