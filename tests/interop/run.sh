@@ -88,6 +88,7 @@ run check_sift
 run check_show
 run check_xml
 run check_tar
+run check_cells
 tokenizers
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
