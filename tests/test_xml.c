@@ -6,6 +6,7 @@
 
 #include "data/corpus/format.h"
 #include "data/corpus/xml.h"
+#include "data/corpus/xml_cut.h"
 #include "data/corpus/xml_path.h"
 #include "data/corpus/xml_record.h"
 
@@ -194,6 +195,101 @@ static void test_files(void **state) {
     fails(&job, "laws/c.xml'", "the root element 'TEXTELR'");
 }
 
+/* cut_all - the elements b of a text that comes in pieces, each in <> with its line; a fault instead. */
+static char *cut_all(const char *bytes, size_t piece) {
+    struct xml_cut cut = {.name = "b"};
+    struct text kept = {0}, all = {0};
+    struct err err = {{0}};
+    for (size_t at = 0, length = strlen(bytes), taken = 0; at < length; at += taken) {
+        size_t room = length - at < piece - at % piece ? length - at : piece - at % piece;
+        enum xml_cut_event event = xml_cut_step(&cut, (struct text_span){bytes + at, room}, &taken, &err);
+        if (event == XML_CUT_FAULT)
+            break;
+        assert_true(taken > 0 || event == XML_CUT_KEEP);
+        if (event == XML_CUT_DROP || event == XML_CUT_KEEP ||
+            (cut.inside == 0 && cut.state == CUT_TEXT && event == XML_CUT_MORE))
+            kept.length_bytes = 0;
+        else
+            text_append(&kept, bytes + at, taken);
+        if (event != XML_CUT_ELEMENT)
+            continue;
+        char *line = xasprintf("%lld<%.*s>", (long long)cut.at_line, (int)kept.length_bytes, kept.bytes);
+        text_append(&all, line, strlen(line));
+        free(line);
+        kept.length_bytes = 0;
+    }
+    char *end = err.text[0] ? xasprintf("!%s", err.text)
+                            : xasprintf("%s%lld", cut.state == CUT_TEXT ? "" : "?", (long long)cut.depth);
+    text_append(&all, end, strlen(end) + 1);
+    free(end);
+    text_release(&kept);
+    return all.bytes;
+}
+
+/* Whatever blocks a text comes in, its elements are the same; the number at the end is that of elements still open. */
+static void test_cuts(void **state) {
+    static const struct {
+        const char *bytes, *want;
+    } cases[] = {
+        {"<a><b>x</b>\n<b k='1'/> y <c>z</c>\n\n<b\n>w</b></a>\n", "1<<b>x</b>>2<<b k='1'/>>4<<b\n>w</b>>0"},
+        {"<a><b>x<b>y</b><b/>z</b></a>", "1<<b>x<b>y</b><b/>z</b>>0"},
+        {"<?xml x='<b>'?><!DOCTYPE a SYSTEM 'b>'><a><!-- <b> - -> --><b><!-- </b> --><![CDATA[</b>]]]]><?p </b>?></b></a>",
+         "1<<b><!-- </b> --><![CDATA[</b>]]]]><?p </b>?></b>>0"},
+        {"<a><bb/><b:b/><B/><b k=\"/>'\" l='\">'>></b ></a>", "1<<b k=\"/>'\" l='\">'>></b >>0"},
+        {"<b/>", "1<<b/>>0"},
+        {"<a><b>x</b>", "1<<b>x</b>>1"},
+        {"<a><b>x</", "?2"},
+        {"\n<!DOCTYPE a [<!ENTITY e 'x'>]><a/>",
+         "!line 2: its DOCTYPE has declarations of its own, which are not read: take it out"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t piece = 1; piece < 70; piece++) {
+            char *got = cut_all(cases[i].bytes, piece);
+            if (strcmp(got, cases[i].want) != 0)
+                fail_msg("%s in pieces of %zu: %s, expected %s", cases[i].bytes, piece, got, cases[i].want);
+            free(got);
+        }
+}
+
+/* A file of many records, by their lines; memory is that of the largest. */
+static void test_elements(void **state) {
+    static char element[] = "ARTICLE", other[] = "LOI";
+    struct text all = {0};
+    (void)state;
+    text_append(&all, "<?xml version='1.0' encoding='ISO-8859-1'?>\n<BASE>\n", 51);
+    for (int i = 0; i < 4000; i++) {
+        char *article = xasprintf(
+            "<ARTICLE><BLOC_TEXTUEL><CONTENU>l'\xE9t\xE9 %d %0*d</CONTENU></BLOC_TEXTUEL></ARTICLE>\n<x/>\n",
+            i, i % 997, 7);
+        text_append(&all, article, strlen(article));
+        free(article);
+    }
+    text_append(&all, "</BASE>", 7);
+    write_bytes("base.xml", all.bytes, all.length_bytes);
+    write_bytes("cut.xml", all.bytes, all.length_bytes - 7);
+    struct job job = job_for("base.xml");
+    job.source.element = element;
+    run_well(&job);
+    assert_int_equal(job.totals.num_documents, 4000);
+    check_document(job.output, 3, "<s>l'\xC3\xA9t\xC3\xA9 3 007</s>");
+    job.source.element = other;
+    unlink(job.output);
+    fails(&job, "base.xml'", "holds no element 'LOI'");
+    job = job_for("cut.xml");
+    job.source.element = element;
+    fails(&job, "cut.xml' line 8003", "it was cut");
+    write_text("bad.xml", "<BASE>\n<ARTICLE/>\n<ARTICLE>\n<b></ARTICLE></BASE>");
+    job = job_for("bad.xml");
+    job.source.element = element;
+    fails(&job, "bad.xml' line 3: line 2: Opening and ending tag mismatch", "on_bad_line");
+    write_text("some.txt", "x");
+    job = job_for("some.txt");
+    job.source.element = element;
+    fails(&job, "the element of source", "would have no effect");
+    text_release(&all);
+}
+
 /* An encoding is the prolog's, unless the source says one; a damaged document is a bad line. */
 static void test_encodings(void **state) {
     (void)state;
@@ -247,7 +343,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),      cmocka_unit_test(test_tables),  cmocka_unit_test(test_roots),
         cmocka_unit_test(test_paths),     cmocka_unit_test(test_hostile), cmocka_unit_test(test_files),
-        cmocka_unit_test(test_encodings),
+        cmocka_unit_test(test_encodings), cmocka_unit_test(test_cuts),    cmocka_unit_test(test_elements),
     };
     folder = test_folder("xml");
     tok = tiny_tokenizer(TINY_ALL);

@@ -1,5 +1,6 @@
 /* tool_records.c - `tool_records FILE FORMAT [DELIMITER]`: the records of a file as prepare reads them, for programs that
- * compare them with another reader; of XML the third word is the source's field.  JSON and a NUL byte each; for one that cannot be read "fault: " and why.  Exit code 1 with the
+ * compare them with another reader; of XML the third word is the source's field, and after
+ * a '#' its element.  JSON and a NUL byte each; for one that cannot be read "fault: " and why.  Exit code 1 with the
  * reason on stderr where the file cannot be read on; with COUNT as fourth word only the number of records and bytes and the
  * seconds that cutting them off took are written. */
 #include <stdio.h>
@@ -61,10 +62,13 @@ int main(int argc, char **argv) {
     for (int i = SOURCE_TEXT; i <= SOURCE_XML; i++)
         id = strcmp(argv[2], words[i]) == 0 ? i : id;
     CHECK(id, "no format '%s'", argv[2]);
-    char *word = argc > 3 ? argv[3] : NULL;
+    char *word = argc > 3 ? argv[3] : NULL, *mark = word && id == SOURCE_XML ? strchr(word, '#') : NULL;
+    if (mark)
+        *mark = '\0';
     const struct prepare_source source = {.path = argv[1],
                                           .delimiter = id == SOURCE_CSV ? word : NULL,
-                                          .field = id == SOURCE_XML ? word : NULL};
+                                          .field = id == SOURCE_XML ? word : NULL,
+                                          .element = mark ? mark + 1 : NULL};
     struct corpus_file file = {.path = xstrdup(argv[1]), .format = format_of((enum source_format)id)};
     int status = read_all(&file, &source, argc > 4 ? argv[4] : NULL, &err);
     if (status != 0)

@@ -108,6 +108,9 @@ static const struct config_key source_keys[] = {
         "of formats other than text: {field: value} or {field: [values]}; a record of which one of these fields has "
         "another value, or none, is left out and counted.  Numbers are compared as they are written"),
     TEXT(
+        "element", SOURCE_AT(element), NULL,
+        "xml: the name of the elements that are records, cut out of a file that holds many; default: a file is one"),
+    TEXT(
         "delimiter", SOURCE_AT(delimiter), "auto",
         "csv: what stands between fields, one character or tab; auto: tab for .tsv, else one of , ; tab | by the first "
         "rows, refused where several would do"),

@@ -337,7 +337,7 @@ static const struct config_key run_file_keys[] = {
     PATH("prepare.output", AT(prepare.output), NULL, "token file to write (.h5)", FREE),
     LIST(
         "prepare.sources", AT(prepare.sources), AT(prepare.num_sources), &config_source_table,
-        "corpora: a list of {path, name, licence, url, format, field, fields, separator, where, delimiter, encoding, "
+        "corpora: a list of {path, name, licence, url, format, field, fields, separator, where, element, delimiter, encoding, "
         "subfolders, chat, form, record}",
         FREE),
     {"prepare.chat_template", KEY_PATH, AT(prepare.chat_template), "auto", 0, 0, chat_templates, NULL, 0,

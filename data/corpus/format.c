@@ -54,6 +54,7 @@ void record_stream_close(struct record_stream *stream) {
         stream->file->format->close(stream);
     reader_close(stream->reader);
     text_release(&stream->record);
+    free(stream->own);
     *stream = (struct record_stream){0};
 }
 

@@ -36,6 +36,7 @@ struct record_stream {
     struct text record;                  /* of formats that put their records together: the last one */
     int64_t state;                       /* the format's own: how far it is; 0 at the beginning */
     void *own;                           /* of formats with an open of their own: what they need */
+    void *own;           /* likewise, malloc'ed; NULL at the beginning */
 };
 
 struct format {

@@ -85,6 +85,7 @@ struct prepare_source {
     char *separator;              /* between them; NULL: a blank line */
     struct prepare_filter *where; /* all of which a record has to meet; others are left out */
     int num_filters;
+    char *element;                    /* XML: the elements that are records; NULL: a file is one */
     char *delimiter;                  /* CSV: a character, "tab", or "auto", as NULL: it is found */
     enum text_encoding encoding;      /* of its files, which become UTF-8 */
     enum subfolder_policy subfolders; /* of a folder */

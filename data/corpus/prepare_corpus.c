@@ -40,17 +40,26 @@ static int check_fields(const struct corpus *corpus, int first, const struct pre
         name, source->path);
 }
 
-/* check_delimiter - one that no file of the source has. */
-static int check_delimiter(const struct corpus *corpus, int first, const struct prepare_source *source,
-                           struct err *err) {
-    if (!source->delimiter || strcmp(source->delimiter, "auto") == 0)
-        return 0;
+/* has_format - whether a file of the source may be of a format: an archive may hold one. */
+static bool has_format(const struct corpus *corpus, int first, enum source_format id) {
     for (int i = first; i < corpus->num_files; i++)
-        if (!corpus->files[i].format || corpus->files[i].format->id == SOURCE_CSV)
-            return 0;
-    return err_set(err,
-                   "the delimiter of source '%s' would have no effect: none of its files is a table (csv)",
-                   source->path);
+        if (!corpus->files[i].format || corpus->files[i].format->id == id)
+            return true;
+    return false;
+}
+
+/* check_formats - keys that no file of the source has a use for. */
+static int check_formats(const struct corpus *corpus, int first, const struct prepare_source *source,
+                         struct err *err) {
+    bool has_delimiter = source->delimiter && strcmp(source->delimiter, "auto") != 0;
+    if (has_delimiter && !has_format(corpus, first, SOURCE_CSV))
+        return err_set(
+            err, "the delimiter of source '%s' would have no effect: none of its files is a table (csv)",
+            source->path);
+    if (source->element && !has_format(corpus, first, SOURCE_XML))
+        return err_set(err, "the element of source '%s' would have no effect: none of its files is XML",
+                       source->path);
+    return 0;
 }
 
 /* look_at - that it is text in the source's encoding and what its format is, NULL where that is not known, before hours of
@@ -121,7 +130,7 @@ int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int
                          ? add_folder(corpus, source, i, err)
                          : add_file(corpus, source, i, xstrdup(source->path), facts.st_size, err);
         if (status != 0 || check_fields(corpus, first, source, err) != 0 ||
-            check_delimiter(corpus, first, source, err) != 0)
+            check_formats(corpus, first, source, err) != 0)
             return -1;
     }
     return 0;

@@ -6,6 +6,9 @@ and roots of unknown names, each as it is, cut somewhere, and with a byte change
 text that the rules of data/corpus/xml_text.h give, written out below over lxml's tree; what lxml refuses must be refused here.
 The control is a reader that takes the characters of the same elements and no rule but that of white space: it has to differ.
 
+Many of these in one file, nested in other elements, with comments and CDATA that hold tags between them, are cut out of it by the
+source's element: those that lxml finds, outermost ones, and what each holds is what it holds alone.
+
 The sheets (../shared/corpora, skipped without it): title and text of each must be those of the JSON, after one rule: white space of
 any kind (no-break spaces too) is one space, and the marks of headings, items and cells are left out.  The sheets of which this is not
 true are known by name (KNOWN), and must be these.
@@ -31,7 +34,7 @@ ROLES = {**dict.fromkeys(INLINE, "inline"), **dict.fromkeys("titre h1 h2 h3 h4 h
 # The JSON has as text the readers that a sheet is for (Cible), the caption of an image, the questions of a form (Problematiques), and
 # runs words together (F2025).
 KNOWN = {"F14079": "Cible", "F22127": "Cible", "F31187": "Cible", "F34840": "Image", "F35175": "Problematiques", "F2025": "JSON"}
-seen = {"documents": 0, "refused": 0, "control": 0}
+seen = {"documents": 0, "refused": 0, "control": 0, "elements": 0, "plain": 0}
 
 
 def role(element):
@@ -201,8 +204,8 @@ def document(rng):
                  f"</TITRE_TM></TM></TM></TEXTE></CONTEXTE><BLOC_TEXTUEL><CONTENU>{body}</CONTENU></BLOC_TEXTUEL>")
     else:
         inner = f"<HEAD>hors</HEAD><BODY><PART>{body}</PART><PART>{content(rng, 2)}</PART></BODY>"
-    text = f"{prolog}<{root} xmlns:x='urn:x'>{inner}</{root}>"
-    return text.encode(codec, "xmlcharrefreplace"), root
+    body = f"<{root} xmlns:x='urn:x'>{inner}</{root}>"
+    return (prolog + body).encode(codec, "xmlcharrefreplace"), body
 
 
 def damage(rng, data):
@@ -262,6 +265,48 @@ def check_document(data, folder):
     seen["control"] += got.get(text, "") != squeeze("".join(c for place in places for c in place.itertext()))
 
 
+# --- elements of one file ---
+
+def elements(rng, folder):
+    """A file of many documents, cut into them."""
+    encoding, codec = rng.choice([("UTF-8", "utf-8"), ("ISO-8859-1", "latin-1")])
+    parts, depth = [], 0
+    for _ in range(rng.randint(1, 40)):
+        inside = document(rng)[1]
+        if inside.startswith("<ARTICLE"):
+            if rng.random() < 0.2:
+                inside = inside.replace("<CONTENU>", "<CONTENU><ARTICLE>x</ARTICLE>", 1)
+            parts.append(inside)
+        elif rng.random() < 0.5:
+            parts.append(rng.choice(["<ARTICLEX/>", "<x:ARTICLE/>", "<!-- <ARTICLE> -- >".replace("-- >", "- >") + " -->",
+                                     "<![CDATA[<ARTICLE>]]>", "<?p <ARTICLE>?>", "texte\n", "<e k='<'/>".replace("'<'", "'>'")]))
+        if rng.random() < 0.2:
+            parts.append("<SECTION k=\"'/>\">")
+            depth += 1
+        elif depth and rng.random() < 0.3:
+            parts.append("</SECTION>")
+            depth -= 1
+    text = f"<?xml version='1.0' encoding='{encoding}'?>\n<BASE xmlns:x='urn:x'>" + "\n".join(parts) + "</SECTION>" * depth + "</BASE>"
+    path = os.path.join(folder, "base.xml")
+    with open(path, "wb") as file:
+        file.write(text.encode(codec, "xmlcharrefreplace"))
+    want = [e for e in etree.parse(path).getroot().iter("ARTICLE") if not any(a.tag == "ARTICLE" for a in e.iterancestors())]
+    done = subprocess.run([TOOL, path, "xml", "text#ARTICLE"], capture_output=True, check=False)
+    got = done.stdout.decode().split("\0")[:-1]
+    if not want:
+        assert done.returncode == 1 and "holds no element" in done.stderr.decode()
+        return
+    assert len(got) == len(want), f"{len(got)} {len(want)} {done.stderr.decode()}\n{text}"
+    for line, element in zip(got, want):
+        element.tail = None
+        assert json.loads(line)["text"] == rendered(element.findall("BLOC_TEXTUEL/CONTENU")), f"{line}\n{text}"
+    seen["elements"] += len(want)
+    seen["plain"] += len(want) != text.count("<ARTICLE")
+    with open(path, "wb") as file:
+        file.write(text.encode(codec, "xmlcharrefreplace")[:-rng.randint(1, 6)])
+    assert subprocess.run([TOOL, path, "xml", "text#ARTICLE"], capture_output=True, check=False).returncode == 1, "cut, and read"
+
+
 # --- the sheets ---
 
 def words(text):
@@ -309,7 +354,11 @@ def main():
             check_document(damage(rng, data), folder)
         print(f"  {seen['documents']} documents read alike, {seen['refused']} refused on both sides; all characters alone differ in "
               f"{seen['control']}")
-        good = seen["documents"] > 600 and seen["refused"] > 300 and seen["control"] > 300 and sheets(folder)
+        for _ in range(150):
+            elements(rng, folder)
+        print(f"  {seen['elements']} elements cut out of files as lxml finds them; their tags alone are another number in {seen['plain']} "
+              "files of 150")
+        good = seen["elements"] > 1000 and seen["plain"] > 50 and seen["documents"] > 600 and seen["refused"] > 300 and seen["control"] > 300 and sheets(folder)
     return 0 if good else 1
 
 
