@@ -1,4 +1,4 @@
-/* xml_cut.c - a byte at a time; blocks may end anywhere. */
+/* xml_cut.c - a byte at a time within marks; blocks may end anywhere. */
 #include "data/corpus/xml_cut.h"
 
 static bool is_space(char c) {
@@ -141,18 +141,30 @@ static enum xml_cut_event take_byte(struct xml_cut *cut, char c, struct err *err
     return in_span(cut, c);
 }
 
+/* skip_text - from byte i on up to the next '<' or the end. */
+static size_t skip_text(struct xml_cut *cut, struct text_span block, size_t i) {
+    const char *at = block.bytes + i, *mark = memchr(at, '<', block.length_bytes - i);
+    const char *end = mark ? mark : block.bytes + block.length_bytes;
+    for (; (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
+        cut->num_lines++;
+    return (size_t)(end - block.bytes);
+}
+
 enum xml_cut_event xml_cut_step(struct xml_cut *cut, struct text_span block, size_t *taken, struct err *err) {
     for (size_t i = 0; i < block.length_bytes; i++) {
-        char c = block.bytes[i];
         enum xml_cut_event event = XML_CUT_MORE;
-        if (cut->state != CUT_TEXT)
-            event = take_byte(cut, c, err);
-        else if (c == '<' && cut->inside == 0 &&
-                 i > 0) { /* the byte is looked at again, as the first of a block */
+        if (cut->state == CUT_TEXT && (i = skip_text(cut, block, i)) == block.length_bytes)
+            break;
+        char c = block.bytes[i];
+        if (cut->state == CUT_TEXT && cut->inside == 0 &&
+            i > 0) { /* looked at again, as the first of a block */
             *taken = i;
             return XML_CUT_KEEP;
-        } else if (c == '<')
+        }
+        if (cut->state == CUT_TEXT)
             cut->state = CUT_OPENED;
+        else
+            event = take_byte(cut, c, err);
         cut->num_lines += c == '\n';
         if (event != XML_CUT_MORE) {
             *taken = i + 1;
