@@ -4,7 +4,7 @@
     .venv-interop/bin/python tests/golden/make_parquet.py
 
 Writes parquet/NAME.parquet, the same records in each codec, page version and encoding, in row groups of 5 rows and pages of a
-few, and parquet/records.jsonl.  The columns: text (null in row 7), id, words (a list), messages (a list of objects), kind (a
+few, and parquet/records.jsonl; and a few smaller ones for the fuzz target.  The columns: text (null in row 7), id, words (a list), messages (a list of objects), kind (a
 word), score (a real number), good (true or false) and beside, which nobody asks for.
 """
 import json
@@ -42,6 +42,13 @@ for name, codec, version, encodings in [
                    write_batch_size=2, store_schema=False, write_statistics=False,
                    use_dictionary=encodings is None, column_encoding=encodings or None)
     assert pq.ParquetFile(path).read().to_pylist() == table.to_pylist(), name
+seeds = Path(__file__).parent.parent / "fuzz" / "corpus" / "parquet"
+seeds.mkdir(exist_ok=True)
+for name, codec, version, encodings in [("plain", "none", "1.0", {}), ("deltas", "none", "2.0", deltas),
+                                        ("dictionary", "none", "1.0", None), ("zstd", "zstd", "2.0", None)]:
+    pq.write_table(table.slice(5, 3), seeds / f"{name}.parquet", compression=codec, data_page_version=version,
+                   row_group_size=2, store_schema=False, write_statistics=False, use_dictionary=encodings is None,
+                   column_encoding=encodings or None)
 with open(folder / "records.jsonl", "w", encoding="utf-8") as out:
     for row in table.to_pylist():
         out.write(json.dumps(row, ensure_ascii=False) + "\n")
