@@ -89,6 +89,7 @@ run check_show
 run check_xml
 run check_tar
 run check_cells
+run check_parquet
 tokenizers
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

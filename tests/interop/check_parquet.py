@@ -1,0 +1,231 @@
+"""check_parquet.py - Parquet tables as `prepare` reads them (tool_parquet) against pyarrow.
+
+Tables of a seeded generator, written by pyarrow in every combination of codec, page version, dictionary and encoding, with
+nulls, empty texts and lists, row groups and pages that end anywhere; every record has to be the one that pyarrow was given and reads.  Then
+the same bytes cut, or with some of them changed: nothing may crash, and what is refused is told in one line with the file's
+name.  So has every record of DuckDB's tables.  Columns that are not asked for may be full of damage, and are not read.  The control: records with one value changed, or
+one row left out, are told apart.
+"""
+import itertools
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import tempfile
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TOOL = os.path.join(os.environ.get("OUT", "build/cpu"), "tests", "tool_parquet")
+CODECS = ["none", "snappy", "gzip", "zstd", "lz4", "brotli"]
+PIECES = ["a", "é", "œuvre ", "\n", '"', "\\", "\x00", "\x1f", "€", "une phrase un peu plus longue, ", "𝒳", "\t"]
+seen = {"files": 0, "records": 0, "refused": 0, "read though damaged": 0,
+        "lists that pyarrow reads otherwise than it was given": 0}
+
+
+def text(rng):
+    return "".join(rng.choice(PIECES) for _ in range(rng.choice([0, 1, 3, 8, 40])))
+
+
+def messages(rng):
+    return [{"role": rng.choice(["user", "assistant", None]), "content": maybe(rng, text(rng), 9)}
+            for _ in range(rng.randrange(4))]
+
+
+def maybe(rng, value, one_in=4):
+    return None if rng.randrange(one_in) == 0 else value
+
+
+def columns(rng, rows):
+    """Name, Arrow type, values; and the encodings beside plain and the dictionary that fit."""
+    words = [text(rng) for _ in range(5)]
+    i64 = lambda: rng.choice([0, 1, -1, 2**63 - 1, -2**63, rng.randrange(-10**6, 10**6)])
+    real = lambda: rng.choice([0.0, -0.0, 0.1, 1e300, 5e-324, math.inf, -math.inf, rng.random()])
+    step = itertools.count(rng.randrange(1000), 3)
+    texts = ["DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"]
+    whole = ["DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"]
+    yield "text", pa.string(), [maybe(rng, text(rng)) for _ in range(rows)], texts
+    yield "required", pa.field("required", pa.string(), nullable=False), [text(rng) for _ in range(rows)], texts
+    yield "word", pa.string(), [maybe(rng, rng.choice(words)) for _ in range(rows)], texts
+    yield "nothing", pa.string(), [None] * rows, texts
+    yield "big", pa.int64(), [maybe(rng, i64()) for _ in range(rows)], whole
+    yield "id", pa.int32(), [next(step) for _ in range(rows)], whole
+    yield "tiny", pa.int8(), [maybe(rng, rng.randrange(-128, 128)) for _ in range(rows)], whole
+    yield "u32", pa.uint32(), [maybe(rng, rng.randrange(2**32)) for _ in range(rows)], whole
+    yield "u64", pa.uint64(), [maybe(rng, rng.randrange(2**64)) for _ in range(rows)], whole
+    yield "real", pa.float64(), [maybe(rng, real()) for _ in range(rows)], ["BYTE_STREAM_SPLIT"]
+    yield "single", pa.float32(), [maybe(rng, rng.random()) for _ in range(rows)], ["BYTE_STREAM_SPLIT"]
+    yield "truth", pa.bool_(), [maybe(rng, rng.random() < 0.7) for _ in range(rows)], ["RLE"]
+    yield "words", pa.list_(pa.string()), [maybe(rng, [maybe(rng, text(rng)) for _ in range(rng.randrange(4))])
+                                          for _ in range(rows)], texts
+    yield "numbers", pa.list_(pa.int64()), [maybe(rng, [i64() for _ in range(rng.randrange(9))]) for _ in range(rows)], whole
+    yield "pair", pa.struct([("a", pa.string()), ("n", pa.int32())]), [
+        maybe(rng, {"a": maybe(rng, text(rng)), "n": maybe(rng, 7)}) for _ in range(rows)], None
+    yield "messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])), [
+        maybe(rng, messages(rng)) for _ in range(rows)], None
+    yield "deep", pa.list_(pa.struct([("tags", pa.list_(pa.string())), ("inner", pa.struct([("b", pa.bool_())]))])), [
+        maybe(rng, [maybe(rng, {"tags": maybe(rng, [text(rng)] * rng.randrange(3)),
+                                "inner": maybe(rng, {"b": maybe(rng, True)})}) for _ in range(rng.randrange(3))])
+        for _ in range(rows)], None
+
+
+def write(rng, path, codec, version, has_dictionary, encode):
+    """A table; encode: whether columns have an encoding of their own."""
+    rows = rng.choice([0, 1, 7, 100, 1000])
+    fields, arrays, encodings = [], [], {}
+    for name, kind, values, fitting in columns(rng, rows):
+        field = kind if isinstance(kind, pa.Field) else pa.field(name, kind)
+        fields.append(field)
+        arrays.append(pa.array(values, field.type))
+        leaf = name + (".list.element" if pa.types.is_list(field.type) else "")
+        if encode and fitting:
+            encodings[leaf] = rng.choice(fitting)
+    table = pa.table(arrays, pa.schema(fields))
+    more = {"column_encoding": encodings, "use_dictionary": False} if encode else {"use_dictionary": has_dictionary}
+    pq.write_table(table, path, compression=codec, data_page_version=version, write_page_checksum=rng.random() < 0.3,
+                   row_group_size=rng.choice([1, 33, 400, 10**6]), data_page_size=rng.choice([64, 1000, 2**20]),
+                   write_statistics=rng.random() < 0.7, dictionary_pagesize_limit=rng.choice([200, 2**20]),
+                   **more)
+    return table
+
+
+def ours(path, *words):
+    done = subprocess.run([TOOL, path, *words], capture_output=True, check=False, timeout=120)
+    assert done.returncode in (0, 1), f"{path}: exit code {done.returncode}: {done.stderr.decode()}"
+    return done.stdout.decode("utf-8", "replace").split("\0")[:-1], done.returncode, done.stderr.decode()
+
+
+def check(path, wanted, *words):
+    got, code, why = ours(path, *words)
+    assert code == 0, why
+    got = [json.loads(record) for record in got]
+    assert same(got, wanted), f"{path}: other records than pyarrow's"
+    seen["records"] += len(got)
+    return got
+
+
+def same(a, b):
+    return repr(a) == repr(b)  # also the sign of zero, and 1 from 1.0
+
+
+def check_pyarrow(path, wanted):
+    """That what pyarrow reads is what it was given.  Of lists it is not always (26.0.1, pages of version 2, few rows): counted."""
+    for field in pq.read_schema(path):
+        try:
+            there = pq.ParquetFile(path).read(columns=[field.name], use_threads=False).to_pylist()
+        except (OSError, pa.ArrowInvalid):
+            there = None
+        if not same(there, [{field.name: record[field.name]} for record in wanted]):
+            assert pa.types.is_list(field.type), field.name
+            seen["lists that pyarrow reads otherwise than it was given"] += 1
+
+
+def check_combinations(rng, folder):
+    path = os.path.join(folder, "table.parquet")
+    for _ in range(int(os.environ.get("ROUNDS", "8"))):
+        for codec, version, kind in itertools.product(CODECS, ["1.0", "2.0"], ["plain", "dictionary", "encoded"]):
+            wanted = write(rng, path, codec, version, kind == "dictionary", kind == "encoded").to_pylist()
+            check_pyarrow(path, wanted)
+            got = check(path, wanted)
+            seen["files"] += 1
+            name = rng.choice(["text", "messages", "truth"])
+            check(path, [{name: record[name]} for record in wanted], name)
+            if got:  # the control
+                changed = json.loads(json.dumps(got))
+                changed[rng.randrange(len(got))]["id"] += 1
+                assert not same(changed, wanted) and not same(got[1:], wanted), "a change was not seen"
+
+
+def check_damage(rng, folder):
+    """Cut and changed files: an answer or one line, never a crash (exit codes other than 0 and 1 fail in ours)."""
+    path, hurt = os.path.join(folder, "table.parquet"), os.path.join(folder, "hurt.parquet")
+    for i in range(int(os.environ.get("DAMAGED", "1500"))):
+        if i % 30 == 0:
+            write(rng, path, CODECS[i // 30 % len(CODECS)], rng.choice(["1.0", "2.0"]), rng.random() < 0.5, rng.random() < 0.5)
+            whole = open(path, "rb").read()
+        data = bytearray(whole)
+        if rng.random() < 0.2:
+            del data[rng.randrange(len(data)):]
+        for _ in range(rng.choice([0, 1, 1, 2, 8])):
+            if data:
+                data[rng.randrange(len(data))] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
+        open(hurt, "wb").write(data)
+        _, code, why = ours(hurt)
+        assert code == 0 or (why.count("\n") == 1 and hurt in why), f"no place: {why}"
+        seen["refused" if code else "read though damaged"] += 1
+
+
+def check_unread(folder):
+    """A column beside that is large and damaged is not looked at; asked for, it is refused with its place."""
+    path = os.path.join(folder, "beside.parquet")
+    rows = 2000
+    table = pa.table({"text": [f"texte {i}" for i in range(rows)], "embeddings": [os.urandom(5000).hex() for _ in range(rows)]})
+    pq.write_table(table, path, compression="zstd", row_group_size=500, write_statistics=False)
+    data = bytearray(open(path, "rb").read())
+    for group in range(4):
+        chunk = pq.ParquetFile(path).metadata.row_group(group).column(1)
+        first = chunk.dictionary_page_offset or chunk.data_page_offset
+        data[first:first + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    open(path, "wb").write(data)
+    check(path, [{"text": f"texte {i}"} for i in range(rows)], "text")
+    out = subprocess.run([TOOL, path, "text", "COUNT"], capture_output=True, check=True).stdout.split()
+    assert int(out[0]) == rows and int(out[3]) < len(data) // 20, f"{out[3]} of {len(data)} bytes were read"
+    _, code, why = ours(path, "embeddings")
+    assert code == 1 and "row 1 of row group 1, column 'embeddings'" in why, why
+    print(f"a column beside: {int(out[3])} of {len(data)} bytes were read")
+
+
+def check_duckdb(folder):
+    """As AgentPublic writes its tables: DuckDB, both versions of the format, several row groups, embeddings beside the text."""
+    connection = duckdb.connect()
+    connection.execute("""create table t as select 'LEGI' || i as doc_id, (i % 7)::INT as chunk_index, i * 7919 as n,
+        i * 0.5::DOUBLE as score, ['titre ' || i, NULL, 'section ' || (i % 3)] as context, ('{"a": ' || i || '}')::JSON as links,
+        case when i % 5 = 0 then null else 'VIGUEUR' end as status, i % 2 = 0 as good,
+        'Article ' || i || ' : ' || repeat('le texte é ', (i % 50)::INT) as text,
+        [{'role': 'user', 'content': 'q' || i}, {'role': 'assistant', 'content': NULL}] as messages,
+        repeat(md5(i::VARCHAR), 20) as "embeddings_bge-m3" from range(6000) r(i)""")
+    for version, codec in itertools.product(["V1", "V2"], ["zstd", "snappy", "uncompressed", "gzip", "lz4_raw", "brotli"]):
+        path = os.path.join(folder, f"{version}-{codec}.parquet")
+        connection.execute(f"copy t to '{path}' (format parquet, compression '{codec}', parquet_version '{version}', "
+                           "row_group_size 2048)")
+        wanted = pq.ParquetFile(path).read(use_threads=False).to_pylist()
+        assert len(wanted) == 6000
+        check(path, wanted)
+        seen["files"] += 1
+
+
+def check_refused(folder):
+    """What is not read is refused by its column's name."""
+    path = os.path.join(folder, "refused.parquet")
+    import datetime
+    import decimal
+    for values, word in [([datetime.date(2024, 1, 2)], "a date"), ([decimal.Decimal("1.5")], "a decimal number"),
+                         ([datetime.datetime(2024, 1, 2)], "a point in time"),
+                         (pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int32())), "a map"),
+                         (pa.array([b"1234"], pa.binary(4)), "bytes of fixed length")]:
+        pq.write_table(pa.table({"text": ["a"], "other": values}), path)
+        _, code, why = ours(path)
+        assert code == 1 and "column 'other'" in why and word in why, why
+        check(path, [{"text": "a"}], "text")
+
+
+def main():
+    if not os.path.exists(TOOL):
+        print(f"no {TOOL}: make tests")
+        return 77
+    rng = random.Random(int(os.environ.get("SEED", "20261129")))
+    with tempfile.TemporaryDirectory() as folder:
+        check_combinations(rng, folder)
+        check_damage(rng, folder)
+        check_unread(folder)
+        check_duckdb(folder)
+        check_refused(folder)
+    print(", ".join(f"{name}: {count}" for name, count in seen.items()))
+    assert seen["refused"] > 100 and seen["records"] > 10000
+    return 0
+
+
+sys.exit(main())
