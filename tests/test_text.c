@@ -1,4 +1,5 @@
 /* test_text.c - UTF-8, JSON and SHA-256: known answers, and input that is wrong on purpose. */
+#include "kernels/rng.h"
 #include "tests/check.h"
 
 #include <stdio.h>
@@ -6,6 +7,7 @@
 #include <string.h>
 
 #include "data/corpus/json.h"
+#include "data/corpus/json_line.h"
 #include "data/corpus/text.h"
 #include "data/sha256_blocks.h"
 
@@ -253,12 +255,54 @@ static void test_blank(void **state) {
     assert_true(text_is_blank("\0", 1));
 }
 
+/* naive_escape - a byte at a time, as the header says it. */
+static void naive_escape(struct text *out, const unsigned char *bytes, size_t length_bytes) {
+    char escape[8];
+    for (size_t i = 0; i < length_bytes; i++) {
+        unsigned char c = bytes[i];
+        if (c == '"' || c == '\\' || c == '\n')
+            snprintf(escape, sizeof escape, "\\%c", c == '\n' ? 'n' : c);
+        else if (c < 0x20)
+            snprintf(escape, sizeof escape, "\\u%04x", c);
+        else
+            snprintf(escape, sizeof escape, "%c", c);
+        text_append(out, escape, strlen(escape));
+    }
+}
+
+/* Any bytes of any length, in texts where few or many have to be escaped. */
+static void test_escape(void **state) {
+    (void)state;
+    static unsigned char bytes[9001];
+    uint64_t draws = 0;
+    for (int round = 0; round < 400; round++) {
+        size_t length = (size_t)rng_below(3, 1, draws++, round % 10 ? 70 : sizeof bytes - 1);
+        int one_in = 1 + round % 20;
+        for (size_t i = 0; i < length; i++)
+            bytes[i] = rng_below(3, 1, draws++, (uint64_t)one_in) == 0
+                           ? (unsigned char)rng_below(3, 1, draws++, 256)
+                           : (unsigned char)"a\xC3\xA9\x7F\xFF !#"[i % 8];
+        struct text want = {0}, got = {0};
+        naive_escape(&want, bytes, length);
+        json_line_escape(&got, (const char *)bytes, length);
+        assert_int_equal(got.length_bytes, want.length_bytes);
+        if (length > 0)
+            assert_memory_equal(got.bytes, want.bytes, want.length_bytes);
+        bytes[length] = '"';
+        json_line_escape(&got, (const char *)bytes + length, 1);
+        assert_int_equal(got.length_bytes, want.length_bytes + 2);
+        text_release(&want);
+        text_release(&got);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_utf8),         cmocka_unit_test(test_code_points),
         cmocka_unit_test(test_sha256),       cmocka_unit_test(test_sha256_versions),
         cmocka_unit_test(test_json_getters), cmocka_unit_test(test_json_refusals),
         cmocka_unit_test(test_blank),
+        cmocka_unit_test(test_escape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

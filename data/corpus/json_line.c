@@ -275,24 +275,66 @@ void json_line_unescape(struct text_span value, struct text *out) {
 }
 
 /* RFC 8259, section 7. */
-void json_line_escape(struct text *out, const char *bytes, size_t length_bytes) {
+enum { ESCAPE_BYTES = 6 }; /* the longest one, a backslash with u001f */
+
+/* escaped_bytes - the highest bit of each of eight bytes that is below 0x20, a quote or a backslash.  Exact up to the lowest one:
+ * a subtraction borrows from the bytes above, never from those below. */
+static uint64_t escaped_bytes(uint64_t word) {
+    const uint64_t ones = UINT64_MAX / 255;
+    uint64_t quote = word ^ (ones * '"'), backslash = word ^ (ones * '\\');
+    uint64_t is_low = (word - ones * 0x20) & ~word;
+    uint64_t is_quote = (quote - ones) & ~quote, is_backslash = (backslash - ones) & ~backslash;
+    return (is_low | is_quote | is_backslash) & (ones * 0x80);
+}
+
+/* write_escape - of a byte that needs one; where the next byte goes. */
+static char *write_escape(char *to, unsigned char c) {
     static const char digits[] = "0123456789abcdef";
-    size_t first = 0;
-    for (size_t i = 0; i < length_bytes; i++) {
-        unsigned char c = (unsigned char)bytes[i];
-        if (c >= 0x20 && c != '"' && c != '\\')
-            continue;
-        text_append(out, bytes + first, i - first);
-        first = i + 1;
-        char escape[6] = {'\\', 'u', '0', '0', digits[c >> 4], digits[c & 15]};
-        if (c == '\n' || c == '"' || c == '\\') {
-            escape[1] = c == '\n' ? 'n' : (char)c;
-            text_append(out, escape, 2);
-        } else {
-            text_append(out, escape, sizeof escape);
-        }
+    const char escape[ESCAPE_BYTES] = {'\\', 'u', '0', '0', digits[c >> 4], digits[c & 15]};
+    if (c != '\n' && c != '"' && c != '\\') {
+        memcpy(to, escape, sizeof escape);
+        return to + sizeof escape;
     }
-    text_append(out, bytes + first, length_bytes - first);
+    to[0] = '\\';
+    to[1] = c == '\n' ? 'n' : (char)c;
+    return to + 2;
+}
+
+/* escape_part - into room for ESCAPE_BYTES a byte; how many were written.  Words are copied before they are looked at: most
+ * have nothing to escape. */
+static size_t escape_part(char *to, const char *from, size_t length_bytes) {
+    char *at = to;
+    size_t i = 0;
+    uint64_t word;
+    while (i + sizeof word <= length_bytes) {
+        memcpy(&word, from + i, sizeof word);
+        memcpy(at, &word, sizeof word);
+        uint64_t found = escaped_bytes(word);
+        size_t clean = found ? (size_t)__builtin_ctzll(found) / 8 : sizeof word;
+        i += clean;
+        at += clean;
+        if (found)
+            at = write_escape(at, (unsigned char)from[i++]);
+    }
+    for (; i < length_bytes; i++) {
+        unsigned char c = (unsigned char)from[i];
+        if (c < 0x20 || c == '"' || c == '\\')
+            at = write_escape(at, c);
+        else
+            *at++ = from[i];
+    }
+    return (size_t)(at - to);
+}
+
+void json_line_escape(struct text *out, const char *bytes, size_t length_bytes) {
+    enum { PART_BYTES = 4096 };
+    while (length_bytes > 0) {
+        size_t part = length_bytes < PART_BYTES ? length_bytes : PART_BYTES;
+        text_reserve(out, part * ESCAPE_BYTES);
+        out->length_bytes += escape_part(out->bytes + out->length_bytes, bytes, part);
+        bytes += part;
+        length_bytes -= part;
+    }
 }
 
 /* fits - a number that every reader of JSON takes. */
