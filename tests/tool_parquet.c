@@ -36,6 +36,7 @@ int main(int argc, char **argv) {
     struct err err;
     struct text record = {0};
     long long num_records = 0, num_bytes = 0, before = bytes_read();
+    clock_t start = clock();
     int status = 1;
     if (argc < 2 || argc > 4)
         return fprintf(stderr, "tool_parquet FILE [FIELD,... [COUNT]]\n"), 2;
@@ -52,7 +53,7 @@ int main(int argc, char **argv) {
         record.length_bytes = 0;
     }
     if (argc == 4)
-        printf("%lld %lld %.4f %lld\n", num_records, num_bytes, (double)clock() / CLOCKS_PER_SEC,
+        printf("%lld %lld %.4f %lld\n", num_records, num_bytes, (double)(clock() - start) / CLOCKS_PER_SEC,
                bytes_read() - before);
     if (status != 0)
         fprintf(stderr, "%s\n", err.text);

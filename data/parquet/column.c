@@ -1,7 +1,6 @@
 /* column.c - see column.h. */
 #include "data/parquet/column.h"
 
-#include "data/parquet/codec.h"
 #include "kernels/units.h"
 
 int column_open(struct column *column, const struct parquet_chunk *chunk, struct err *err) {

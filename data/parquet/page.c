@@ -5,7 +5,6 @@
 #include <zlib.h>
 
 #include "data/file.h"
-#include "data/parquet/codec.h"
 #include "data/parquet/thrift.h"
 #include "kernels/units.h"
 
@@ -134,7 +133,8 @@ static int unpack(struct pages *pages, struct text_span packed, size_t plain_byt
                   struct err *err) {
     pages->plain.length_bytes = 0;
     text_reserve(&pages->plain, plain_bytes + 1);
-    if (codec_unpack(pages->codec, packed, pages->plain.bytes, plain_bytes, err) != 0)
+    struct plain_bytes to = {pages->plain.bytes, plain_bytes};
+    if (codec_unpack(&pages->context, pages->codec, packed, to, err) != 0)
         return -1;
     const unsigned char *at = (const unsigned char *)pages->plain.bytes;
     *plain = (struct bytes){at, at + plain_bytes};
@@ -231,6 +231,7 @@ int pages_next(struct pages *pages, struct page *page, struct err *err) {
 }
 
 void pages_release(struct pages *pages) {
+    codec_release(&pages->context);
     text_release(&pages->stored);
     text_release(&pages->plain);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "data/parquet/bits.h"
+#include "data/parquet/codec.h"
 #include "data/parquet/footer.h"
 
 enum page_kind { PAGE_DATA, PAGE_INDEX, PAGE_DICTIONARY, PAGE_DATA_V2 };
@@ -33,7 +34,8 @@ struct pages {
     int codec;
     int64_t at, end; /* of the file */
     bool has_repetitions, has_definitions;
-    int64_t page_first;        /* where the present page begins, for messages */
+    int64_t page_first; /* where the present page begins, for messages */
+    struct codec_context context;
     struct text stored, plain; /* as it lies in the file; decompressed */
 };
 

@@ -1,9 +1,9 @@
 #!/bin/bash
 # run.sh - side-by-side timings, each pair in turns so that a machine that is busy is busy for both: a training step
-# against transformers + torch, one of an adapter against our own step of all weights and against peft, tokenizing against the tokenizers package, saving a checkpoint against dd with fsync.
+# against transformers + torch, one of an adapter against our own step of all weights and against peft, tokenizing against the tokenizers package, reading Parquet against pyarrow, saving a checkpoint against dd with fsync.
 # Needs the environment of `make interop` (or BENCH_VENV).  The figures that count are copied into RESULTS.md by hand,
 # with machine, date and commit.
-#   ROUNDS=3 ONLY="step lora tokenizer save" make bench
+#   ROUNDS=3 ONLY="step lora tokenizer parquet save" make bench
 #   THREADS=1      of each program: on a machine that others use threads wait for each other, and processor seconds count that
 #   TYPES=f32      of the adapter's steps; left out: f32 and bf16
 set -eu
@@ -18,7 +18,7 @@ python=${BENCH_VENV:-.venv-interop}/bin/python
 threads=${THREADS:-$(nproc)}
 work=build/bench
 mkdir -p "$work"
-wanted() { case " ${ONLY:-step lora tokenizer save} " in *" $1 "*) ;; *) false ;; esac }
+wanted() { case " ${ONLY:-step lora tokenizer parquet save} " in *" $1 "*) ;; *) false ;; esac }
 median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 field() { sed -n "s/.*\"$1\": *\([0-9.e+]*\).*/\1/p"; }
 
@@ -134,6 +134,13 @@ tokenizer() {
         --corpus "$corpus" --rounds "$rounds"
 }
 
+parquet() {
+    local corpus=../shared/corpora/service_public_particuliers.jsonl.zst
+    [ -e "$corpus" ] || { echo "parquet: skipped, ../shared/corpora is absent"; return; }
+    make --no-print-directory "$OUT/tests/tool_parquet" >/dev/null
+    "$python" "$here/peer_parquet.py" "$corpus" "$rounds"
+}
+
 # save - one checkpoint of the same model (2.2 GB: model and state in f32), as metrics.jsonl reports it, and as much zeros
 # by dd with fsync to the same disk.
 save() {
@@ -159,7 +166,7 @@ save() {
         "$(median <"$work/b"), ratio $(median <"$work/ratio")   ($(tr '\n' ' ' <"$work/ratio"))"
 }
 
-for part in step lora tokenizer save; do
+for part in step lora tokenizer parquet save; do
     if wanted $part; then $part; fi
 done
 echo "load after: $(cut -d' ' -f1-3 /proc/loadavg)"
