@@ -28,8 +28,12 @@ const struct format *format_of_name(const char *path) {
 int record_stream_open(struct record_stream *stream, const struct corpus_file *file,
                        const struct prepare_source *source, struct err *err) {
     *stream = (struct record_stream){.file = file, .source = source};
-    if (file->format && file->format->open)
-        return file->format->open(stream, err);
+    if (file->format && file->format->open) {
+        int status = file->format->open(stream, err);
+        if (status != 0)
+            record_stream_close(stream);
+        return status;
+    }
     stream->reader = reader_open_text(file->path, source->encoding, err);
     return stream->reader ? 0 : -1;
 }
