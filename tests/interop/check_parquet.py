@@ -16,10 +16,12 @@ import sys
 import tempfile
 
 import duckdb
+import h5py
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 TOOL = os.path.join(os.environ.get("OUT", "build/cpu"), "tests", "tool_parquet")
+ATELIER = os.path.join(os.environ.get("OUT", "build/cpu"), "atelier")
 CODECS = ["none", "snappy", "gzip", "zstd", "lz4", "brotli"]
 PIECES = ["a", "é", "œuvre ", "\n", '"', "\\", "\x00", "\x1f", "€", "une phrase un peu plus longue, ", "𝒳", "\t"]
 seen = {"files": 0, "records": 0, "refused": 0, "read though damaged": 0,
@@ -197,6 +199,78 @@ def check_duckdb(folder):
         seen["files"] += 1
 
 
+def talk(i, *answers):
+    turns = [{"role": "user", "content": f"Question {i} : que faire ?"}]
+    for answer in answers:
+        turns += [{"role": "assistant", "content": f"{answer} {i}"}, {"role": "user", "content": "Et ensuite ?"}]
+    return turns[:-1] if len(turns) > 1 else turns
+
+
+def kinds():
+    """Name, the source's keys, records: every form of a conversation and kind of record, each with a column that nobody reads."""
+    rows = range(40)
+    beside = {"beside": "à côté", "other": 1.5}
+    yield "messages", {"chat": True}, [{"messages": talk(i, "Oui", "Puis"), "system": maybe_system(i), **beside} for i in rows]
+    yield "sharegpt", {"chat": True}, [{"conversations": [{"from": "human", "value": f"q{i}"}, {"from": "gpt", "value": f"r{i}"}],
+                                        **beside} for i in rows]
+    yield "alpaca", {"chat": True}, [{"instruction": f"Fais {i}", "input": "" if i % 2 else "ceci", "output": f"fait {i}", **beside}
+                                     for i in rows]
+    yield "completion form", {"chat": True, "form": "completion"}, [
+        {"prompt": f"p{i}", "completion": f"c{i}", "messages": talk(i, "autre"), **beside} for i in rows]
+    yield "completion", {"record": "completion"}, [{"prompt": f"p{i} ", "completion": f"c{i}", **beside} for i in rows]
+    yield "pair", {"record": "pair", "chat": True}, [
+        {"prompt": talk(i), "chosen": [{"role": "assistant", "content": f"oui {i}"}],
+         "rejected": [{"role": "assistant", "content": f"non {i}"}], **beside} for i in rows]
+    yield "label", {"record": "label"}, [{"prompt": f"p{i} ", "completion": f"c{i}", "label": i % 3 == 0, **beside} for i in rows]
+    for is_text in (True, False):
+        keep = json.dumps if is_text else (lambda value: value)
+        yield "vote" + (", texts" if is_text else ""), {"record": "vote"}, [
+            {"model_a_name": "a", "model_b_name": "b", "chosen_model_name": [None, "a", "b"][i % 3], "both_equal": i % 3 == 0,
+             "system_prompt_a": None, "system_prompt_b": None, "conversation_a": keep(talk(i, "Oui")),
+             "conversation_b": keep(talk(i, "Non")), **beside} for i in rows]
+    yield "reaction", {"record": "reaction"}, [
+        {"liked": i % 2 == 0, "disliked": i % 2 == 1, "model_pos": "a", "refers_to_model": "a", "model_a_name": "a", "model_b_name": "b",
+         "msg_index": 1, "response_content": f"Oui {i}", "conversation_a": talk(i, "Oui"), "conversation_b": talk(i, "Non"),
+         "system_prompt": None, **beside} for i in rows]
+    yield "fields and where", {"fields": ["title", "text"], "where": {"status": "VIGUEUR", "year": ["2024", "2025"]}}, [
+        {"title": maybe_system(i), "text": f"Article {i}", "status": ["VIGUEUR", "ABROGE"][i % 2], "year": 2020 + i % 7, **beside}
+        for i in rows]
+
+
+def maybe_system(i):
+    return None if i % 4 == 0 else f"Titre {i}"
+
+
+def prepared(folder, path, source):
+    """All that the token file holds of its documents."""
+    config, out = os.path.join(folder, "run.yaml"), os.path.join(folder, "out.h5")
+    with open(config, "w", encoding="utf-8") as file:
+        json.dump({"prepare": {"tokenizer": "data/sample/tokenizer", "output": out, "sources": [{"path": path, **source}],
+                               **({"chat_template": "chatml"} if "chat" in source else {})}}, file)
+    done = subprocess.run([ATELIER, "prepare", config], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    held = {}
+    with h5py.File(out) as file:
+        file.visititems(lambda name, item: held.update({name: item[()].tolist()}) if isinstance(item, h5py.Dataset)
+                        and name not in ("sources/sha256", "sources/name") else None)
+    return held
+
+
+def check_kinds(folder):
+    """Whatever a source asks for gives the same tokens from a table as from lines of JSON with the same records."""
+    done = []
+    for name, source, records in kinds():
+        table, lines = os.path.join(folder, "kind.parquet"), os.path.join(folder, "kind.jsonl")
+        pq.write_table(pa.Table.from_pylist(records), table, compression="zstd", data_page_version="2.0", row_group_size=7)
+        with open(lines, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(record) + "\n" for record in pa.Table.from_pylist(records).to_pylist())
+        held = prepared(folder, table, source)
+        assert held == prepared(folder, lines, source), f"{name}: a table and lines of JSON give other tokens"
+        assert len(held["tokens"]) > 40 and (held["tokens"] not in done or name == "vote"), name  # the control: each gives its own
+        done.append(held["tokens"])
+    print(f"{len(done)} kinds of records give the same tokens from a table as from lines of JSON")
+
+
 def check_refused(folder):
     """What is not read is refused by its column's name."""
     path = os.path.join(folder, "refused.parquet")
@@ -222,6 +296,7 @@ def main():
         check_damage(rng, folder)
         check_unread(folder)
         check_duckdb(folder)
+        check_kinds(folder)
         check_refused(folder)
     print(", ".join(f"{name}: {count}" for name, count in seen.items()))
     assert seen["refused"] > 100 and seen["records"] > 10000
