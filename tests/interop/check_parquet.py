@@ -1,10 +1,11 @@
 """check_parquet.py - Parquet tables as `prepare` reads them (tool_parquet) against pyarrow.
 
 Tables of a seeded generator, written by pyarrow in every combination of codec, page version, dictionary and encoding, with
-nulls, empty texts and lists, row groups and pages that end anywhere; every record has to be the one that pyarrow was given and reads.  Then
-the same bytes cut, or with some of them changed: nothing may crash, and what is refused is told in one line with the file's
-name.  So has every record of DuckDB's tables.  Columns that are not asked for may be full of damage, and are not read.  The control: records with one value changed, or
-one row left out, are told apart.
+nulls, empty texts and lists, row groups and pages that end anywhere; every record has to be the one that pyarrow was given and
+reads.  So has every record of tables that DuckDB writes.  Then the same bytes cut, or with some of them changed: nothing may
+crash, and what is refused is told in one line with the file's name.  Columns that are not asked for may be full of damage: they
+are not read.  Last, what `prepare` makes of each kind of record is what it makes of the same lines of JSON.  The control: records
+with one value changed, or one row left out, are told apart.
 """
 import itertools
 import json
