@@ -243,6 +243,44 @@ static void test_refused(void **state) {
     release(&job);
 }
 
+/* A footer of a few bytes for each row group would take memory many times its size. */
+static void test_many_chunks(void **state) {
+    (void)state;
+    /* a root of one column "a", and row groups of one chunk that says nothing and no rows */
+    static const unsigned char schema[] = {0x29, 0x2C, 0x48, 1, 'r', 0x15, 2, 0, 0x15, 12, 0x38, 1, 'a', 0};
+    static const unsigned char group[] = {0x19, 0x1C, 0, 0x26, 0, 0};
+    enum { MANY = (1 << 22) + 1 };
+    for (int i = 0; i < 2; i++) { /* the control: one less */
+        struct text file = {0};
+        uint32_t count = MANY - (uint32_t)i;
+        text_append(&file, "PAR1", 4);
+        text_append(&file, schema, sizeof schema);
+        text_append(&file, "\x29\xFC", 2);
+        for (uint32_t left = count; left > 0; left >>= 7)
+            text_append(&file, &(unsigned char){(left & 0x7F) | (left > 0x7F ? 0x80 : 0)}, 1);
+        for (uint32_t k = 0; k < count; k++)
+            text_append(&file, group, sizeof group);
+        text_append(&file, "", 1);
+        uint32_t length = (uint32_t)file.length_bytes - 4;
+        text_append(&file, &length, sizeof length);
+        text_append(&file, "PAR1", 4);
+        write_bytes("many.parquet", file.bytes, file.length_bytes);
+        text_release(&file);
+        struct err err = {{0}};
+        char *path = path_of("many.parquet");
+        struct table *table = table_open(path, &err);
+        if (i == 0 &&
+            (table ||
+             !strstr(err.text, "many.parquet': the footer of this Parquet table is damaged: more than")))
+            fail_msg("%s", table ? "it was read" : err.text);
+        if (i == 1 && !table)
+            fail_msg("%s", err.text);
+        table_close(table);
+        unlink(path);
+        free(path);
+    }
+}
+
 /* check_answer - records, or an error that names the file. */
 static int check_answer(const char *path) {
     struct err err = {{0}};
@@ -342,7 +380,8 @@ int main(void) {
         cmocka_unit_test(test_records),       cmocka_unit_test(test_sources),
         cmocka_unit_test(test_hash),          cmocka_unit_test(test_folder_of_tables),
         cmocka_unit_test(test_refused),       cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_unread_column), cmocka_unit_test(test_bits)};
+        cmocka_unit_test(test_unread_column), cmocka_unit_test(test_many_chunks),
+        cmocka_unit_test(test_bits)};
     folder = test_folder("parquet");
     tok = tiny_tokenizer(TINY_ALL);
     int status = cmocka_run_group_tests(tests, NULL, NULL);

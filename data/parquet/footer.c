@@ -7,7 +7,13 @@
 #include "data/parquet/thrift.h"
 #include "kernels/units.h"
 
-enum { MAGIC_BYTES = 4, TAIL_BYTES = 8, FOOTER_MAX_BYTES = 64 * MIB, MAX_ELEMENTS = 1 << 16 };
+enum {
+    MAGIC_BYTES = 4,
+    TAIL_BYTES = 8,
+    FOOTER_MAX_BYTES = 64 * MIB,
+    MAX_ELEMENTS = 1 << 16,
+    MAX_CHUNKS = 1 << 22
+};
 
 /* What is read of a file, and how far. */
 struct footer_reader {
@@ -214,6 +220,9 @@ static void read_chunks(struct footer_reader *reader, const struct thrift_field 
     int64_t count = thrift_list(&reader->from, field, THRIFT_STRUCT);
     if (count != footer->num_leaves)
         reader->fault = "a row group has not the columns of the table";
+    if (count >
+        MAX_CHUNKS - reader->num_chunks) /* 64 MiB describe a million; one that says nothing takes a byte */
+        reader->fault = "more than 4194304 chunks of columns";
     for (int64_t i = 0; i < count && !reader->from.has_failed && !reader->fault; i++) {
         footer->chunks =
             grown(footer->chunks, reader->num_chunks, &reader->chunk_room, sizeof *footer->chunks);
@@ -233,7 +242,7 @@ static void read_group(struct footer_reader *reader) {
             num_rows = thrift_int(from, &field);
         else
             thrift_skip(from, field.type);
-    if (num_rows < 0 || reader->num_chunks - before != footer->num_leaves)
+    if (!reader->fault && (num_rows < 0 || reader->num_chunks - before != footer->num_leaves))
         reader->fault = "a row group has not the columns of the table, or no number of rows";
     footer->group_rows =
         grown(footer->group_rows, footer->num_groups, &reader->group_room, sizeof *footer->group_rows);
