@@ -9,6 +9,7 @@
 #include "data/file.h"
 #include "data/parquet/bits.h"
 #include "data/parquet/table.h"
+#include "data/parquet/value_json.h"
 
 #define GOLDEN "tests/golden/parquet/"
 static const char *const NAMES[] = {"plain", "snappy", "gzip", "zstd", "lz4", "brotli"};
@@ -341,6 +342,28 @@ static void test_unread_column(void **state) {
     free(path);
 }
 
+/* --- values --- */
+
+static void check_moment(int64_t count, int64_t per_second, enum parquet_zone zone, const char *want) {
+    struct text text = {0};
+    value_append_moment(count, per_second, zone, &text);
+    text_append(&text, "", 1);
+    assert_string_equal(text.bytes, want);
+    text_release(&text);
+}
+
+/* What Python's isoformat() gives; it has no nanoseconds, which numpy writes so. */
+static void test_moments(void **state) {
+    (void)state;
+    check_moment(0, 1000, PARQUET_LOCAL, "1970-01-01T00:00:00");
+    check_moment(-1, 1000, PARQUET_UTC, "1969-12-31T23:59:59.999000+00:00");
+    check_moment(951782400000000, 1000000, PARQUET_LOCAL, "2000-02-29T00:00:00");
+    check_moment(951868799000001, 1000000, PARQUET_LOCAL, "2000-02-29T23:59:59.000001");
+    check_moment(1000, 1000000000, PARQUET_LOCAL, "1970-01-01T00:00:00.000001");
+    check_moment(-1, 1000000000, PARQUET_LOCAL, "1969-12-31T23:59:59.999999999");
+    check_moment(INT64_MIN, 1000000000, PARQUET_LOCAL, "1677-09-21T00:12:43.145224192");
+}
+
 /* --- packed numbers: the examples of Encodings.md --- */
 
 static void test_bits(void **state) {
@@ -381,7 +404,7 @@ int main(void) {
         cmocka_unit_test(test_hash),          cmocka_unit_test(test_folder_of_tables),
         cmocka_unit_test(test_refused),       cmocka_unit_test(test_damage),
         cmocka_unit_test(test_unread_column), cmocka_unit_test(test_many_chunks),
-        cmocka_unit_test(test_bits)};
+        cmocka_unit_test(test_moments),       cmocka_unit_test(test_bits)};
     folder = test_folder("parquet");
     tok = tiny_tokenizer(TINY_ALL);
     int status = cmocka_run_group_tests(tests, NULL, NULL);

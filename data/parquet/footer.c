@@ -27,14 +27,17 @@ struct footer_reader {
 
 /* --- the schema --- */
 
+static void set_moment(struct parquet_element *element, int64_t per_second, enum parquet_zone zone) {
+    element->meaning = PARQUET_MOMENT;
+    element->per_second = per_second;
+    element->zone = zone;
+}
+
 /* set_converted - the older words for what values mean (ConvertedType). */
 static void set_converted(struct parquet_element *element, int64_t converted) {
     static const char *const NAMES[] = {[5] = "a decimal number",
-                                        [6] = "a date",
                                         [7] = "a time of day",
                                         [8] = "a time of day",
-                                        [9] = "a point in time",
-                                        [10] = "a point in time",
                                         [20] = "BSON",
                                         [21] = "an interval of time"};
     if (element->meaning != PARQUET_PLAIN)
@@ -45,6 +48,10 @@ static void set_converted(struct parquet_element *element, int64_t converted) {
         element->meaning = PARQUET_MAP;
     else if (converted == 3)
         element->meaning = PARQUET_LIST;
+    else if (converted == 6)
+        element->meaning = PARQUET_DATE;
+    else if (converted == 9 || converted == 10)
+        set_moment(element, converted == 9 ? 1000 : 1000000, PARQUET_UTC);
     else if (converted >= 11 && converted <= 14)
         element->meaning = PARQUET_UNSIGNED;
     else if (converted >= 15 && converted <= 18)
@@ -67,12 +74,32 @@ static enum parquet_meaning read_integer(struct thrift *from) {
     return is_signed ? PARQUET_SIGNED : PARQUET_UNSIGNED;
 }
 
+/* read_moment - in what it is counted (a union of three empty structs), and whether from midnight in Greenwich. */
+static void read_moment(struct parquet_element *element, struct thrift *from) {
+    static const int64_t PER_SECOND[] = {0, 1000, 1000000, 1000000000};
+    struct thrift_field field = {0}, unit = {0};
+    set_moment(element, 0, PARQUET_LOCAL);
+    while (thrift_next_field(from, &field)) {
+        if (field.id == 1) {
+            element->zone = thrift_bool(from, &field) ? PARQUET_UTC : PARQUET_LOCAL;
+        } else if (field.id == 2 && thrift_enter(from, &field)) {
+            while (thrift_next_field(from, &unit)) {
+                element->per_second = unit.id >= 1 && unit.id <= 3 ? PER_SECOND[unit.id] : 0;
+                thrift_skip(from, unit.type);
+            }
+        } else {
+            thrift_skip(from, field.type);
+        }
+    }
+    if (element->per_second == 0)
+        element->meaning = PARQUET_OTHER;
+}
+
 /* read_logical - the newer words (LogicalType), a union: one field says which. */
 static void read_logical(struct parquet_element *element, struct thrift *from) {
     static const char *const NAMES[] = {
-        [5] = "a decimal number",     [6] = "a date",    [7] = "a time of day",
-        [8] = "a point in time",      [13] = "BSON",     [14] = "a UUID",
-        [15] = "a number of 16 bits", [16] = "a VARIANT"};
+        [5] = "a decimal number", [7] = "a time of day",        [8] = "a point in time", [13] = "BSON",
+        [14] = "a UUID",          [15] = "a number of 16 bits", [16] = "a VARIANT"};
     struct thrift_field field = {0};
     while (thrift_next_field(from, &field)) {
         bool is_named = field.id < (int)(sizeof NAMES / sizeof *NAMES);
@@ -80,11 +107,14 @@ static void read_logical(struct parquet_element *element, struct thrift *from) {
         element->meaning = field.id == 1 || field.id == 4 || field.id == 12 ? PARQUET_TEXT
                            : field.id == 2                                  ? PARQUET_MAP
                            : field.id == 3                                  ? PARQUET_LIST
+                           : field.id == 6                                  ? PARQUET_DATE
                            : field.id == 11                                 ? PARQUET_PLAIN /* only nulls */
                                                                             : PARQUET_OTHER;
         if (field.id == 10 && thrift_enter(from, &field))
             element->meaning = read_integer(from);
-        else if (field.id != 10)
+        else if (field.id == 8 && thrift_enter(from, &field))
+            read_moment(element, from);
+        else if (field.id != 10 && field.id != 8)
             thrift_skip(from, field.type);
     }
 }

@@ -26,8 +26,11 @@ enum parquet_meaning {
     PARQUET_MAP,
     PARQUET_SIGNED,
     PARQUET_UNSIGNED,
+    PARQUET_DATE,
+    PARQUET_MOMENT,
     PARQUET_OTHER
 };
+enum parquet_zone { PARQUET_LOCAL, PARQUET_UTC };
 
 /* An element of the schema, depth first: a column (a leaf), or a group of the num_children that follow. */
 struct parquet_element {
@@ -35,8 +38,10 @@ struct parquet_element {
     enum parquet_type type;
     enum parquet_repetition repetition;
     enum parquet_meaning meaning;
-    const char *meaning_name; /* of PARQUET_OTHER: "a date" */
-    int32_t length_bytes;     /* of PARQUET_FIXED */
+    const char *meaning_name; /* of PARQUET_OTHER: "a decimal number" */
+    int64_t per_second;       /* of PARQUET_MOMENT: in what it is counted */
+    enum parquet_zone zone;
+    int32_t length_bytes; /* of PARQUET_FIXED */
     int32_t num_children;
 };
 

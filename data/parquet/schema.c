@@ -40,6 +40,9 @@ static const struct parquet_element *take_element(struct schema_reader *reader) 
 }
 
 static const char *refused_value(const struct parquet_element *element) {
+    bool is_date = element->meaning == PARQUET_DATE, is_moment = element->meaning == PARQUET_MOMENT;
+    if ((is_date && element->type != PARQUET_INT32) || (is_moment && element->type != PARQUET_INT64))
+        return "a date or a point in time of another type than those have";
     if (element->meaning == PARQUET_OTHER)
         return element->meaning_name ? element->meaning_name : "of a type that is not known";
     if (element->type == PARQUET_INT96)
@@ -77,7 +80,9 @@ static int read_once(struct schema_reader *reader, int64_t at, const struct parq
     node->definition = levels.definition;
     if (element->type == PARQUET_GROUP) {
         node->kind = NODE_OBJECT;
-        node->refused = element->meaning == PARQUET_MAP ? "a map" : NULL;
+        node->refused = element->meaning == PARQUET_MAP     ? "a map"
+                        : element->meaning == PARQUET_OTHER ? "a group of a type that is not known"
+                                                            : NULL;
         return read_children(reader, at, element->num_children, levels);
     }
     node->kind = NODE_VALUE;

@@ -258,15 +258,21 @@ static int append_record(struct table *table, struct text *out, struct err *err)
     return 0;
 }
 
+/* is_text - what becomes a string of JSON. */
+static bool is_text(const struct parquet_element *element) {
+    return element->type == PARQUET_BYTE_ARRAY || element->meaning == PARQUET_DATE ||
+           element->meaning == PARQUET_MOMENT;
+}
+
 void table_append_sample(const struct table *table, struct text *out) {
     const struct schema *schema = &table->schema;
     for (int64_t i = 0; i < schema->num_fields; i++) {
         const struct schema_node *node = &schema->nodes[i];
-        const char *value = node->kind == NODE_LIST                     ? "[]"
-                            : node->kind == NODE_OBJECT                 ? "{}"
-                            : node->element->type == PARQUET_BYTE_ARRAY ? "\"\""
-                            : node->element->type == PARQUET_BOOLEAN    ? "false"
-                                                                        : "0";
+        const char *value = node->kind == NODE_LIST                  ? "[]"
+                            : node->kind == NODE_OBJECT              ? "{}"
+                            : is_text(node->element)                 ? "\"\""
+                            : node->element->type == PARQUET_BOOLEAN ? "false"
+                                                                     : "0";
         append_name(node->name, i == 0 ? '{' : ',', out);
         text_append(out, value, strlen(value));
     }

@@ -11,21 +11,34 @@ static void append_words(struct text *out, const char *words) {
     text_append(out, words, strlen(words));
 }
 
-static void append_integer(const struct parquet_element *element, struct text_span value, struct text *out) {
-    char digits[24];
+/* integer_of - with or without a sign: of an unsigned one of 64 bits, its bits. */
+static int64_t integer_of(const struct parquet_element *element, struct text_span value) {
     int32_t narrow;
     int64_t wide;
-    bool is_unsigned = element->meaning == PARQUET_UNSIGNED;
     if (element->type == PARQUET_INT32) {
         memcpy(&narrow, value.bytes, sizeof narrow);
-        wide = is_unsigned ? (int64_t)(uint32_t)narrow : narrow;
-    } else {
-        memcpy(&wide, value.bytes, sizeof wide);
+        return element->meaning == PARQUET_UNSIGNED ? (int64_t)(uint32_t)narrow : narrow;
     }
-    if (is_unsigned)
-        snprintf(digits, sizeof digits, "%llu", (unsigned long long)wide);
+    memcpy(&wide, value.bytes, sizeof wide);
+    return wide;
+}
+
+static void append_integer(const struct parquet_element *element, struct text_span value, struct text *out) {
+    char digits[24];
+    int64_t integer = integer_of(element, value);
+    if (element->meaning == PARQUET_DATE || element->meaning == PARQUET_MOMENT) {
+        append_words(out, "\"");
+        if (element->meaning == PARQUET_DATE)
+            value_append_date(integer, out);
+        else
+            value_append_moment(integer, element->per_second, element->zone, out);
+        append_words(out, "\"");
+        return;
+    }
+    if (element->meaning == PARQUET_UNSIGNED)
+        snprintf(digits, sizeof digits, "%llu", (unsigned long long)integer);
     else
-        snprintf(digits, sizeof digits, "%lld", (long long)wide);
+        snprintf(digits, sizeof digits, "%lld", (long long)integer);
     append_words(out, digits);
 }
 

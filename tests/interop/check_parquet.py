@@ -7,6 +7,8 @@ crash, and what is refused is told in one line with the file's name.  Columns th
 are not read.  Last, what `prepare` makes of each kind of record is what it makes of the same lines of JSON.  The control: records
 with one value changed, or one row left out, are told apart.
 """
+import datetime
+import decimal
 import itertools
 import json
 import math
@@ -272,13 +274,31 @@ def check_kinds(folder):
     print(f"{len(done)} kinds of records give the same tokens from a table as from lines of JSON")
 
 
+def check_times(rng, folder):
+    """Dates and points in time are what Python's isoformat() makes of them, from year 1 to 9999, in each unit and zone."""
+    path = os.path.join(folder, "times.parquet")
+    start, utc = datetime.datetime(1, 1, 1), datetime.timezone.utc
+    moments = [start + datetime.timedelta(days=rng.randrange(3652059), seconds=rng.randrange(86400),
+                                          microseconds=rng.choice([0, 1000, 999999, rng.randrange(10**6)])) for _ in range(3000)]
+    days = [start.date() + datetime.timedelta(days=i) for i in range(0, 3652059, 97)][:len(moments) * 9]
+    pq.write_table(pa.table({"day": pa.array(days, pa.date32())}), path)
+    check(path, [{"day": day.isoformat()} for day in days])
+    near = [moment.replace(year=1700 + moment.year % 500) if (moment.month, moment.day) != (2, 29) else start.replace(year=1971)
+            for moment in moments]  # what nanoseconds can count
+    for unit, zone in itertools.product(["ms", "us", "ns"], [None, "UTC"]):
+        values = near if unit == "ns" else moments
+        if unit == "ms":
+            values = [moment.replace(microsecond=moment.microsecond // 1000 * 1000) for moment in values]
+        if zone:
+            values = [moment.replace(tzinfo=utc) for moment in values]
+        pq.write_table(pa.table({"at": pa.array(values, pa.timestamp(unit, zone))}), path)
+        check(path, [{"at": value.isoformat()} for value in values])
+
+
 def check_refused(folder):
     """What is not read is refused by its column's name."""
     path = os.path.join(folder, "refused.parquet")
-    import datetime
-    import decimal
-    for values, word in [([datetime.date(2024, 1, 2)], "a date"), ([decimal.Decimal("1.5")], "a decimal number"),
-                         ([datetime.datetime(2024, 1, 2)], "a point in time"),
+    for values, word in [([datetime.time(1, 2)], "a time of day"), ([decimal.Decimal("1.5")], "a decimal number"),
                          (pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int32())), "a map"),
                          (pa.array([b"1234"], pa.binary(4)), "bytes of fixed length")]:
         pq.write_table(pa.table({"text": ["a"], "other": values}), path)
@@ -298,6 +318,7 @@ def main():
         check_unread(folder)
         check_duckdb(folder)
         check_kinds(folder)
+        check_times(rng, folder)
         check_refused(folder)
     print(", ".join(f"{name}: {count}" for name, count in seen.items()))
     assert seen["refused"] > 100 and seen["records"] > 10000
