@@ -34,7 +34,7 @@ size=$(stat -c %s "$step/adapter_model.safetensors")
 # --- what is planned is what is taken ---
 
 planned=$(sed -n 's/^memory per rank, planned: \([0-9.]*\) .*/\1/p' "$work/at-2:3/log.txt")
-run 0 "$atelier" plan "$tiny" --ranks 2 --set "run.folder=$work/plan" --set "data.train=$work/fiches.h5" --json
+run 0 "$atelier" plan "$tiny" --ranks 2 --set "run.folder=$work/plan" --set "data.train=$work/fiches.h5" --json --set parallel.stage=3
 expect "memory of a rank, in GiB" "$planned" "$(json_number device "$log" | awk '{ printf "%.3f", $1 / 1024 / 1024 / 1024 }')"
 whole=$(json_number optimizer "$log")
 grep -q '"hints": \[\]' "$log" || fail "there is nothing to be said of this plan"

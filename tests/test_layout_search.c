@@ -223,11 +223,39 @@ static void test_quick(void **state) {
     config_free(&config);
 }
 
+/* chosen_stage - for an adapter on q of a model of 12.6 GiB, on 4 ranks; *fits says whether it fits. */
+static int chosen_stage(int memory_gib, enum adapter_resident resident, bool *fits) {
+    struct model_config model = llama(4096, 11008, 32, 32, 32000);
+    const struct machine machine = machine_with(5e14, 150, 450, memory_gib);
+    const struct search_ranks ranks = {4, 4, &machine};
+    struct config config;
+    struct proposal best;
+    load(&config);
+    config.parallel.replicas = 1;
+    config.adapter.resident = resident;
+    model.adapter = (struct adapter){.method = ADAPTER_LORA, .ranks[ADAPTER_QUERY] = 8};
+    for (int layer = 0; layer < model.num_layers; layer++)
+        layer_set_add(&model.adapter.layers, layer);
+    *fits = layout_search(&best, &config, &model, &ranks, (struct search_freedom){false, true, true, true});
+    config_free(&config);
+    return best.zero_stage;
+}
+
+/* The base of an adapter is whole on each rank where there is room, else shared; the key decides otherwise. */
+static void test_resident(void **state) {
+    (void)state;
+    bool fits;
+    assert_true(chosen_stage(80, RESIDENT_AUTO, &fits) < 3 && fits);
+    assert_true(chosen_stage(14, RESIDENT_AUTO, &fits) == 3 && fits);
+    assert_true(chosen_stage(80, RESIDENT_NEVER, &fits) == 3 && fits);
+    assert_true(chosen_stage(14, RESIDENT_ALWAYS, &fits) < 3 && !fits);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_brute_force), cmocka_unit_test(test_fixed_parts),
         cmocka_unit_test(test_no_padding),  cmocka_unit_test(test_straddling),
-        cmocka_unit_test(test_quick),
+        cmocka_unit_test(test_quick),       cmocka_unit_test(test_resident),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,8 @@
  * place before anything is laid out. */
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_ATTENTION, RECOMPUTE_FFN, RECOMPUTE_LAYER, RECOMPUTE_AUTO };
 enum { AUTO_MICRO_SEQUENCES = 0, AUTO_STAGE = -1, AUTO_REPLICAS = -1 };
+/* parallel.stage until config_complete puts a stage in its place, or AUTO_STAGE. */
+enum { USUAL_STAGE = -2 };
 /* Optimizers by name: what optimizer.kind may be.  Each is a file train/model/optimizer_NAME.c with its table. */
 #define EACH_OPTIMIZER(ROW) ROW(ADAMW, adamw) ROW(MUON, muon)
 #define OPTIMIZER_ID(NAME, name) OPTIMIZER_##NAME,
@@ -57,6 +59,9 @@ enum { ADAPTER_USUAL_RANK = 16, ADAPTER_USUAL_ALPHA = 32 };
 
 /* How the layers' matrices beside an adapter are kept: in the compute type, or in a form of kernels/packed.h. */
 enum adapter_base { BASE_COMPUTE, BASE_NF4, BASE_NF4_DOUBLE, BASE_FP8, BASE_INT8 };
+
+/* Whether each rank has all of the model beside an adapter: as parallel.stage says, at one of 0 to 2, or not, at 3. */
+enum adapter_resident { RESIDENT_AUTO, RESIDENT_ALWAYS, RESIDENT_NEVER };
 
 /* A kind of matrix that the adapter is for. */
 struct adapter_entry {
@@ -156,6 +161,7 @@ struct config {
         enum adapter_method method;
         char *path; /* a PEFT folder or a run to go on from; NULL: a new one */
         enum adapter_base base;
+        enum adapter_resident resident;
         int64_t rank;
         double alpha;
         double dropout; /* share of what the pairs read that is left out */

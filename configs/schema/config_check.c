@@ -72,6 +72,13 @@ static bool has_value(const struct loading *loading, const char *name) {
     return origin->override || origin->line > 0;
 }
 
+/* complete_stage - the usual one: with an adapter next to nothing is trained, and what a stage is chosen for is the base. */
+static void complete_stage(struct config *config) {
+    bool gathers = config->adapter.method == ADAPTER_NONE || config->adapter.resident == RESIDENT_NEVER;
+    if (config->parallel.zero_stage == USUAL_STAGE)
+        config->parallel.zero_stage = gathers ? 3 : AUTO_STAGE;
+}
+
 /* Before the checks: they are of the values that a run would have. */
 void config_complete(struct loading *loading) {
     struct config *config = loading->config;
@@ -86,6 +93,7 @@ void config_complete(struct loading *loading) {
     if (config->train.epochs > 0 && !has_value(loading, "train.steps"))
         config->train.steps = 0;
     complete_schedule(config);
+    complete_stage(config);
     for (int i = 0; i < config->prepare.num_sources; i++)
         complete_source(&config->prepare.sources[i]);
 }
@@ -206,9 +214,27 @@ static int check_new_tokens(const struct loading *loading) {
     return status;
 }
 
+/* check_resident - it and the stage say the same thing, and may not say two. */
+static int check_resident(const struct loading *loading) {
+    enum adapter_resident resident = loading->config->adapter.resident;
+    int64_t stage = loading->config->parallel.zero_stage;
+    if (resident == RESIDENT_ALWAYS && stage == 3)
+        return config_fail_key(
+            loading, "adapter.resident",
+            "'adapter.resident' is always, and at parallel.stage 3 no rank has all of the model: set "
+            "parallel.stage to auto, 0, 1 or 2, or remove one of the two");
+    if (resident == RESIDENT_NEVER && stage >= 0 && stage < 3)
+        return config_fail_key(
+            loading, "adapter.resident",
+            "'adapter.resident' is never, and at parallel.stage %lld each rank has all of the model: set "
+            "parallel.stage to 3, or remove one of the two",
+            (long long)stage);
+    return 0;
+}
+
 int config_check(const struct loading *loading) {
     const struct config *config = loading->config;
-    if (check_objective(loading) != 0)
+    if (check_objective(loading) != 0 || check_resident(loading) != 0)
         return -1;
     if (config->train.micro_sequences > config->train.batch_sequences)
         return config_fail_key(loading, "train.micro_sequences",

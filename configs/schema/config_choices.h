@@ -9,7 +9,7 @@ static const struct config_choice recomputes[] = {
     {"none", RECOMPUTE_NONE},   {"attention", RECOMPUTE_ATTENTION}, {"mlp", RECOMPUTE_FFN},
     {"layer", RECOMPUTE_LAYER}, {"auto", RECOMPUTE_AUTO},           {NULL, 0}};
 static const struct config_choice auto_micros[] = {{"auto", AUTO_MICRO_SEQUENCES}, {NULL, 0}};
-static const struct config_choice auto_stages[] = {{"auto", AUTO_STAGE}, {NULL, 0}};
+static const struct config_choice auto_stages[] = {{"auto", AUTO_STAGE}, {"usual", USUAL_STAGE}, {NULL, 0}};
 static const struct config_choice auto_replicas[] = {{"auto", AUTO_REPLICAS}, {NULL, 0}};
 static const struct config_choice probes[] = {
     {"auto", PROBE_AUTO}, {"off", PROBE_OFF}, {"on", PROBE_ON}, {NULL, 0}};
@@ -41,6 +41,8 @@ static const struct config_choice adapter_methods[] = {
 static const struct config_choice adapter_bases[] = {
     {"compute", BASE_COMPUTE}, {"nf4", BASE_NF4},   {"nf4_double", BASE_NF4_DOUBLE},
     {"fp8", BASE_FP8},         {"int8", BASE_INT8}, {NULL, 0}};
+static const struct config_choice adapter_residents[] = {
+    {"auto", RESIDENT_AUTO}, {"always", RESIDENT_ALWAYS}, {"never", RESIDENT_NEVER}, {NULL, 0}};
 static const struct config_choice resumes[] = {{"auto", RESUME_AUTO}, {"never", RESUME_NEVER}, {NULL, 0}};
 static const struct config_choice tied_heads[] = {
     {"auto", TIED_AUTO}, {"true", TIED_TRUE}, {"false", TIED_FALSE}, {NULL, 0}};

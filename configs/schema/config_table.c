@@ -127,6 +127,11 @@ static const struct config_key run_file_keys[] = {
         "adapter.base", AT(adapter.base), "compute", adapter_bases,
         "how the layers' matrices of model.path are kept in memory: as train.compute says, or in fewer bits (QLoRA)",
         NEEDS("adapter.method", "lora dora")),
+    CHOICE(
+        "adapter.resident", AT(adapter.resident), "auto", adapter_residents,
+        "whether each rank has all of model.path in memory (parallel.stage 0 to 2), or its share, and gathers a layer at a time (3); "
+        "auto: as parallel.stage says, by itself in memory where it fits",
+        FREE, NEEDS("adapter.method", "lora dora")),
     INT("adapter.rank", AT(adapter.rank), "16", 1, 65536, NULL,
         "of a pair: rows of A and columns of B; vLLM serves more than 16 only with --max-lora-rank",
         NEEDS("adapter.method", "lora dora")),
@@ -274,10 +279,10 @@ static const struct config_key run_file_keys[] = {
     REAL("schedule.final_ratio", AT(schedule.final_ratio), "0.1", 0, 1, NULL,
          "last learning rate divided by the highest", COURSE, NEEDS("schedule.kind", "linear cosine wsd")),
 
-    INT_OR("parallel.stage", AT(parallel.zero_stage), "3", 0, 3, NULL, auto_stages,
+    INT_OR("parallel.stage", AT(parallel.zero_stage), "usual", 0, 3, NULL, auto_stages,
            "what is split over the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also parameters; "
            "auto: the "
-           "fastest that fits",
+           "fastest that fits; usual: 3, and beside an adapter auto, for what is split is then little",
            FREE),
     INT_OR("parallel.replicas", AT(parallel.replicas), "1", 0, 1 << 20, NULL, auto_replicas,
            "copies of the model, each sharded over its own ranks, with one sum between them per step; 0: one "

@@ -265,7 +265,7 @@ adapter_rows() {
     done
     # shellcheck disable=SC2046
     row sample "adapter-dropout-2-ranks" 2 "$atelier" $(path_of llama3) --set adapter.method=lora --set adapter.rank=4 \
-        --set adapter.dropout=0.2
+        --set adapter.dropout=0.2 --set parallel.stage=3
     partial_adapter_rows
     # shellcheck disable=SC2046
     row_with_exports all "adapter-whole-2-ranks" 2 "$atelier" $(path_of gemma3) --set adapter.method=lora --set adapter.rank=4 \

@@ -75,6 +75,12 @@ bool auto_layout_choose(struct config *config, const struct model_config *model,
                                            .recompute = config->train.recompute == RECOMPUTE_AUTO,
                                            .zero_stage = config->parallel.zero_stage == AUTO_STAGE};
     struct proposal best;
+    bool stage_alone =
+        freedom.zero_stage && !freedom.replicas && !freedom.micro_sequences && !freedom.recompute;
+    if (stage_alone && ranks->num_ranks == 1) { /* nothing to split, nothing to say */
+        config->parallel.zero_stage = 0;
+        return true;
+    }
     if (!freedom.replicas && !freedom.micro_sequences && !freedom.recompute && !freedom.zero_stage)
         return true;
     bool fits = layout_search(&best, config, model, ranks, freedom);

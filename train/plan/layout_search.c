@@ -1,6 +1,10 @@
 /* layout_search.c - the search over all layouts that a run may have. */
 #include "train/plan/estimate.h"
 
+/* A base that each rank has is taken where its step lasts at most so many times one that gathers it, whose gathers are counted as
+ * if computing hid them to the last byte. */
+static const double NEARLY_AS_FAST = 1.05;
+
 /* The search so far. */
 struct search {
     struct config trial; /* only its numbers are looked at */
@@ -55,15 +59,29 @@ static void try_layout(struct search *search, const struct grid *grid) {
     search->found = true;
 }
 
-/* try_stages - all stages and ways to recompute; alone in its replica a rank has nothing to split. */
+/* Stages from first to last. */
+struct stages {
+    int first, last;
+};
+
+/* stages_of - those that are free to choose: alone in its replica a rank has nothing to split, and the base of an adapter may have
+ * to be in memory, or not. */
+static struct stages stages_of(const struct search *search, const struct grid *grid) {
+    enum adapter_resident resident = search->trial.adapter.resident;
+    int set = (int)search->trial.parallel.zero_stage;
+    if (!search->freedom.zero_stage)
+        return (struct stages){set, set};
+    if (grid->axes[AXIS_SHARD].size == 1)
+        return (struct stages){0, 0};
+    return (struct stages){resident == RESIDENT_NEVER ? 3 : 0, resident == RESIDENT_ALWAYS ? 2 : 3};
+}
+
+/* try_stages - the stages and all ways to recompute. */
 static void try_stages(struct search *search, const struct grid *grid) {
     int64_t zero_stage = search->trial.parallel.zero_stage;
     enum recompute recompute = search->trial.train.recompute;
-    int first = search->freedom.zero_stage ? 0 : (int)zero_stage,
-        last = search->freedom.zero_stage ? 3 : (int)zero_stage;
-    if (search->freedom.zero_stage && grid->axes[AXIS_SHARD].size == 1)
-        last = 0;
-    for (int s = first; s <= last; s++)
+    struct stages stages = stages_of(search, grid);
+    for (int s = stages.first; s <= stages.last; s++)
         for (int r = RECOMPUTE_NONE; r <= RECOMPUTE_LAYER; r++) {
             if (!search->freedom.recompute && r != (int)recompute)
                 continue;
@@ -92,8 +110,9 @@ static void try_grid(struct search *search, const struct grid *grid) {
     search->trial.train.micro_sequences = micro;
 }
 
-bool layout_search(struct proposal *best, const struct config *config, const struct model_config *model,
-                   const struct search_ranks *ranks, struct search_freedom freedom) {
+/* search_grids - over every number of replicas; false where none fits. */
+static bool search_grids(struct proposal *best, const struct config *config, const struct model_config *model,
+                         const struct search_ranks *ranks, struct search_freedom freedom) {
     struct search search = {.trial = *config, .model = model, .ranks = ranks, .freedom = freedom};
     bool is_even = ranks->per_node > 0 && ranks->num_ranks % ranks->per_node == 0;
     int first = freedom.replicas ? 1 : (int)config->parallel.replicas, last = first;
@@ -106,4 +125,27 @@ bool layout_search(struct proposal *best, const struct config *config, const str
     }
     *best = search.best;
     return search.found && search.best.fits;
+}
+
+/* search_base - beside an adapter, with all of the base on each rank, and gathered. */
+static bool search_base(struct proposal *best, const struct config *config, const struct model_config *model,
+                        const struct search_ranks *ranks, struct search_freedom freedom) {
+    struct config resident = *config, gathered = *config;
+    struct proposal other;
+    resident.adapter.resident = RESIDENT_ALWAYS;
+    gathered.adapter.resident = RESIDENT_NEVER;
+    bool fits = search_grids(best, &resident, model, ranks, freedom),
+         other_fits = search_grids(&other, &gathered, model, ranks, freedom);
+    bool keeps = fits && (!other_fits || best->time.step_s <= NEARLY_AS_FAST * other.time.step_s);
+    if (!keeps && (other_fits || other.memory.device < best->memory.device))
+        *best = other;
+    return fits || other_fits;
+}
+
+bool layout_search(struct proposal *best, const struct config *config, const struct model_config *model,
+                   const struct search_ranks *ranks, struct search_freedom freedom) {
+    bool chooses =
+        freedom.zero_stage && model_has_adapter(model) && config->adapter.resident == RESIDENT_AUTO;
+    return chooses ? search_base(best, config, model, ranks, freedom)
+                   : search_grids(best, config, model, ranks, freedom);
 }

@@ -197,6 +197,18 @@ static void advise_faster(struct run_plan *plan) {
 
 /* --- all of it --- */
 
+/* compare_base - beside an adapter, with all of the base on each rank where the plan gathers it, and the other way round. */
+static void compare_base(struct run_plan *plan) {
+    const struct run_place *place = plan->place;
+    struct config trial = plan->config;
+    if (!model_has_adapter(plan->model) || plan->grid.axes[AXIS_SHARD].size == 1)
+        return;
+    trial.parallel.zero_stage = plan->proposal.zero_stage == 3 ? 2 : 3;
+    plan->other_bytes =
+        estimate_proposal(&trial, plan->model, &plan->grid, (int)place->ranks_per_node, &place->machine)
+            .memory.device;
+}
+
 /* The layout is chosen for the machine that the run will see, which knows the profile alone; its time is told for the one that
  * was measured, where there is a calibration. */
 int run_plan_make(struct run_plan *plan, const struct config *config, const struct model_config *model,
@@ -213,6 +225,7 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
     if (grid_make(&plan->grid, (int)num_ranks, 0, (int)plan->config.parallel.replicas, per_node, err) != 0)
         return -1;
     plan->proposal = estimate_proposal(&plan->config, model, &plan->grid, per_node, &place->machine);
+    compare_base(plan);
     int64_t micro = plan->config.train.micro_sequences, batch = config->train.batch_sequences;
     int64_t round = micro * num_ranks, computed = (batch + round - 1) / round * round;
     plan->padding = (double)(computed - batch) / (double)computed;

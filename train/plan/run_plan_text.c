@@ -77,6 +77,17 @@ static void print_memory(const struct run_plan *plan) {
            memory->scratch ? " (scratch: an allowance)" : "");
 }
 
+/* print_base - of an adapter on several ranks: where it is, and what the other way would take. */
+static void print_base(const struct run_plan *plan) {
+    bool is_resident = plan->proposal.zero_stage < 3;
+    if (plan->other_bytes == 0)
+        return;
+    printf("base         %s; %s (adapter.resident: %s) a rank would have %.3f GiB\n",
+           is_resident ? "all of it on each rank" : "shared by the ranks, gathered a layer at a time",
+           is_resident ? "gathered a layer at a time" : "with all of it on each rank",
+           is_resident ? "never" : "always", gib_of(plan->other_bytes));
+}
+
 /* print_time - the margin is told with every figure that follows from the rates: they are measured or assumed, and
  * the line of the machine says which. */
 static void print_time(const struct run_plan *plan) {
@@ -220,6 +231,7 @@ void run_plan_print(const struct run_plan *plan, const char *origin) {
     print_ranks(plan);
     print_objective(plan);
     print_memory(plan);
+    print_base(plan);
     print_time(plan);
     print_jobs(plan);
     print_cost(plan);
@@ -290,6 +302,10 @@ void run_plan_print_json(const struct run_plan *plan) {
     if (plan->model->wrapper_type[0])
         json_object_set_new(root, "wrapper", json_string(plan->model->wrapper_type));
     json_object_set_new(root, "memory_bytes", memory_json(&plan->proposal.memory));
+    if (plan->other_bytes > 0) {
+        json_object_set_new(root, "base_resident", json_boolean(plan->proposal.zero_stage < 3));
+        json_object_set_new(root, "other_bytes", json_integer((json_int_t)plan->other_bytes));
+    }
     json_object_set_new(root, "device_bytes", json_integer((json_int_t)machine->memory_bytes));
     json_object_set_new(root, "room_bytes", json_integer((json_int_t)estimate_room_bytes(machine)));
     json_object_set_new(root, "basis", json_string(machine->basis));
