@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "checkpoints/files.h"
+#include "checkpoints/identity.h"
 #include "data/corpus/json.h"
 #include "data/file.h"
 #include "data/sha256.h"
@@ -88,6 +89,18 @@ static int check_files(const struct weights *weights, const json_t *then, const 
     return status;
 }
 
+/* check_config - what the base's configuration computes. */
+static int check_config(const struct weights *weights, const json_t *then, struct err *err) {
+    struct err why = {""};
+    if (identity_check(then, weights_config(weights), &why) == 0)
+        return 0;
+    return err_set(
+        err,
+        "the base of adapter '%.300s' has the weights that it was trained on, and another configuration: %s; put its "
+        "config.json back, or say where the model is with --base",
+        weights_adapter_path(weights), why.text);
+}
+
 int adapter_base_check(const struct weights *weights, struct err *err) {
     const char *folder = weights_adapter_path(weights);
     if (!folder)
@@ -95,6 +108,8 @@ int adapter_base_check(const struct weights *weights, struct err *err) {
     json_t *provenance = load(folder, "provenance.json"), *state = load(folder, "state/training.json");
     const json_t *then = json_find(provenance, "base_model/files");
     int status = json_is_array(then) ? check_files(weights, then, json_find(state, "base/files"), err) : 0;
+    if (status == 0)
+        status = check_config(weights, json_find(provenance, "base_model/config"), err);
     json_decref(provenance);
     json_decref(state);
     return status;

@@ -71,6 +71,9 @@ static int read_facts(const json_t *object, struct teacher_facts *facts, struct 
     const char *format;
     if (json_find(object, "name") && take_text(object, "name", facts->name, sizeof facts->name, err) != 0)
         return -1;
+    if (json_find(object, "identity") &&
+        take_text(object, "identity", facts->identity, sizeof facts->identity, err) != 0)
+        return -1;
     if (json_get_string(object, "format", &format, err) != 0)
         return -1;
     if (strcmp(format, TEACHER_FORMAT) != 0)

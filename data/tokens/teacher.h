@@ -3,6 +3,7 @@
  *
  *   header   4096 bytes: one JSON object, then spaces and a newline:
  *            format "atelier-teacher 1"; content: of the token file (token_file_content_hash); model: SHA-256 of the weights;
+ *            identity: of them and of what the configuration computes (absent in files of earlier versions);
  *            name: what the model was called (may be absent);
  *            tokenizer_hash; vocab_size; top_k; temperature: of the softmax whose logarithm is kept; sequence_tokens: the longest
  *            text that the teacher read; tokens: of the token file; state: begun, or whole, which the last write says
@@ -21,7 +22,8 @@ enum { TEACHER_MOST_IDS = 256 };
 
 struct teacher_facts {
     char name[128];
-    char content[TOKEN_CONTENT_ROOM], model[SHA256_HEX_ROOM], tokenizer_hash[TOKEN_HASH_ROOM];
+    char content[TOKEN_CONTENT_ROOM], model[SHA256_HEX_ROOM], identity[SHA256_HEX_ROOM];
+    char tokenizer_hash[TOKEN_HASH_ROOM];
     int64_t vocab_size, top_k, sequence_tokens, num_tokens;
     double temperature;
 };

@@ -20,12 +20,13 @@ struct teacher_writer {
 
 /* make_header - TEACHER_HEADER_BYTES of text; malloc'ed. */
 static char *make_header(const struct teacher_facts *facts, enum teacher_state state) {
-    json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:I, s:I, s:s}", "format", TEACHER_FORMAT, "content",
-        facts->content, "name", facts->name, "model", facts->model, "tokenizer_hash", facts->tokenizer_hash,
-        "vocab_size", (json_int_t)facts->vocab_size, "top_k", (json_int_t)facts->top_k, "temperature",
-        facts->temperature, "sequence_tokens", (json_int_t)facts->sequence_tokens, "tokens",
-        (json_int_t)facts->num_tokens, "state", TEACHER_STATES[state]);
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:I, s:I, s:s}", "format", TEACHER_FORMAT,
+                  "content", facts->content, "name", facts->name, "model", facts->model, "identity",
+                  facts->identity, "tokenizer_hash", facts->tokenizer_hash, "vocab_size",
+                  (json_int_t)facts->vocab_size, "top_k", (json_int_t)facts->top_k, "temperature",
+                  facts->temperature, "sequence_tokens", (json_int_t)facts->sequence_tokens, "tokens",
+                  (json_int_t)facts->num_tokens, "state", TEACHER_STATES[state]);
     char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     char *header = xmalloc(TEACHER_HEADER_BYTES + 1);
     CHECK(text && strlen(text) < TEACHER_HEADER_BYTES, "the header of a teacher's file cannot be written");
@@ -91,6 +92,8 @@ static const char *difference(const struct teacher_facts *a, const struct teache
         return "of other tokens";
     if (strcmp(a->model, b->model) != 0)
         return "by another model";
+    if (a->identity[0] && b->identity[0] && strcmp(a->identity, b->identity) != 0)
+        return "by the same weights with another config.json";
     if (a->top_k != b->top_k)
         return "with another --top-k";
     if (a->sequence_tokens != b->sequence_tokens)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/identity.h"
 #include "kernels/clock.h"
 #include "train/measure/log_sum.h"
 #include "train/record/provenance.h"
@@ -217,6 +218,7 @@ static int open_writer(struct teaching *t) {
     if (token_file_content_hash(t->file, facts.content, t->err) != 0 ||
         provenance_sha256(t->session->weights, facts.model, t->err) != 0)
         return -1;
+    identity_hash(facts.model, weights_config(t->session->weights), facts.identity);
     name_model(&facts, t->setup->origin);
     memcpy(t->result->model, facts.model, sizeof facts.model);
     snprintf(facts.tokenizer_hash, sizeof facts.tokenizer_hash, "%s", token_file_tokenizer_hash(t->file));

@@ -4,7 +4,8 @@
  *
  *   format "atelier-provenance 1", program, started, updated (UTC)
  *   base_model      null, or path, name, repository, model_type, format, licence, sha256,
- *                   files [name, bytes, sha256], provenance (of the base model, where it has one)
+ *                   files [name, bytes, sha256], config (what its own computes: identity.h), provenance (of the base
+ *                   model, where it has one)
  *   model           model_type, parameters, dtype; where the run file adds tokens, added_tokens [text]
  *   progress        step, steps, tokens, tokens_not_attributed (of versions that did not count by corpus),
  *                   updates; where it went wrong diverged_since, diverged_before (divergence.h), still_since

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "checkpoints/files.h"
+#include "checkpoints/identity.h"
 #include "data/file.h"
 #include "data/sha256.h"
 #include "kernels/units.h"
@@ -196,6 +197,7 @@ static json_t *base_json(const struct base_files *files, const struct weights *s
     json_object_set_new(base, "licence", licence ? provenance_string(licence) : json_null());
     json_object_set_new(base, "sha256", json_string(hex));
     json_object_set_new(base, "files", files_json(files));
+    json_object_set_new(base, "config", identity_config(weights_config(source)));
     json_t *earlier = folder ? earlier_provenance(folder) : NULL;
     if (earlier)
         json_object_set_new(base, "provenance", earlier);

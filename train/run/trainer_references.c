@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/sha256.h"
+#include "checkpoints/identity.h"
 #include "kernels/clock.h"
 #include "train/model/adapter_setup.h"
 #include "train/model/objective_preference.h"
@@ -33,20 +33,6 @@ static char *model_hash(struct trainer *t) {
     char *hash = comm_is_root(t->comm) && said && strlen(said) == SHA256_HEX_ROOM - 1 ? xstrdup(said) : NULL;
     comm_broadcast_text(t->comm, &hash);
     return hash;
-}
-
-/* reference_model - what the values depend on: the weights, and what config.json makes of them, whatever type it says they are
- * saved in. */
-static void reference_model(const char *hash, const struct model_config *model, char hex[SHA256_HEX_ROOM]) {
-    struct model_config computed = *model;
-    struct sha256 sha;
-    computed.dtype = DTYPE_F32;
-    char *text = model_config_text(&computed, NULL);
-    sha256_init(&sha);
-    sha256_update(&sha, hash, strlen(hash));
-    sha256_update(&sha, text, strlen(text));
-    sha256_finish(&sha, hex);
-    free(text);
 }
 
 /* --- computing --- */
@@ -294,7 +280,7 @@ bool trainer_references(struct trainer *t) {
     done = comm_all_ok(t->comm, status, &err);
     char model[SHA256_HEX_ROOM] = "";
     if (done)
-        reference_model(hash, &t->model_config, model);
+        identity_hash(hash, &t->model_config, model);
     for (int l = 0; l < 2; l++)
         for (int f = 0; done && loaders[l] && f < loader_num_files(loaders[l]); f++) {
             struct lookup one = {
