@@ -115,6 +115,7 @@ struct config {
         int64_t threads;              /* OpenMP threads per rank; 0: cores of the host / ranks on it */
         int64_t log_every;            /* steps between two lines in a log that is not a terminal */
         enum progress_style progress; /* how the steps are shown */
+        bool tensorboard;             /* write its event files, too */
         enum device_kind device;      /* what computes */
         double timeout_s;             /* of a wait for other ranks, once steps run */
         double start_timeout_s;       /* the same until then; 0: see run_phase.h */

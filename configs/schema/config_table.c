@@ -27,6 +27,8 @@ static const struct config_key run_file_keys[] = {
            "live: one line that is rewritten; auto: live where standard error is a terminal, which mpirun "
            "hides",
            FREE),
+    BOOL("run.tensorboard", AT(run.tensorboard), "false",
+         "also write the curves as event files of TensorBoard: RUN/tensorboard, a file for each start", FREE),
     CHOICE("run.device", AT(run.device), "auto", devices,
            "what computes: cuda is one GPU for each rank; auto: GPUs where there are any, and never "
            "processors where "

@@ -223,12 +223,13 @@ static const struct foreign_word KEYS[] = {
      "wandb_watch wandb_name wandb_run_id wandb_log_model wandb_run_name wandb_group "
      "wandb_tags mlflow_tracking_uri mlflow_experiment_name mlflow_run_name "
      "hf_mlflow_log_artifacts use_mlflow use_comet comet_api_key comet_workspace "
-     "comet_project_name comet_mode comet_online use_tensorboard use_swanlab swanlab_project "
+     "comet_project_name comet_mode comet_online use_swanlab swanlab_project "
      "swanlab_run_name swanlab_mode swanlab_workspace trackio_space_id project entity "
-     "ray_run_name ray_scope ray_num_workers ray_storage_path tensorboard_dir tensorboard "
-     "run_id logging_backend",
-     NULL, "no service is reported to: metrics.jsonl and log.txt stand in run.folder"},
-    {"plot_loss", NULL, "losses stand in metrics.jsonl in run.folder"},
+     "ray_run_name ray_scope ray_num_workers ray_storage_path run_id logging_backend",
+     NULL, "no service is reported to: metrics.jsonl and log.txt stand in run.folder, and event files of TensorBoard with run.tensorboard"},
+    {"use_tensorboard tensorboard_dir tensorboard", "run.tensorboard",
+     "its event files go to tensorboard/ in run.folder"},
+    {"plot_loss", NULL, "'atelier report' draws the losses"},
     {"dataloader_num_workers num_workers dataloader_pin_memory persistent_workers "
      "dataloader_persistent_workers dataloader_prefetch_factor prefetch_factor pin_memory "
      "dataloader",

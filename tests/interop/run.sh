@@ -90,6 +90,7 @@ run check_xml
 run check_tar
 run check_cells
 run check_parquet
+run check_tensorboard
 tokenizers
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

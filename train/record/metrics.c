@@ -22,12 +22,14 @@
 #include "kernels/clock.h"
 #include "kernels/units.h"
 #include "train/record/metrics_summary.h"
+#include "train/record/tensorboard.h"
 
 enum { RUN_ID_ROOM = 64 };
 
 struct metrics {
-    FILE *lines, *log;        /* metrics.jsonl, log.txt */
+    FILE *lines, *log;                /* metrics.jsonl, log.txt */
     char run_id[RUN_ID_ROOM]; /* "": not known */
+    struct tensorboard *board; /* NULL: not asked for */
     bool is_terminal;
     bool is_live_line; /* the cursor stands after a live line */
     bool has_failed;   /* a write did, and was warned about */
@@ -112,7 +114,7 @@ static void take_id(struct metrics *m, const char *id) {
         snprintf(m->run_id, sizeof m->run_id, "%s", id);
 }
 
-/* Both files are open before anything is written to either: a run begins with both or with none. */
+/* All files are open before anything is written to one of metrics and log: a run begins with both or with none. */
 int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, struct err *err) {
     struct metrics *m = xcalloc(1, sizeof *m);
     *metrics = NULL;
@@ -127,7 +129,10 @@ int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, st
     snprintf(m->totals.folder, sizeof m->totals.folder, "%s", setup->run_folder);
     m->lines = open_append(setup->run_folder, "metrics.jsonl", err);
     m->log = m->lines ? open_append(setup->run_folder, "log.txt", err) : NULL;
-    if (m->lines && m->log && metrics_recall(&m->totals, err) == 0) {
+    bool is_open = m->lines && m->log && metrics_recall(&m->totals, err) == 0;
+    if (is_open && setup->has_tensorboard)
+        is_open = tensorboard_open(&m->board, setup->run_folder, setup->first_step, err) == 0;
+    if (is_open) {
         mark_start(m);
         flush(m, m->lines, "metrics.jsonl");
         flush(m, m->log, "log.txt");
@@ -298,6 +303,7 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
     fprintf(m->lines, ", \"peak_memory_bytes\": %lld", (long long)peak_memory_bytes());
     end_line(m);
     flush(m, m->lines, "metrics.jsonl");
+    tensorboard_step(m->board, r);
     show_step(m, r);
 }
 
@@ -367,6 +373,7 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
     put_sources(m);
     end_line(m);
     flush(m, m->lines, "metrics.jsonl");
+    tensorboard_validation(m->board, step, loss, preference);
     if (target_tokens == 0)
         metrics_note(m, "step %lld  validation: no targets", (long long)step);
     else if (preference->is_there)
@@ -459,6 +466,7 @@ void metrics_close(struct metrics *m, const char *outcome) {
         write_summary(m, text);
     fclose(m->lines);
     fclose(m->log);
+    tensorboard_close(m->board);
     free(text);
     free(m);
 }

@@ -58,6 +58,7 @@ struct metrics_setup {
     int64_t num_steps;  /* of the whole run */
     int64_t log_every;
     enum progress_style progress;
+    bool has_tensorboard; /* events for it, too (tensorboard.h) */
 };
 
 /* metrics_open - root only (NULL elsewhere, and every call takes NULL).  Returns 0, or -1 with err set. */

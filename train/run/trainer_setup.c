@@ -59,7 +59,8 @@ static int open_metrics(struct trainer *t, struct err *err) {
                                   .first_step = t->step,
                                   .num_steps = t->given->train.steps,
                                   .log_every = t->given->run.log_every,
-                                  .progress = t->given->run.progress};
+                                  .progress = t->given->run.progress,
+                                  .has_tensorboard = t->given->run.tensorboard};
     int status = metrics_open(&t->metrics, &setup, err);
     free(id);
     return status;

@@ -1,0 +1,50 @@
+#!/bin/sh
+# scenario_tensorboard.sh - run.tensorboard: the event files hold what metrics.jsonl holds, bit by bit, also after a start that
+# did steps again; a run without it has none, and the same weights.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario tensorboard
+command -v python3 >/dev/null || skip "no python3: the files cannot be read by another program"
+prepare_sample
+
+checked() {
+    run "$1" python3 tests/scenario/check_events.py "$2"
+}
+
+# --- two starts; the second goes on from step 4, and does steps 5 to 8 again ---
+board() {
+    train 0 2 "$work/run" --set run.tensorboard=true --set checkpoint.every_steps=4 --set valid.every_steps=2 "$@"
+}
+board --set train.steps=8
+checked 0 "$work/run"
+expect_output "^1 files, "
+rm -r "$work/run/step-000008"
+printf 'step-000004\n' >"$work/run/latest"
+board --set train.steps=12
+checked 0 "$work/run"
+expect_output "^2 files, .* points, [1-9][0-9]* left out by a later start"
+say "$(tail -n 1 "$log")"
+
+# --- the controls ---
+cp -r "$work/run" "$work/changed"
+first=$(find "$work/changed/tensorboard" -name 'events.*' | sort | head -n 1)
+second=$(find "$work/changed/tensorboard" -name 'events.*' | sort | tail -n 1)
+size=$(wc -c <"$first")
+printf '\377' | dd of="$first" bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null
+checked 1 "$work/changed"
+expect_output "the CRC of .* is wrong"
+cp "$work/run/tensorboard/$(basename "$first")" "$first"
+checked 0 "$work/changed"
+rm "$second"
+checked 1 "$work/changed"
+expect_output "train/loss: steps"
+
+# --- without it: no file, the same weights; and a run that goes on with it ---
+train 0 2 "$work/plain" --set checkpoint.every_steps=4 --set valid.every_steps=2 --set train.steps=12
+! [ -e "$work/plain/tensorboard" ] || fail "files of TensorBoard that were not asked for"
+cmp -s "$work/plain/step-000012/model.safetensors" "$work/run/step-000012/model.safetensors" || fail "the weights are others"
+train 0 1 "$work/plain" --set run.tensorboard=true --set train.steps=14
+[ "$(find "$work/plain/tensorboard" -name 'events.*' | wc -l)" = 1 ] || fail "a run that goes on may ask for it"
+: >"$work/file" && mkdir "$work/blocked" && mv "$work/file" "$work/blocked/tensorboard"
+train '[!0]*' 0 "$work/blocked" --set run.tensorboard=true --set train.steps=2
+expect_output "^error: .*blocked/tensorboard"

@@ -1,0 +1,18 @@
+/* tensorboard.h - a run's curves for TensorBoard (run.tensorboard): RUN/tensorboard/events.out.tfevents.*, a new file for each
+ * start, as writers of such files never append.  A start that goes on after step S says so in its file, and TensorBoard leaves
+ * out what earlier files have of later steps.  Trouble with the disk does not end the run. */
+#pragma once
+
+#include "train/record/metrics.h"
+
+struct tensorboard;
+
+/* tensorboard_open - RUN/tensorboard and this start's file.  Returns 0, or -1 with err set.  tensorboard_close - NULL is fine,
+ * and so it is for all others. */
+int tensorboard_open(struct tensorboard **board, const char *run_folder, int64_t first_step, struct err *err);
+void tensorboard_close(struct tensorboard *board);
+
+/* tensorboard_step, tensorboard_validation - what is not a number is left out.  Each is in the file when the call returns. */
+void tensorboard_step(struct tensorboard *board, const struct step_record *record);
+void tensorboard_validation(struct tensorboard *board, int64_t step, double loss,
+                            const struct preference_record *preference);
