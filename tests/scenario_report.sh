@@ -82,6 +82,11 @@ tr -d '\n' <"$work/both.html" | grep -q 'optimizer.learning_rate</th><td>0.001</
     fail "the difference of the run files is not told"
 ! tr -d '\n' <"$work/both.html" | grep -q '<th scope="row">optimizer.beta1</th>' || fail "what is the same is told as a difference"
 
+mkdir "$work/elsewhere" && cp -r "$work/other" "$work/elsewhere/run"
+run 0 "$atelier" report "$work/run" "$work/elsewhere/run" --output "$work/both.html"
+checked "$work/both.html" --runs 2
+grep -q 'Runs: run, run (2)' "$work/both.html" || fail "two runs of one name are not told apart"
+
 # --- names and files that would break a page ---
 evil=$work/'<script>alert(1)<&"'"'"'>'
 cp -r "$work/run" "$evil"
@@ -107,6 +112,8 @@ expect_output "exists already and is not an earlier report"
 expect "somebody's file" mine "$(cat "$work/mine.html")"
 run 1 "$atelier" report "$work/run" --csv "$work/mine.html"
 expect "somebody's file" mine "$(cat "$work/mine.html")"
+run 1 "$atelier" report "$work/run" --output "$work/no-such-folder/x.html"
+expect_output "no-such-folder.*; choose another --output"
 run 1 "$atelier" report "$work"
 expect_output "is not the folder of a run: it has no metrics.jsonl"
 run 2 "$atelier" report "$work/run" a b c d e f g h --output x

@@ -142,7 +142,7 @@ static void test_scales(void **state) {
 static void test_spikes_stay(void **state) {
     (void)state;
     enum { STEPS = 3000000, SPIKE = 1234567 };
-    struct series series = series_open(0, STEPS);
+    struct series series = series_open(&(struct series_axis){0, STEPS, SERIES_BUCKETS});
     for (int64_t step = 1; step <= STEPS; step++)
         series_add(&series, step, step == SPIKE ? 900 : step == SPIKE + 50000 ? -7 : 2);
     series_add(&series, 5, NAN);
@@ -178,7 +178,7 @@ static void read_history(struct history *history, const char *folder) {
     struct err err = {""};
     struct metrics_walk walk;
     if (metrics_walk_open(&walk, folder, &err) != 0 ||
-        history_read(history, &walk, 0, walk.last_step, &err) != 0)
+        history_read(history, &walk, &(struct series_axis){0, walk.last_step, SERIES_BUCKETS}, &err) != 0)
         fail_msg("%s", err.text);
     metrics_walk_close(&walk);
 }
@@ -284,6 +284,81 @@ static void test_thinning(void **state) {
     free(metrics);
 }
 
+/* --- the page --- */
+
+/* page_of - of these folders, malloc'ed; NULL where they cannot be read. */
+static char *page_of(const char *const *folders, int count) {
+    struct err err = {""};
+    size_t length;
+    struct report *report = xcalloc(1, sizeof *report);
+    char *page = report_read(report, folders, count, &err) == 0 ? report_text(report, 0, &length) : NULL;
+    report_close(report);
+    free(report);
+    return page;
+}
+
+/* Whatever bytes metrics.jsonl has, the page is made, whole and without an element that is not ours. */
+static void test_damaged_metrics(void **state) {
+    (void)state;
+    enum { TRIES = 400 };
+    static const char whole[] =
+        "{\"event\": \"start\", \"after_step\": 0, \"steps\": 5, \"time\": \"2026-01-02T03:04:05.678Z\"}\n"
+        "{\"step\": 1, \"loss\": 9, \"grad_norm\": 1e-3, \"tokens\": 7, \"seconds\": 0.5, \"data_s\": 0.1}\n"
+        "{\"event\": \"ranks\", \"step\": 1, \"compute_median_s\": 1, \"compute_slowest_s\": 2, \"slowest_rank\": 1, "
+        "\"slowest_host\": \"<script>\"}\n"
+        "{\"event\": \"validation\", \"step\": 1, \"loss\": 3, \"sources\": {\"<script>\": 2}}\n"
+        "{\"event\": \"start\", \"after_step\": 1, \"steps\": 5}\n{\"step\": 2, \"loss\": 8}\n{\"step\": 3, \"loss\": 7}\n";
+    uint64_t seed = 1;
+    char damaged[sizeof whole];
+    for (int i = 0; i < TRIES; i++) {
+        memcpy(damaged, whole, sizeof whole);
+        for (int k = 0; k < i % 4; k++) { /* the first try of four is the file as it is */
+            seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+            char byte = "09-.e\"{}[],: <>&\\\xff\x01u"[(seed >> 33) % 21];
+            damaged[(seed >> 40) % (sizeof whole - 1)] = byte;
+        }
+        char *folder = make_run("report_damaged", damaged), *page = page_of((const char *const[]){folder}, 1);
+        assert_non_null(page);
+        assert_non_null(strstr(page, "</body></html>"));
+        assert_null(strstr(page, "<script"));
+        assert_null(strstr(page, "Lnan"));
+        assert_null(strstr(page, " nan"));
+        if (i % 4 == 0)
+            assert_non_null(strstr(page, "&lt;script&gt;"));
+        free(page);
+        free(folder);
+    }
+}
+
+/* Eight long runs of one name: told apart, and the page is under a megabyte. */
+static void test_many_runs(void **state) {
+    (void)state;
+    char *metrics = NULL;
+    size_t length;
+    FILE *file = open_memstream(&metrics, &length);
+    for (int i = 1; i <= 4000; i++)
+        fprintf(
+            file,
+            "{\"step\": %d, \"loss\": %g, \"grad_norm\": %g, \"learning_rate\": %g, \"tokens_per_s\": %g, "
+            "\"peak_memory_bytes\": %d, \"data_s\": %g, \"forward_s\": %g, \"backward_s\": %g, \"comm_s\": %g, "
+            "\"optimizer_s\": %g, \"seconds\": 1, \"tokens\": 9}\n",
+            i, 3 + sin(i), 2 + cos(i * 0.7), 1e-4 * i, 1e5 + 1e4 * sin(i * 0.3), 1000000 + i,
+            0.1 + 0.01 * sin(i), 0.2 + 0.1 * cos(i), 0.3, 0.1 + 0.05 * sin(i * 3), 0.1);
+    fclose(file);
+    char *folder = make_run("report_many", metrics);
+    const char *folders[REPORT_RUNS_MAX];
+    for (int i = 0; i < REPORT_RUNS_MAX; i++)
+        folders[i] = folder;
+    char *page = page_of(folders, REPORT_RUNS_MAX);
+    assert_non_null(page);
+    assert_true(strlen(page) < 1000000 && strlen(page) > 200000);
+    assert_non_null(strstr(page, " (8)"));
+    assert_null(strstr(page, " (9)"));
+    free(page);
+    free(folder);
+    free(metrics);
+}
+
 /* --- run files, outputs --- */
 
 static void test_settings(void **state) {
@@ -318,7 +393,7 @@ static void test_output(void **state) {
     const char *ours = "<!DOCTYPE html>\n<head>" REPORT_MARK;
     assert_int_equal(file_create(path, ours, strlen(ours), &err), 0);
     assert_int_equal(output_check(path, REPORT_MARK, "--output", &err), 0);
-    FILE *file = output_open(path, &err);
+    FILE *file = output_open(path, "--output", &err);
     assert_non_null(file);
     assert_int_equal(output_close(file, path, -1, &err), -1); /* what failed leaves the old one */
     assert_int_equal(file_size(path, &err), (int64_t)strlen(ours));
@@ -333,6 +408,7 @@ int main(void) {
         cmocka_unit_test(test_scales),          cmocka_unit_test(test_spikes_stay),
         cmocka_unit_test(test_restart),         cmocka_unit_test(test_start_anew),
         cmocka_unit_test(test_hostile_metrics), cmocka_unit_test(test_thinning),
+        cmocka_unit_test(test_damaged_metrics), cmocka_unit_test(test_many_runs),
         cmocka_unit_test(test_settings),        cmocka_unit_test(test_output)};
     int status = cmocka_run_group_tests(tests, NULL, NULL);
     free(text_bytes);

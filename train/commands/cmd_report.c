@@ -61,7 +61,7 @@ static int check(const void *given, struct err *err) {
 /* write_page - whole or not at all. */
 static int write_page(const struct report *report, const char *path, struct err *err) {
     size_t length_bytes;
-    FILE *out = output_open(path, err);
+    FILE *out = output_open(path, "--output", err);
     if (!out)
         return -1;
     char *text = report_text(report, time(NULL), &length_bytes);

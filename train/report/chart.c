@@ -28,7 +28,7 @@ static int by_value(const void *a, const void *b) {
 static double stacked_high(const struct chart *chart, bool *is_cut) {
     double sums[SERIES_BUCKETS];
     int count = 0;
-    for (int b = 0; b < SERIES_BUCKETS; b++) {
+    for (int b = 0; b < chart->lines[0].series->axis.num_buckets; b++) {
         double sum = frame_stack(chart, chart->num_lines, b);
         if (sum > 0)
             sums[count++] = sum;
@@ -68,7 +68,7 @@ static void choose_axes(const struct chart *chart, struct frame *frame, double l
         low = fmin(low, 0);
     bool is_wide = chart->base == BASE_WIDE && low > 0 && high / low > VERY_WIDE;
     frame->y = is_wide ? ticks_log(low, high) : ticks_linear(low, high, Y_TICKS);
-    frame->x = ticks_whole(series->first_step, series->last_step, X_TICKS);
+    frame->x = ticks_whole(series->axis.first_step, series->axis.last_step, X_TICKS);
 }
 
 /* --- axes --- */

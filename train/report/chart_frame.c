@@ -32,10 +32,10 @@ static void put_point(const struct frame *frame, double step, double value, int 
 static void put_range(const struct frame *frame, const struct series *series, int n) {
     int num_points = 0;
     fprintf(frame->chart->out, "<path class=\"range r%d\" d=\"", chart_class(n));
-    for (int b = 0; b < SERIES_BUCKETS; b++)
+    for (int b = 0; b < series->axis.num_buckets; b++)
         if (series->buckets[b].count > 0)
             put_point(frame, series_step(&series->buckets[b]), series->buckets[b].high, &num_points);
-    for (int b = SERIES_BUCKETS - 1; b >= 0; b--)
+    for (int b = series->axis.num_buckets - 1; b >= 0; b--)
         if (series->buckets[b].count > 0)
             put_point(frame, series_step(&series->buckets[b]), series->buckets[b].low, &num_points);
     fputs("Z\"/>\n", frame->chart->out);
@@ -44,7 +44,7 @@ static void put_range(const struct frame *frame, const struct series *series, in
 static void put_means(const struct frame *frame, const struct series *series, int n) {
     int num_points = 0;
     fprintf(frame->chart->out, "<path class=\"line c%d\" d=\"", chart_class(n));
-    for (int b = 0; b < SERIES_BUCKETS; b++)
+    for (int b = 0; b < series->axis.num_buckets; b++)
         if (series->buckets[b].count > 0)
             put_point(frame, series_step(&series->buckets[b]), series_mean(&series->buckets[b]), &num_points);
     fputs("\"/>\n", frame->chart->out);
@@ -58,7 +58,7 @@ static bool has_dots(const struct frame *frame, const struct series *series) {
 
 /* put_dots - where values are few, a line alone would not show where they are, and one value is no line. */
 static void put_dots(const struct frame *frame, const struct series *series, int n) {
-    for (int b = 0; b < SERIES_BUCKETS; b++)
+    for (int b = 0; b < series->axis.num_buckets; b++)
         if (series->buckets[b].count > 0)
             fprintf(frame->chart->out, "<circle class=\"dot d%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>",
                     chart_class(n), frame_x(frame, series_step(&series->buckets[b])),
@@ -67,7 +67,7 @@ static void put_dots(const struct frame *frame, const struct series *series, int
 
 /* has_ranges - some bucket holds more than one value. */
 static bool has_ranges(const struct series *series) {
-    for (int b = 0; b < SERIES_BUCKETS; b++)
+    for (int b = 0; b < series->axis.num_buckets; b++)
         if (series->buckets[b].count > 1)
             return true;
     return false;
@@ -76,13 +76,14 @@ static bool has_ranges(const struct series *series) {
 /* put_area - line n on top of those before it. */
 static void put_area(const struct frame *frame, int n) {
     const struct chart *chart = frame->chart;
-    const struct series_bucket *buckets = chart->lines[n].series->buckets;
+    const struct series *series = chart->lines[n].series;
+    const struct series_bucket *buckets = series->buckets;
     int num_points = 0;
     fprintf(chart->out, "<path class=\"area a%d\" d=\"", chart_class(n));
-    for (int b = 0; b < SERIES_BUCKETS; b++)
+    for (int b = 0; b < series->axis.num_buckets; b++)
         if (buckets[b].count > 0)
             put_point(frame, series_step(&buckets[b]), frame_stack(chart, n + 1, b), &num_points);
-    for (int b = SERIES_BUCKETS - 1; b >= 0; b--)
+    for (int b = series->axis.num_buckets - 1; b >= 0; b--)
         if (buckets[b].count > 0)
             put_point(frame, series_step(&buckets[b]), frame_stack(chart, n, b), &num_points);
     fputs("Z\"/>\n", chart->out);

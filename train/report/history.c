@@ -79,16 +79,16 @@ static void visit(void *context, const struct metrics_line *line) {
         history_event(h, line);
 }
 
-int history_read(struct history *h, const struct metrics_walk *walk, int64_t axis_first, int64_t axis_last,
+int history_read(struct history *h, const struct metrics_walk *walk, const struct series_axis *axis,
                  struct err *err) {
     *h = (struct history){.stride = 1, .updates = -1, .planned_steps = walk->num_steps};
     h->tokens = h->target_tokens = h->seconds = NAN;
     h->checkpoint_bytes = h->checkpoint_s = h->best_row.loss = h->last_row.loss = NAN;
     for (int q = 0; q < QUANTITY_COUNT; q++) {
-        h->steps[q] = series_open(axis_first, axis_last);
+        h->steps[q] = series_open(axis);
         h->phase_s[q] = NAN;
     }
-    h->validation = h->slowness = series_open(axis_first, axis_last);
+    h->validation = h->slowness = series_open(axis);
     return metrics_walk_each(walk, visit, h, err);
 }
 

@@ -83,8 +83,8 @@ struct history {
     int num_restarts;                    /* all of them: more than there is room for are counted */
 };
 
-/* history_read - axis_first, axis_last: steps that the series are for, those of all runs of a page.  Returns 0, or -1 with err
+/* history_read - axis: what the series are for.  Returns 0, or -1 with err
  * set.  history_close frees; harmless on a zeroed struct. */
-int history_read(struct history *history, const struct metrics_walk *walk, int64_t axis_first,
-                 int64_t axis_last, struct err *err);
+int history_read(struct history *history, const struct metrics_walk *walk, const struct series_axis *axis,
+                 struct err *err);
 void history_close(struct history *history);

@@ -52,7 +52,7 @@ static struct source_history *find_source(struct history *h, const char *name) {
     }
     struct source_history *source = &h->sources[h->num_sources++];
     memcpy(source->name, wanted, sizeof wanted);
-    source->loss = series_open(h->validation.first_step, h->validation.last_step);
+    source->loss = series_open(&h->validation.axis);
     return source;
 }
 

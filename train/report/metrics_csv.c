@@ -89,7 +89,7 @@ static void visit(void *context, const struct metrics_line *line) {
 }
 
 int metrics_csv_write(const struct report *report, const char *path, struct err *err) {
-    FILE *out = output_open(path, err);
+    FILE *out = output_open(path, "--csv", err);
     int status = 0;
     if (!out)
         return -1;

@@ -27,9 +27,12 @@ int output_check(const char *path, const char *mark, const char *option, struct 
     return 0;
 }
 
-FILE *output_open(const char *path, struct err *err) {
+FILE *output_open(const char *path, const char *option, struct err *err) {
+    struct err why = {""};
     char *partial = xasprintf("%s.partial", path);
-    FILE *file = file_create_stream(partial, err);
+    FILE *file = file_create_stream(partial, &why);
+    if (!file)
+        err_set(err, "%.3900s; choose another %s", why.text, option);
     free(partial);
     return file;
 }

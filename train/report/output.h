@@ -9,7 +9,7 @@
  * first KiB, or is no regular file; option names what to change. */
 int output_check(const char *path, const char *mark, const char *option, struct err *err);
 
-/* output_open - PATH.partial, which replaces what a kill left there.  output_close - on the disk, and renamed to path; with
+/* output_open - PATH.partial, which replaces what a kill left there; option as above.  output_close - on the disk, and renamed to path; with
  * status not 0 it is removed instead.  Return NULL, -1 with err set. */
-FILE *output_open(const char *path, struct err *err);
+FILE *output_open(const char *path, const char *option, struct err *err);
 int output_close(FILE *file, const char *path, int status, struct err *err);

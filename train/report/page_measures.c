@@ -119,10 +119,21 @@ static void put_result(const struct page *page, const char *file_name, const cha
 
 static void put_evaluation(const struct page *page, const struct evaluation *evaluation) {
     enum { MOST_SOURCES = 64 };
+    static const struct {
+        const char *key;
+        enum word word;
+    } SIDES[] = {{"chosen", WORD_CHOSEN},
+                 {"rejected", WORD_REJECTED},
+                 {"desirable", WORD_DESIRABLE},
+                 {"undesirable", WORD_UNDESIRABLE}};
     const char *name;
     json_t *result;
     int count = 0;
     put_result(page, evaluation->file_name, page_word(page, WORD_ALL_SOURCES), evaluation->result);
+    for (size_t i = 0; i < sizeof SIDES / sizeof SIDES[0]; i++)
+        if (json_is_object(json_find(evaluation->result, SIDES[i].key)))
+            put_result(page, evaluation->file_name, page_word(page, SIDES[i].word),
+                       json_find(evaluation->result, SIDES[i].key));
     json_object_foreach(json_find(evaluation->result, "sources"), name, result) {
         if (count++ == MOST_SOURCES)
             break;

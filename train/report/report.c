@@ -8,18 +8,47 @@
 #include "train/report/page.h"
 #include "train/report/page_style.h"
 
-int report_read(struct report *report, const char *const *folders, int num_folders, struct err *err) {
-    int64_t first = INT64_MAX, last = 0;
-    for (int i = 0; i < num_folders; i++) {
-        struct run_facts *facts = &report->runs[report->num_runs++];
-        if (run_facts_open(facts, folders[i], err) != 0)
-            return -1;
-        int64_t start = facts->walk.num_starts > 0 ? facts->walk.starts[0].after_step : 0;
-        first = start < first ? start : first;
-        last = facts->walk.last_step > last ? facts->walk.last_step : last;
+/* name_apart - a run whose folder is called as an earlier one's gets a number: "mine (2)". */
+static void name_apart(struct report *report, int run) {
+    int num_same = 1;
+    char *name = report->runs[run].name;
+    for (int i = 0; i < run; i++) {
+        size_t length = strlen(name);
+        const char *other = report->runs[i].name;
+        num_same +=
+            strncmp(other, name, length) == 0 && (!other[length] || strncmp(other + length, " (", 2) == 0);
     }
+    if (num_same == 1)
+        return;
+    report->runs[run].name = xasprintf("%s (%d)", name, num_same);
+    free(name);
+}
+
+/* axis_of - what all runs have together; of many runs each has fewer points, so that the page stays small. */
+static struct series_axis axis_of(const struct report *report) {
+    enum { RUNS_IN_FULL = 4 };
+    struct series_axis axis = {INT64_MAX, 0, SERIES_BUCKETS};
+    for (int i = 0; i < report->num_runs; i++) {
+        const struct metrics_walk *walk = &report->runs[i].walk;
+        int64_t start = walk->num_starts > 0 ? walk->starts[0].after_step : 0;
+        axis.first_step = start < axis.first_step ? start : axis.first_step;
+        axis.last_step = walk->last_step > axis.last_step ? walk->last_step : axis.last_step;
+    }
+    if (report->num_runs > RUNS_IN_FULL)
+        axis.num_buckets = SERIES_BUCKETS * RUNS_IN_FULL / report->num_runs;
+    return axis;
+}
+
+int report_read(struct report *report, const char *const *folders, int num_folders, struct err *err) {
+    for (int i = 0; i < num_folders; i++) {
+        report->num_runs++;
+        if (run_facts_open(&report->runs[i], folders[i], err) != 0)
+            return -1;
+        name_apart(report, i);
+    }
+    struct series_axis axis = axis_of(report);
     for (int i = 0; i < num_folders; i++)
-        if (run_facts_read(&report->runs[i], first, last, err) != 0)
+        if (run_facts_read(&report->runs[i], &axis, err) != 0)
             return -1;
     return 0;
 }

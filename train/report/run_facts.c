@@ -107,8 +107,8 @@ int run_facts_open(struct run_facts *facts, const char *folder, struct err *err)
     return 0;
 }
 
-int run_facts_read(struct run_facts *facts, int64_t axis_first, int64_t axis_last, struct err *err) {
-    return history_read(&facts->history, &facts->walk, axis_first, axis_last, err);
+int run_facts_read(struct run_facts *facts, const struct series_axis *axis, struct err *err) {
+    return history_read(&facts->history, &facts->walk, axis, err);
 }
 
 void run_facts_close(struct run_facts *facts) {

@@ -14,7 +14,7 @@ struct evaluation {
 
 struct run_facts {
     const char *folder; /* as it was given */
-    char *name;         /* its last part */
+    char *name;         /* its last part; where an earlier run of the page has the same, with a number */
     struct metrics_walk walk;
     struct history history;
     struct ledger ledger;
@@ -28,8 +28,8 @@ struct run_facts {
 
 /* run_facts_open - the folder's files but for the metrics' values.  Returns 0, or -1 with err set: no run folder; metrics
  * without a line.  A ledger, provenance or evaluation that cannot be read is warned about and left out: what else there is can
- * still be told.  run_facts_read - then, with the steps that all runs of the page have together.  run_facts_close frees;
+ * still be told.  run_facts_read - then, with the axis that all runs of the page have in common.  run_facts_close frees;
  * harmless on a zeroed struct. */
 int run_facts_open(struct run_facts *facts, const char *folder, struct err *err);
-int run_facts_read(struct run_facts *facts, int64_t axis_first, int64_t axis_last, struct err *err);
+int run_facts_read(struct run_facts *facts, const struct series_axis *axis, struct err *err);
 void run_facts_close(struct run_facts *facts);

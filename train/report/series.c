@@ -6,13 +6,11 @@
 
 static const double LARGEST_DRAWN = 1e30;
 
-struct series series_open(int64_t first_step, int64_t last_step) {
-    return (struct series){.first_step = first_step,
-                           .last_step = last_step > first_step ? last_step : first_step + 1,
-                           .first = NAN,
-                           .last = NAN,
-                           .low = NAN,
-                           .high = NAN};
+struct series series_open(const struct series_axis *axis) {
+    struct series series = {.axis = *axis, .first = NAN, .last = NAN, .low = NAN, .high = NAN};
+    if (series.axis.last_step <= series.axis.first_step)
+        series.axis.last_step = series.axis.first_step + 1;
+    return series;
 }
 
 void series_close(struct series *series) {
@@ -39,13 +37,13 @@ static void add_extremes(struct series *series, int64_t step, double value) {
 }
 
 void series_add(struct series *series, int64_t step, double value) {
-    if (!isfinite(value) || fabs(value) > LARGEST_DRAWN || step < series->first_step ||
-        step > series->last_step)
+    const struct series_axis *axis = &series->axis;
+    if (!isfinite(value) || fabs(value) > LARGEST_DRAWN || step < axis->first_step || step > axis->last_step)
         return;
     if (!series->buckets)
-        series->buckets = xcalloc(SERIES_BUCKETS, sizeof *series->buckets);
-    double share = (double)(step - series->first_step) / (double)(series->last_step - series->first_step + 1);
-    struct series_bucket *bucket = &series->buckets[(int)(share * SERIES_BUCKETS)];
+        series->buckets = xcalloc((size_t)axis->num_buckets, sizeof *series->buckets);
+    double share = (double)(step - axis->first_step) / (double)(axis->last_step - axis->first_step + 1);
+    struct series_bucket *bucket = &series->buckets[(int)(share * axis->num_buckets)];
     bucket->low = bucket->count == 0 || value < bucket->low ? value : bucket->low;
     bucket->high = bucket->count == 0 || value > bucket->high ? value : bucket->high;
     bucket->steps += (double)step;

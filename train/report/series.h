@@ -4,7 +4,13 @@
 
 #include "kernels/error.h"
 
-enum { SERIES_BUCKETS = 480 }; /* about one for each point of a chart's width */
+enum { SERIES_BUCKETS = 480 }; /* at most: about one for each point of a chart's width */
+
+/* The steps that all runs of a page have together, and into how many buckets they go. */
+struct series_axis {
+    int64_t first_step, last_step;
+    int num_buckets; /* at most SERIES_BUCKETS */
+};
 
 struct series_bucket {
     int64_t count;     /* values in it; 0: the other fields mean nothing */
@@ -13,15 +19,15 @@ struct series_bucket {
 };
 
 struct series {
-    int64_t first_step, last_step;
-    struct series_bucket *buckets; /* [SERIES_BUCKETS]; NULL: no value yet */
+    struct series_axis axis;
+    struct series_bucket *buckets; /* [axis.num_buckets]; NULL: no value yet */
     int64_t count;
     double first, last, low, high; /* of all values; NaN: none */
     int64_t first_at, last_at, low_at, high_at;
 };
 
-/* series_open - for steps first_step to last_step; series_close frees; harmless on a zeroed struct. */
-struct series series_open(int64_t first_step, int64_t last_step);
+/* series_open - no value yet; series_close frees; harmless on a zeroed struct. */
+struct series series_open(const struct series_axis *axis);
 void series_close(struct series *series);
 
 /* series_add - a value, in the order of the steps.  What is not finite, or too large to be drawn (1e30), and steps outside are

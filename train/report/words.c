@@ -171,6 +171,10 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
     [WORD_SOURCE] = {"Source", "Source"},
     [WORD_ALL_SOURCES] = {"all sources", "toutes les sources"},
 
+    [WORD_CHOSEN] = {"the preferred answers", "les réponses préférées"},
+    [WORD_REJECTED] = {"the rejected answers", "les réponses rejetées"},
+    [WORD_DESIRABLE] = {"the desirable answers", "les réponses souhaitables"},
+    [WORD_UNDESIRABLE] = {"the undesirable answers", "les réponses indésirables"},
     [WORD_LOSS_ALONE] = {"Loss", "Perte"},
     [WORD_LOSS_PER_TOKEN] = {"Loss (nats per token)", "Perte (nats par jeton)"},
     [WORD_TARGETS_MEASURED] = {"Measured on (tokens)", "Mesuré sur (jetons)"},
