@@ -20,6 +20,12 @@ changed() {
     ! cmp -s "$1" "$2" || fail "control: '$3' changes nothing"
 }
 
+# provenance CHECKPOINT SCRIPT - changed by sed, and the size that the manifest has of it with it: else it is not complete.
+provenance() {
+    sed -i "$2" "$1/provenance.json"
+    sed -i "/\"provenance.json\"/{n;s/[0-9][0-9]*/$(wc -c <"$1/provenance.json")/}" "$1/manifest.json"
+}
+
 # --- a run with a restart, a crash after its last checkpoint, validations and an evaluation ---
 prepare_sample
 train 0 2 "$work/run" --set train.steps=4 --set valid.every_steps=1
@@ -87,6 +93,28 @@ run 0 "$atelier" report "$work/run" "$work/elsewhere/run" --output "$work/both.h
 checked "$work/both.html" --runs 2
 grep -q 'Runs: run, run (2)' "$work/both.html" || fail "two runs of one name are not told apart"
 
+# --- energy, a run that went wrong, another objective ---
+cp -r "$work/other" "$work/counted"
+sed -i 's/"seconds": .*,/"seconds": 5400.0,/; s/"gpus": 0/"gpus": 4/; s/"gpu_joules": 0.0/"gpu_joules": 18e6/; s/"gpus_counted": 0/"gpus_counted": 3/' \
+    "$work/counted/ledger.json"
+sed -i '$!N; s/"tokens": \([0-9]*\), "target/"diverged_since": 11, "tokens": \1, "target/; P; D' "$work/counted/metrics.jsonl"
+provenance "$work/counted/step-000012" 's/"procedure": {/"procedure": {"objective": "dpo <1>",/'
+run 0 "$atelier" report "$work/counted"
+checked "$work/counted/report.html"
+# told ROW VALUE - in the table; the factor is that of the place where the test runs, where it is known.
+told() {
+    tr -d '\n' <"$work/counted/report.html" | grep -qF "<th scope=\"row\">$1</th><td class=\"number\">$2" || fail "'$1' is not told as '$2'"
+}
+told "GPU time (GPU-hours)" "6.000<"
+told "Energy (kWh)" "5.000<"
+told "Hardware time covered by counters (%)" "75<"
+factor=$(sed -n 's/.*"grams_co2_per_kwh": \([0-9.]*\).*/\1/p' "$work/counted/step-000012/provenance.json")
+pue=$(sed -n 's/.*"pue": \([0-9.]*\).*/\1/p' "$work/counted/step-000012/provenance.json")
+told "CO2 equivalent (kg)" "$(awk "BEGIN { printf \"%.4f\", 5 * $factor * ($pue > 0 ? $pue : 1) / 1000 }")"
+told State '<span class="alarm">FAILED: the loss is out of bounds since step 11<'
+grep -q 'objective: dpo &lt;1&gt;' "$work/counted/report.html" || fail "the objective is not told"
+grep -q '>Training loss (no unit)<' "$work/counted/report.html" || fail "the loss of another objective has no unit of tokens"
+
 # --- names and files that would break a page ---
 evil=$work/'<script>alert(1)<&"'"'"'>'
 cp -r "$work/run" "$evil"
@@ -97,12 +125,12 @@ printf '%s\n' '{"event": "ranks", "step": 24, "compute_median_s": 1, "compute_sl
 printf '{"loss": 1, "perplexity": 2, "target_tokens": 3, "sources": {"<b onload=x>": {"loss": 1e400}, "<i>": {"loss": 2}}}' >"$evil/eval-<x>.json"
 echo '{' >"$evil/eval-broken.json"
 for checkpoint in "$evil"/step-*; do
-    sed -i 's/"name": "fiches"/"name": "<svg onload=x>\\u202e"/; s/"licence": "Apache-2.0"/"licence": "<\/pre><iframe src=\/\/x>"/' \
-        "$checkpoint/provenance.json"
+    provenance "$checkpoint" 's/"name": "fiches"/"name": "<svg onload=x>\\u202e"/; s/"licence": "Apache-2.0"/"licence": "<\/pre><iframe src=\/\/x>"/'
 done
 run 0 "$atelier" report "$evil"
 expect_output "without '.*eval-broken.json'"
 checked "$evil/report.html"
+grep -q '&lt;svg onload=x&gt;?' "$evil/report.html" || fail "the hostile corpus is not told as text"
 grep -q '&lt;img src=x onerror=alert(1)&gt;?' "$evil/report.html" || fail "the hostile host is not told as text"
 
 # --- what is there is left as it is; what is missing is told ---

@@ -187,8 +187,8 @@ static void put_legend(const struct chart *chart) {
     if (chart->num_marks > 0)
         fprintf(
             chart->out,
-            "<span><svg class=\"swatch\" viewBox=\"0 0 28 10\" aria-hidden=\"true\"><line x1=\"14\" x2=\"14\" "
-            "y1=\"0\" y2=\"10\" class=\"restart\"/></svg>%s</span>",
+            "<span><svg class=\"swatch tall\" viewBox=\"0 0 28 18\" aria-hidden=\"true\"><line x1=\"14\" x2=\"14\" "
+            "y1=\"0\" y2=\"18\" class=\"restart\"/></svg>%s</span>",
             word_of(WORD_RESTART, chart->language));
     fputs("</p>\n", chart->out);
 }

@@ -2,6 +2,7 @@
  * checkpoint has it. */
 #include <math.h>
 
+#include "train/record/card_escape.h"
 #include "train/report/page.h"
 
 static double factor_of(const struct run_facts *run, const char *key) {
@@ -48,8 +49,16 @@ static void put_energy(const struct page *page, const struct run_facts *run) {
         put_unknown(page, run);
 }
 
+/* put_given - a number that somebody chose: as short as it is, "1.2" and not "1.200". */
+static void put_given(const struct page *page, double value) {
+    if (isfinite(value))
+        put_real(page->out, value, marks_of(page->language)->decimal);
+    else
+        page_number(page, value);
+}
+
 static void put_counted(const struct page *page, const struct run_facts *run) {
-    page_number(page, is_kept(run) ? 100 * totals_of(run).counted : NAN);
+    put_given(page, is_kept(run) ? 100 * totals_of(run).counted : NAN);
 }
 
 /* put_carbon - a PUE that is not known is taken for 1, the least that it can be, as the ledger does. */
@@ -62,11 +71,11 @@ static void put_carbon(const struct page *page, const struct run_facts *run) {
 }
 
 static void put_factor(const struct page *page, const struct run_facts *run) {
-    page_number(page, factor_of(run, "cost/factor/grams_co2_per_kwh"));
+    put_given(page, factor_of(run, "cost/factor/grams_co2_per_kwh"));
 }
 
 static void put_pue(const struct page *page, const struct run_facts *run) {
-    page_number(page, factor_of(run, "cost/factor/pue"));
+    put_given(page, factor_of(run, "cost/factor/pue"));
 }
 
 /* put_factor_source - "NAME (SOURCE)". */

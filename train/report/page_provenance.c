@@ -87,19 +87,30 @@ static void put_teachers(const struct page *page, const struct run_facts *run) {
     }
 }
 
-/* put_device - "cuda, 8 GPUs, 2 machines". */
+/* put_device - "GPU (CUDA); Processes: 8, Machines: 2". */
 static void put_device(const struct page *page, const struct run_facts *run) {
     const char *device = text_of(run->provenance, "site/device");
-    page_text(page, device ? (strcmp(device, "cuda") == 0 ? "GPU (CUDA)" : device) : NULL);
+    if (device && strcmp(device, "cpu") == 0)
+        device = page_word(page, WORD_DEVICE_CPU);
+    else if (device && strcmp(device, "cuda") == 0)
+        device = "GPU (CUDA)";
+    page_text(page, device);
     fprintf(page->out, "; %s%s", page_word(page, WORD_RANKS), page_word(page, WORD_COLON));
     page_count(page, count_of(run->provenance, "site/ranks"));
     fprintf(page->out, ", %s%s", page_word(page, WORD_MACHINES), page_word(page, WORD_COLON));
     page_count(page, count_of(run->provenance, "site/hosts"));
 }
 
+/* put_site - a profile that stands for any machine of its kind is told in the page's language, one of a place by its
+ * description. */
 static void put_site(const struct page *page, const struct run_facts *run) {
-    const char *description = text_of(run->provenance, "site/description");
-    page_text(page, description ? description : text_of(run->provenance, "site/name"));
+    const char *name = text_of(run->provenance, "site/name"),
+               *description = text_of(run->provenance, "site/description");
+    if (name && strcmp(name, "local") == 0)
+        description = page_word(page, WORD_SITE_LOCAL);
+    else if (name && strcmp(name, "generic") == 0)
+        description = page_word(page, WORD_SITE_SLURM);
+    page_text(page, description ? description : name);
 }
 
 /* --- corpora --- */

@@ -45,7 +45,7 @@ static const char STYLE[] =
     ".d0{fill:var(--n0)}.d1{fill:var(--n1)}.d2{fill:var(--n2)}.d3{fill:var(--n3)}.d4{fill:var(--n4)}.d5{fill:var(--n5)}"
     ".d6{fill:var(--n6)}.d7{fill:var(--n7)}\n"
     ".legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;margin:.2rem 0 0;font-size:.88rem}"
-    ".swatch{overflow:visible;width:28px;height:10px;margin-right:.4rem;vertical-align:middle}"
+    ".swatch{width:28px;height:10px;margin-right:.4rem;vertical-align:middle}.tall{height:18px}"
     "pre{background:var(--shade);padding:.8rem;font:12px/1.4 ui-monospace,\"Liberation Mono\",monospace;white-space:pre-wrap;"
     "overflow-wrap:anywhere}footer{color:var(--soft);margin-top:3rem;border-top:1px solid var(--rule)}\n"
     "@page{size:A4;margin:15mm}\n"
