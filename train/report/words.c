@@ -29,7 +29,7 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
     [WORD_SUMMARY] = {"Summary", "Résumé"},
     [WORD_SUMMARY_NOTE] =
         {"The training of a language model: a program reads texts in small portions and, at each step, changes the "
-         "model's numbers so that it foresees them better.  Tokens are pieces of words, the unit in which texts are "
+         "model's numbers so that it predicts them better.  Tokens are pieces of words, the unit in which texts are "
          "counted.",
          "L'entraînement d'un modèle de langue\u00a0: un programme lit des textes par petites portions et, à chaque étape, "
          "modifie les nombres du modèle pour qu'il les prévoie mieux.  Les jetons sont des morceaux de mots, l'unité dans "
@@ -84,7 +84,7 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
     [WORD_HIGHEST] = {"highest", "maximum"},
     [WORD_LOSS] = {"Training loss", "Perte d'entraînement"},
     [WORD_LOSS_NOTE] =
-        {"How badly the model foresees the texts that it is trained on: the lower the better.",
+        {"How badly the model predicts the texts that it is trained on: the lower the better.",
          "À quel point le modèle prévoit mal les textes sur lesquels il est entraîné\u00a0: plus c'est bas, "
          "mieux c'est."},
     [WORD_OBJECTIVE_NOTE] = {"What this training makes smaller (objective:",
@@ -105,7 +105,7 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
                         "L'ampleur du changement à chaque étape.  Il est choisi à l'avance, non mesuré."},
     [WORD_NORM] = {"Gradient norm", "Norme du gradient"},
     [WORD_NORM_NOTE] =
-        {"How strongly the texts of a step pull at the model, before any limit.  Sudden heights are a sign of unusual texts or "
+        {"How strongly the texts of a step pull at the model, before any limit.  Sudden peaks are a sign of unusual texts or "
          "of a training that becomes unstable.",
          "La force avec laquelle les textes d'une étape tirent sur le modèle, avant toute limite.  Des pics soudains signalent "
          "des textes inhabituels ou un entraînement qui devient instable."},
@@ -229,7 +229,7 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
 
     [WORD_PROVENANCE] = {"Provenance", "Provenance"},
     [WORD_PROVENANCE_NOTE] =
-        {"What the model was made of, as its newest checkpoint states it.  The prints (SHA-256) let anyone check that a file is "
+        {"What the model was made of, as its newest checkpoint states it.  The fingerprints (SHA-256) let anyone check that a file is "
          "the one that is meant.",
          "De quoi le modèle est fait, selon son dernier point de reprise.  Les empreintes (SHA-256) permettent à chacun de "
          "vérifier qu'un fichier est bien celui dont il s'agit."},
