@@ -119,7 +119,8 @@ grep -q '>Training loss (no unit)<' "$work/counted/report.html" || fail "the los
 evil=$work/'<script>alert(1)<&"'"'"'>'
 cp -r "$work/run" "$evil"
 printf '%s\n' '{"event": "ranks", "step": 24, "compute_median_s": 1, "compute_slowest_s": 9, "slowest_rank": 3, "slowest_host": "</td><img src=x onerror=alert(1)>\u202e"}' \
-    '{"event": "validation", "step": 24, "loss": 1, "sources": {"\"><a href=//x>": 3, "\ud83d\ude00": {"loss": 4}}}' \
+    '{"event": "validation", "step": 24, "loss": 1, "bits_per_byte": 2, "sources": [{"source": "\"><a href=//x>", "loss": 3}, {"source": "\ud83d\ude00", "loss": 4, "bits_per_byte": 1.125}]}' \
+    '{"event": "validation", "step": 24, "loss": 1, "sources": {"<i>of an object</i>": {"loss": 4}}}' \
     '{"event": "ranks", "step": 24, "compute_median_s": 1, "compute_slowest_s": 9, "slowest_rank": 3, "slowest_host": "]]><script>x</script>\u0000"}' \
     >>"$evil/metrics.jsonl"
 printf '{"loss": 1, "perplexity": 2, "target_tokens": 3, "sources": {"<b onload=x>": {"loss": null}, "<i>": {"loss": 2}}}' >"$evil/eval-<x>.json"
@@ -130,6 +131,8 @@ done
 run 0 "$atelier" report "$evil"
 expect_output "without '.*eval-broken.json'"
 checked "$evil/report.html"
+grep -q '&quot;&gt;&lt;a href=//x&gt;' "$evil/report.html" || fail "the hostile source of a validation is not told as text"
+grep -q '>1.125<' "$evil/report.html" || fail "bits per byte are not told"
 grep -q '&lt;b onload=x&gt;' "$evil/report.html" || fail "the hostile evaluation is not told as text"
 grep -q '&lt;svg onload=x&gt;?' "$evil/report.html" || fail "the hostile corpus is not told as text"
 grep -q '&lt;img src=x onerror=alert(1)&gt;?' "$evil/report.html" || fail "the hostile host is not told as text"

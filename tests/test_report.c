@@ -186,18 +186,20 @@ static void read_history(struct history *history, const char *folder) {
 /* Steps 3 and 4 were lost with a crash and done again: only the second time is the run's. */
 static void test_restart(void **state) {
     (void)state;
-    char *folder =
-        make_run("report_restart", "{\"event\": \"start\", \"after_step\": 0, \"steps\": 5}\n"
-                                   "{\"step\": 1, \"loss\": 9}\n{\"step\": 2, \"loss\": 8}\n"
-                                   "{\"step\": 3, \"loss\": 70}\n{\"step\": 4, \"loss\": 60}\n"
-                                   "{\"event\": \"validation\", \"step\": 4, \"loss\": 0.5}\n"
-                                   "{\"step\": 5, \"lo\n"
-                                   "{\"event\": \"start\", \"after_step\": 2, \"steps\": 5}\n"
-                                   "{\"step\": 3, \"loss\": 7, \"tokens\": 10, \"seconds\": 2}\n"
-                                   "{\"step\": 4, \"loss\": null}\n"
-                                   "{\"event\": \"validation\", \"step\": 4, \"loss\": 6.5, \"sources\": "
-                                   "{\"a/b\": {\"loss\": 6}, \"c\": 7}}\n"
-                                   "{\"step\": 5, \"loss\": 6}\n{\"step\": 6, \"loss\": 1");
+    char *folder = make_run(
+        "report_restart",
+        "{\"event\": \"start\", \"after_step\": 0, \"steps\": 5}\n"
+        "{\"step\": 1, \"loss\": 9}\n{\"step\": 2, \"loss\": 8}\n"
+        "{\"step\": 3, \"loss\": 70}\n{\"step\": 4, \"loss\": 60}\n"
+        "{\"event\": \"validation\", \"step\": 4, \"loss\": 0.5}\n"
+        "{\"step\": 5, \"lo\n"
+        "{\"event\": \"start\", \"after_step\": 2, \"steps\": 5}\n"
+        "{\"step\": 3, \"loss\": 7, \"tokens\": 10, \"seconds\": 2}\n"
+        "{\"step\": 4, \"loss\": null}\n"
+        "{\"event\": \"validation\", \"step\": 4, \"loss\": 6.5, \"bits_per_byte\": 2.5, \"sources\": "
+        "[{\"source\": \"a/b\", \"loss\": 6, \"bits_per_byte\": 2}, {\"source\": \"c\", "
+        "\"loss\": 7}, {\"source\": \"d\", \"loss\": null}, 5, {\"loss\": 1}]}\n"
+        "{\"step\": 5, \"loss\": 6}\n{\"step\": 6, \"loss\": 1");
     struct history history;
     read_history(&history, folder);
     const struct series *loss = &history.steps[QUANTITY_LOSS];
@@ -210,6 +212,8 @@ static void test_restart(void **state) {
     assert_int_equal(history.num_sources, 2);
     assert_string_equal(history.sources[0].name, "a/b");
     assert_true(history.sources[1].loss.last == 7);
+    assert_true(history.has_bits && history.best_row.bits_per_byte == 2.5);
+    assert_true(history.sources[0].bits_per_byte == 2 && isnan(history.sources[1].bits_per_byte));
     assert_true(history.tokens == 10 && history.seconds == 2);
     assert_true(isnan(history.phase_s[QUANTITY_DATA])); /* a mean over nothing is no number */
     assert_int_equal(history.steps[QUANTITY_SPEED].count, 0);

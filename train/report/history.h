@@ -36,11 +36,13 @@ enum { HISTORY_SOURCES = 16, HISTORY_ROWS = 32, HISTORY_RANKS = 64, HISTORY_NAME
 struct source_history {
     char name[HISTORY_NAME_ROOM];
     struct series loss;
+    double bits_per_byte; /* of its last validation; NaN: not recorded */
 };
 
 struct validation_row {
     int64_t step, target_tokens; /* target_tokens -1: not recorded */
     double loss;
+    double bits_per_byte; /* NaN: not recorded */
 };
 
 /* A rank that others waited for. */
@@ -71,6 +73,7 @@ struct history {
     struct validation_row rows[HISTORY_ROWS], last_row, best_row; /* every stride-th, and these two */
     int num_rows;
     int64_t num_validations, stride;
+    bool has_bits; /* some validation has bits per byte */
 
     struct series slowness; /* the slowest rank's time over the median, each comparison */
     struct slow_rank slow[HISTORY_RANKS];

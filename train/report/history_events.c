@@ -53,6 +53,7 @@ static struct source_history *find_source(struct history *h, const char *name) {
     struct source_history *source = &h->sources[h->num_sources++];
     memcpy(source->name, wanted, sizeof wanted);
     source->loss = series_open(&h->validation.axis);
+    source->bits_per_byte = NAN;
     return source;
 }
 
@@ -60,22 +61,26 @@ static struct source_history *find_source(struct history *h, const char *name) {
 static void add_source(struct history *h, int64_t step, const char *name, const json_t *value) {
     double loss = json_is_number(value) ? json_number_value(value) : real_of(value, "loss");
     struct source_history *source = isfinite(loss) ? find_source(h, name) : NULL;
-    if (source)
-        series_add(&source->loss, step, loss);
+    if (!source)
+        return;
+    series_add(&source->loss, step, loss);
+    source->bits_per_byte = real_of(value, "bits_per_byte");
 }
 
-/* take_sources - {"NAME": {"loss": ...}} as `atelier eval --json` writes them, or [{"name": ..., "loss": ...}]. */
+/* take_sources - [{"source": NAME, "loss": ...}], or {NAME: {"loss": ...}} as `atelier eval --json` writes them. */
 static void take_sources(struct history *h, int64_t step, json_t *sources) {
     const char *name;
     json_t *value;
     size_t i;
     json_object_foreach(sources, name, value) add_source(h, step, name, value);
-    json_array_foreach(sources, i, value) if (json_get_string(value, "name", &name, NULL) == 0)
+    json_array_foreach(sources, i, value) if (json_get_string(value, "source", &name, NULL) == 0)
         add_source(h, step, name, value);
 }
 
 static void take_validation(struct history *h, const struct metrics_line *line) {
-    struct validation_row row = {.step = line->step, .loss = real_of(line->object, "loss")};
+    struct validation_row row = {.step = line->step,
+                                 .loss = real_of(line->object, "loss"),
+                                 .bits_per_byte = real_of(line->object, "bits_per_byte")};
     if (json_get_int_or(line->object, "target_tokens", -1, &row.target_tokens, NULL) != 0)
         row.target_tokens = -1;
     take_sources(h, line->step, json_object_get(line->object, "sources"));
@@ -84,6 +89,7 @@ static void take_validation(struct history *h, const struct metrics_line *line) 
     series_add(&h->validation, line->step, row.loss);
     keep_row(h, &row);
     h->num_validations++;
+    h->has_bits = h->has_bits || isfinite(row.bits_per_byte);
     h->last_row = row;
     if (!isfinite(h->best_row.loss) || row.loss <= h->best_row.loss)
         h->best_row = row;

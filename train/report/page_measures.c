@@ -26,6 +26,11 @@ static void put_validation(const struct page *page, const struct run_facts *run,
     page_loss(page, run, row->loss);
     page_td_end(page);
     put_perplexity(page, run, row->loss);
+    if (run->history.has_bits) {
+        page_td_number(page);
+        page_number(page, row->bits_per_byte);
+        page_td_end(page);
+    }
     page_td_number(page);
     page_count(page, row->target_tokens);
     page_td_end(page);
@@ -50,12 +55,12 @@ static void put_rows(const struct page *page, const struct run_facts *run) {
 
 /* put_sources - the last validation of each source, and its lowest. */
 static void put_sources(const struct page *page, const struct run_facts *run) {
-    static const enum word COLUMNS[] = {WORD_SOURCE, WORD_VALID_LAST, WORD_VALID_BEST};
+    static const enum word COLUMNS[] = {WORD_SOURCE, WORD_VALID_LAST, WORD_VALID_BEST, WORD_BITS_PER_BYTE};
     const struct history *h = &run->history;
     if (h->num_sources == 0)
         return;
     page_table(page, page_word(page, WORD_VALID_SOURCES));
-    page_columns(page, COLUMNS, 3);
+    page_columns(page, COLUMNS, h->has_bits ? 4 : 3);
     for (int s = 0; s < h->num_sources; s++) {
         fputs("<tr><td>", page->out);
         page_text(page, h->sources[s].name);
@@ -63,13 +68,29 @@ static void put_sources(const struct page *page, const struct run_facts *run) {
         page_loss(page, run, h->sources[s].loss.last);
         fputs("</td><td class=\"number\">", page->out);
         page_loss(page, run, h->sources[s].loss.low);
-        fputs("</td></tr>\n", page->out);
+        page_td_end(page);
+        if (h->has_bits) {
+            page_td_number(page);
+            page_number(page, h->sources[s].bits_per_byte);
+            page_td_end(page);
+        }
+        fputs("</tr>\n", page->out);
     }
     page_table_end(page);
 }
 
+/* put_columns - bits per byte only where the run has them. */
+static void put_columns(const struct page *page, const struct run_facts *run) {
+    static const enum word WITH_BITS[] = {WORD_STEP, WORD_LOSS_ALONE, WORD_PERPLEXITY, WORD_BITS_PER_BYTE,
+                                          WORD_TARGETS_MEASURED};
+    static const enum word WITHOUT[] = {WORD_STEP, WORD_LOSS_ALONE, WORD_PERPLEXITY, WORD_TARGETS_MEASURED};
+    if (run->history.has_bits)
+        page_columns(page, WITH_BITS, 5);
+    else
+        page_columns(page, WITHOUT, 4);
+}
+
 void page_validations(const struct page *page) {
-    static const enum word COLUMNS[] = {WORD_STEP, WORD_LOSS_ALONE, WORD_PERPLEXITY, WORD_TARGETS_MEASURED};
     page_note(page, WORD_VALIDATIONS_NOTE);
     for (int i = 0; i < page->num_runs; i++) {
         const struct run_facts *run = &page->runs[i];
@@ -79,7 +100,7 @@ void page_validations(const struct page *page) {
             continue;
         }
         page_table(page, page_word(page, WORD_VALIDATIONS));
-        page_columns(page, COLUMNS, 4);
+        put_columns(page, run);
         put_rows(page, run);
         page_table_end(page);
         if (run->history.stride > 1) {

@@ -96,8 +96,9 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
          "La même mesure sur des textes mis à part, jamais vus à l'entraînement.  Si elle monte alors que la perte "
          "d'entraînement baisse, le modèle apprend ses textes par cœur."},
     [WORD_VALID_SOURCES] = {"Validation loss by source", "Perte de validation par source"},
-    [WORD_VALID_SOURCES_NOTE] = {"The validation loss of each source of texts.",
-                                 "La perte de validation de chaque source de textes."},
+    [WORD_VALID_SOURCES_NOTE] =
+        {"The validation loss of each source of texts, where a run measures several.",
+         "La perte de validation de chaque source de textes, quand plusieurs sont mesurées."},
     [WORD_MORE_SOURCES] = {"There are more sources than are shown.",
                            "Il y a plus de sources que celles qui sont montrées."},
     [WORD_RATE] = {"Learning rate", "Taux d'apprentissage"},
@@ -176,6 +177,7 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
     [WORD_DESIRABLE] = {"the desirable answers", "les réponses souhaitables"},
     [WORD_UNDESIRABLE] = {"the undesirable answers", "les réponses indésirables"},
     [WORD_LOSS_ALONE] = {"Loss", "Perte"},
+    [WORD_BITS_PER_BYTE] = {"Loss (bits per byte of text)", "Perte (bits par octet de texte)"},
     [WORD_LOSS_PER_TOKEN] = {"Loss (nats per token)", "Perte (nats par jeton)"},
     [WORD_TARGETS_MEASURED] = {"Measured on (tokens)", "Mesuré sur (jetons)"},
 
