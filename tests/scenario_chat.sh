@@ -291,7 +291,7 @@ expect_output "error: --chat 'auto' of '.*bare': the tokenizer has no chat templ
 run 0 "$atelier" generate "$work/bare" --chat chatml --prompt Bonjour --max-tokens 3
 run 0 "$atelier" generate "$model" --chat auto --prompt Bonjour --max-tokens 3
 run 2 "$atelier" generate "$model"
-expect_output "error: --prompt TEXT is missing"
+expect_output "error: no prompt: give --prompt TEXT"
 
 # --- small words
 run 0 "$atelier" help help

@@ -11,7 +11,6 @@
 
 /* Commands that users of other programs and of Slurm know; the nearest of ours, with what it then needs. */
 static const struct foreign_word COMMANDS[] = {
-    {"chat", "generate", "with --chat auto"},
     {"run", "train", NULL},
     {"finetune", "train", NULL},
     {"fine_tune", "train", NULL},

@@ -31,6 +31,7 @@ struct command {
     X(card)                                                                                                  \
     X(report)                                                                                                \
     X(generate)                                                                                              \
+    X(chat)                                                                                                  \
     X(eval)                                                                                                  \
     X(inspect)                                                                                               \
     X(doctor)                                                                                                \

@@ -159,3 +159,12 @@ int session_tokenizer(struct session *session, struct err *err) {
         return session->tokenizer ? 0 : -1;
     return tokenizer_read_template(session->tokenizer, folder, err);
 }
+
+int session_need_tokenizer(struct session *session, const char *name, struct err *err) {
+    if (session_tokenizer(session, err) != 0)
+        return -1;
+    if (session->tokenizer)
+        return 0;
+    return err_set(err, "'%s' has neither tokenizer.json nor tekken.json: it cannot read or write text",
+                   name);
+}

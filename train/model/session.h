@@ -44,3 +44,5 @@ void session_close(struct session *session);
 /* session_tokenizer - load the model's own tokenizer; it stays NULL where the model has none.  Returns 0, or
  * -1 with err set. */
 int session_tokenizer(struct session *session, struct err *err);
+/* session_need_tokenizer - the same where a model without one, called name, does not do. */
+int session_need_tokenizer(struct session *session, const char *name, struct err *err);
