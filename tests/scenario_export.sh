@@ -35,6 +35,25 @@ same_seed=$(text_of "$model" 5)
 expect "the same seed again" "$same_seed" "$(text_of "$model" 5)"
 [ "$same_seed" != "$(text_of "$model" 6)" ] || fail "seeds 5 and 6 give the same text"
 
+# In each type it is the same model: the text of most likely tokens, and the perplexity as near as the digits are, which differ.
+first=$("$atelier" generate "$model" --prompt "La carte" --temperature 0 --max-tokens 20 --type f32)
+expect "most likely tokens, stored" "$first" "$("$atelier" generate "$model" --prompt "La carte" --temperature 0 --max-tokens 20)"
+for type in stored:1e-5 bf16:2e-2 f16:2e-3; do
+    run 0 "$atelier" eval "$model" --data "$work/fiches-valid.h5" --json --type "${type%:*}"
+    now=$(json_number perplexity "$log")
+    away=$(awk -v a="$now" -v b="$trained" 'BEGIN { d = (a - b) / b; printf "%.2g", d < 0 ? -d : d }')
+    is_at_most "$away" "${type#*:}" || fail "in ${type%:*} the perplexity is $now, in f32 $trained"
+    [ "${type%:*}" = stored ] || [ "$now" != "$trained" ] || fail "in ${type%:*} the perplexity is that of f32, digit by digit"
+    run 0 "$atelier" export "$model" --to gguf --type f32 --out "$work/checked.gguf" --check-type "${type%:*}"
+    rm "$work/checked.gguf"
+done
+for words in "generate $model --prompt a" "eval $model --data $work/fiches-valid.h5" "chat $model"; do
+    # shellcheck disable=SC2086 # words
+    run "[12]" "$atelier" $words --device cuda --type stored
+    expect_output "error: 'stored' is for processors"
+done
+say "types of a session: stored as f32, bf16 and f16 near it; a GPU takes no stored one"
+
 # A checkpoint with a damaged byte in its weights is not evaluated, exported, sampled or trained from; an edited small file
 # is nobody's damage.
 cp -r "$model" "$work/damaged"

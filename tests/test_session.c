@@ -14,10 +14,12 @@
 enum { PROMPT = 40, ROOM = 64, VOCABULARY = 4096 };
 
 /* place_caches - twice, as an arena is used. */
-static void place_caches(struct arena *arena, struct kv_cache *caches, const struct model_config *config) {
+static void place_caches(struct arena *arena, struct kv_cache *caches, const struct session *session) {
+    const struct model_config *config = &session->config;
+    enum dtype dtype = session->model.setup.compute;
     for (int i = 0; i < 2 * config->num_layers; i++) {
-        struct tensor view = tensor_3d(NULL, DTYPE_F32, ROOM, config->num_kv_heads, config->head_dim);
-        view.data = arena_take(arena, tensor_count(view), DTYPE_F32);
+        struct tensor view = tensor_3d(NULL, dtype, ROOM, config->num_kv_heads, config->head_dim);
+        view.data = arena_take(arena, tensor_count(view), dtype);
         *(i % 2 ? &caches[i / 2].v : &caches[i / 2].k) = view;
     }
 }
@@ -34,9 +36,9 @@ static void ask(struct session *session, struct said *said) {
     struct arena arena = {.name = "caches"};
     int32_t tokens[PROMPT], positions[PROMPT];
     struct batch batch = {.tokens = tokens, .positions = positions};
-    place_caches(&arena, caches, &session->config);
+    place_caches(&arena, caches, session);
     arena_allocate(&arena, &session->dev);
-    place_caches(&arena, caches, &session->config);
+    place_caches(&arena, caches, session);
     int64_t past = 0;
     for (int part = 0; part < 3; part++, past += batch.num_tokens) {
         batch.num_tokens = counts[part];
@@ -59,11 +61,10 @@ static int num_stored(const struct session *session) {
 }
 
 /* said_by - of a model; returns how many of its matrices are not in memory. */
-static int said_by(const char *path, enum session_weights weights, struct said *said) {
+static int said_by(const char *path, struct session_way way, struct said *said) {
     struct session session;
     struct err err = {""};
-    struct session_setup setup = {
-        .place = {path, NULL}, .max_tokens = PROMPT, .num_threads = 2, .weights = weights};
+    struct session_setup setup = {.place = {path, NULL}, .max_tokens = PROMPT, .num_threads = 2, .way = way};
     if (session_open(&session, &setup, &err) != 0)
         fail_msg("%s", err.text);
     int count = num_stored(&session);
@@ -83,8 +84,8 @@ static double worst(const struct said *got, const struct said *want) {
 /* says_the_same - the 43 matrices of the sample: 7 of each layer and the embedding, which is the head. */
 static void says_the_same(const char *path, struct said *in_memory) {
     struct said *stored = xmalloc(sizeof *stored);
-    assert_int_equal(said_by(path, SESSION_IN_MEMORY, in_memory), 0);
-    assert_int_equal(said_by(path, SESSION_AS_STORED, stored), 43);
+    assert_int_equal(said_by(path, (struct session_way){SESSION_F32, SESSION_CPU}, in_memory), 0);
+    assert_int_equal(said_by(path, (struct session_way){SESSION_STORED, SESSION_CPU}, stored), 43);
     assert_true(worst(stored, in_memory) < 2e-6);
     free(stored);
 }
@@ -109,6 +110,42 @@ static void test_stored(void **state) {
     free(folder), free(file), free(path), free(scratch);
 }
 
+/* test_types - each type, on the device that ATELIER_TEST_DEVICE names, is as near to f32 on processors as its digits are, and 16 bits
+ * are no nearer: they are what is computed in. */
+static void test_types(void **state) {
+    (void)state;
+    static const struct {
+        enum session_type type;
+        double least, most;
+    } cases[] = {{SESSION_F32, -1, 1e-5}, {SESSION_BF16, 1e-4, 3e-2}, {SESSION_F16, 1e-5, 5e-3}};
+    const char *name = getenv("ATELIER_TEST_DEVICE");
+    enum session_device device = name && strcmp(name, "cuda") == 0 ? SESSION_CUDA : SESSION_CPU;
+    struct said *want = xmalloc(sizeof *want), *got = xmalloc(sizeof *got);
+    said_by(SAMPLE, (struct session_way){SESSION_F32, SESSION_CPU}, want);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(said_by(SAMPLE, (struct session_way){cases[i].type, device}, got), 0);
+        double away = worst(got, want);
+        print_message("type %d: %.2g from f32 on processors\n", (int)cases[i].type, away);
+        assert_true(away > cases[i].least && away < cases[i].most);
+    }
+    free(want), free(got);
+}
+
+/* test_words - of --device and --type; "stored" of a GPU is refused. */
+static void test_words(void **state) {
+    (void)state;
+    struct session_way way;
+    struct err err = {""};
+    assert_int_equal(session_way_of(&way, "cpu", NULL, SESSION_STORED, &err), 0);
+    assert_true(way.device == SESSION_CPU && way.type == SESSION_STORED);
+    assert_int_equal(session_way_of(&way, "cuda", NULL, SESSION_STORED, &err), 0);
+    assert_true(way.device == SESSION_CUDA && way.type == SESSION_F32);
+    assert_int_equal(session_way_of(&way, "cuda", "bf16", SESSION_STORED, &err), 0);
+    assert_true(way.device == SESSION_CUDA && way.type == SESSION_BF16);
+    assert_int_equal(session_way_of(&way, "cuda", "stored", SESSION_F32, &err), -1);
+    assert_non_null(strstr(err.text, "'stored' is for processors"));
+}
+
 /* test_width - rows of 24 values are no whole group: such a model is in memory. */
 static void test_width(void **state) {
     (void)state;
@@ -117,7 +154,7 @@ static void test_width(void **state) {
     struct session_setup setup = {.place = {"tests/golden/models/llama3", NULL},
                                   .max_tokens = 8,
                                   .num_threads = 1,
-                                  .weights = SESSION_AS_STORED};
+                                  .way = {SESSION_STORED, SESSION_CPU}};
     assert_int_equal(session_open(&session, &setup, &err), 0);
     assert_int_equal(num_stored(&session), 0);
     session_close(&session);
@@ -140,7 +177,7 @@ static void test_damaged(void **state) {
     assert_int_equal(fwrite(nan_bf16, 1, 2, file), 2);
     assert_int_equal(fclose(file), 0);
     struct session_setup setup = {
-        .place = {scratch, NULL}, .max_tokens = 8, .num_threads = 1, .weights = SESSION_AS_STORED};
+        .place = {scratch, NULL}, .max_tokens = 8, .num_threads = 1, .way = {SESSION_STORED, SESSION_CPU}};
     assert_int_equal(session_open(&session, &setup, &err), -1);
     assert_non_null(strstr(err.text, "embed_tokens"));
     assert_non_null(strstr(err.text, "not finite"));
@@ -149,7 +186,8 @@ static void test_damaged(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stored), cmocka_unit_test(test_width),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stored), cmocka_unit_test(test_types),
+                                       cmocka_unit_test(test_words), cmocka_unit_test(test_width),
                                        cmocka_unit_test(test_damaged)};
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
 }

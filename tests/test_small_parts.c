@@ -105,17 +105,18 @@ static void test_export_check(void **state) {
     double difference = -1;
     const char *model = "tests/golden/models/llama3";
     assert_int_equal(export_check((struct weights_place){model, NULL}, (struct weights_place){model, NULL},
-                                  EXPORT_F32, &difference, &err),
+                                  EXPORT_F32, (struct session_way){SESSION_F32, SESSION_CPU}, &difference,
+                                  &err),
                      0);
     assert_true(difference == 0);
     assert_int_equal(export_check((struct weights_place){model, NULL},
                                   (struct weights_place){"tests/golden/models/llama2", NULL}, EXPORT_Q8_0,
-                                  NULL, &err),
+                                  (struct session_way){SESSION_F32, SESSION_CPU}, NULL, &err),
                      -1);
     assert_non_null(strstr(err.text, "does not match its source"));
     assert_int_equal(export_check((struct weights_place){model, NULL},
                                   (struct weights_place){"tests/golden/models/smollm2", NULL}, EXPORT_Q8_0,
-                                  NULL, &err),
+                                  (struct session_way){SESSION_F32, SESSION_CPU}, NULL, &err),
                      -1);
     assert_non_null(strstr(err.text, "has 96 tokens"));
 }
@@ -138,7 +139,8 @@ static void test_checksums_once(void **state) {
     assert_non_null(strstr(err.text, "was damaged after it was written"));
     session_close(&session);
     if (export_check((struct weights_place){folder, NULL},
-                     (struct weights_place){"tests/golden/models/llama3", NULL}, EXPORT_F32, NULL, &err) != 0)
+                     (struct weights_place){"tests/golden/models/llama3", NULL}, EXPORT_F32,
+                     (struct session_way){SESSION_F32, SESSION_CPU}, NULL, &err) != 0)
         fail_msg("%s", err.text);
     assert_int_equal(folder_remove(folder, &err), 0);
     free(copy);

@@ -28,7 +28,7 @@ static void open_sample(struct session *session) {
     struct session_setup setup = {.place = {SAMPLE, NULL},
                                   .max_tokens = WRITER_CHUNK_TOKENS,
                                   .num_threads = 1,
-                                  .weights = SESSION_AS_STORED};
+                                  .way = {SESSION_STORED, SESSION_CPU}};
     if (session_open(session, &setup, &err) != 0 || session_need_tokenizer(session, SAMPLE, &err) != 0)
         fail_msg("%s", err.text);
 }

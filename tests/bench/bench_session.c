@@ -124,7 +124,7 @@ int main(int argc, char **argv) {
                                   .max_tokens = CHUNK_TOKENS,
                                   .max_positions = MOST_TOKENS,
                                   .num_threads = argc > 2 ? atoi(argv[2]) : 0,
-                                  .weights = argc > 4 ? SESSION_IN_MEMORY : SESSION_AS_STORED};
+                                  .way = {argc > 4 ? SESSION_F32 : SESSION_STORED, SESSION_CPU}};
     if (session_open(&session, &setup, &err) != 0) {
         fprintf(stderr, "error: %s\n", err.text);
         return 1;

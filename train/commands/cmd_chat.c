@@ -15,7 +15,7 @@
 #include "train/model/writer.h"
 
 struct chat_words {
-    const char *model, *base, *adapter, *system, *chat;
+    const char *device, *type, *model, *base, *adapter, *system, *chat;
     int64_t max_tokens, threads;
     struct sampling sampling;
 };
@@ -83,6 +83,8 @@ static const struct option OPTIONS[] = {
      .fallback = "0",
      .min = 0,
      .max = 4096},
+    OPTION_DEVICE(offsetof(struct chat_words, device)),
+    OPTION_TYPE(offsetof(struct chat_words, type), "stored"),
 };
 
 /* Everything of one conversation. */
@@ -268,12 +270,12 @@ static int run(int argc, char **argv) {
     memset(&session, 0, sizeof session);
     struct session_setup setup = {.place = {words.model, words.base},
                                   .max_tokens = WRITER_CHUNK_TOKENS,
-                                  .num_threads = (int)words.threads,
-                                  .weights = SESSION_AS_STORED};
+                                  .num_threads = (int)words.threads};
     if (words.adapter)
         setup.place = (struct weights_place){words.adapter, words.model};
     wait_for_interrupts();
-    if (session_open(&session, &setup, &err) == 0 && session_need_tokenizer(&session, words.model, &err) == 0)
+    if (session_way_of(&setup.way, words.device, words.type, SESSION_STORED, &err) == 0 &&
+        session_open(&session, &setup, &err) == 0 && session_need_tokenizer(&session, words.model, &err) == 0)
         code = was_interrupted(NULL) ? EXIT_DONE : talk_with(&session, &words, &err);
     if (err.text[0])
         fprintf(stderr, "error: %s\n", err.text);

@@ -15,7 +15,7 @@
 #include "train/record/metrics.h"
 
 struct eval_words {
-    const char *model, *base, *data, *output, *results;
+    const char *device, *type, *model, *base, *data, *output, *results;
     struct option_list tasks;
     int64_t sequence_tokens, max_sequences, threads, top_k;
     double temperature;
@@ -66,6 +66,8 @@ static const struct option OPTIONS[] = {
      .fallback = "0",
      .min = 0,
      .max = 4096},
+    OPTION_DEVICE(offsetof(struct eval_words, device)),
+    OPTION_TYPE(offsetof(struct eval_words, type), "f32"),
     {.name = "--top-k",
      .value = "K",
      .help =
@@ -169,7 +171,8 @@ static int open_all(struct eval *eval, struct err *err) {
                                   .max_tokens = eval->words.sequence_tokens,
                                   .max_positions = eval->words.sequence_tokens,
                                   .num_threads = (int)eval->words.threads};
-    if (session_open(&eval->session, &setup, err) || session_tokenizer(&eval->session, err))
+    if (session_way_of(&setup.way, eval->words.device, eval->words.type, SESSION_F32, err) ||
+        session_open(&eval->session, &setup, err) || session_tokenizer(&eval->session, err))
         return -1;
     if (!eval->session.tokenizer)
         warn("the model has no tokenizer: whether '%s' fits it cannot be checked", eval->words.data);

@@ -16,7 +16,8 @@
 #include "train/record/provenance.h"
 
 struct export_words {
-    const char *model, *base, *to, *served, *type, *path, *scheme;
+    const char *model, *base, *to, *served, *type, *path, *scheme, *check_device, *check_type;
+    struct session_way way; /* of the check, from the two words */
 };
 
 static const struct option OPTIONS[] = {
@@ -59,6 +60,19 @@ static const struct option OPTIONS[] = {
          "left out: MODEL's own base, and blocks where that is not in FP8",
      .kind = OPTION_TEXT,
      .at = offsetof(struct export_words, scheme)},
+    {.name = "--check-device",
+     .value = "cpu|cuda",
+     .help = "what computes the logits that are compared: processors, or the first GPU",
+     .kind = OPTION_CHOICE,
+     .at = offsetof(struct export_words, check_device),
+     .fallback = "cpu"},
+    {.name = "--check-type",
+     .value = "stored|f32|bf16|f16",
+     .help =
+         "what it computes them in; stored: in f32 with matrices where the files have them, which takes no memory for them; "
+         "left out: f32",
+     .kind = OPTION_CHOICE,
+     .at = offsetof(struct export_words, check_type)},
 };
 
 static bool is_to(const struct export_words *words, const char *to) {
@@ -239,7 +253,7 @@ static int compare(const struct export_words *words, enum export_type type, bool
     double difference = 0, effect = 0;
     if (is_to(words, "peft"))
         written.base = words->base;
-    if (is_adapter && adapter_effect_check(source, &effect, err) != 0)
+    if (is_adapter && adapter_effect_check(source, words->way, &effect, err) != 0)
         return -1;
     if (is_adapter)
         printf("without the adapter, the base's logits differ by %.2g (relative)\n", effect);
@@ -247,7 +261,7 @@ static int compare(const struct export_words *words, enum export_type type, bool
         printf("wrote '%s'; it is not read back here: llama.cpp reads it with --lora\n", words->path);
         return 0;
     }
-    if (export_check(source, written, type, &difference, err) != 0)
+    if (export_check(source, written, type, words->way, &difference, err) != 0)
         return -1;
     printf("wrote '%s'; read back, its logits differ from the source's by %.2g (relative)\n", words->path,
            difference);
@@ -261,7 +275,9 @@ static int run(int argc, char **argv) {
     bool is_adapter = false;
     if (!command_words(&COMMAND_export, &words, argc, argv))
         return EXIT_USAGE;
-    int status = write_model(&words, &type, &is_adapter, &err);
+    int status = session_way_of(&words.way, words.check_device, words.check_type, SESSION_F32, &err);
+    if (status == 0)
+        status = write_model(&words, &type, &is_adapter, &err);
     if (status == 0 && compare(&words, type, is_adapter, &err) != 0) {
         remove_written(&words);
         status = -1;

@@ -10,7 +10,7 @@
 #include "train/model/writer.h"
 
 struct generate_words {
-    const char *model, *base, *prompt, *prompt_file, *messages, *system, *chat;
+    const char *device, *type, *model, *base, *prompt, *prompt_file, *messages, *system, *chat;
     int64_t max_tokens, threads;
     struct sampling sampling;
     bool ignores_end;
@@ -90,6 +90,8 @@ static const struct option OPTIONS[] = {
      .fallback = "0",
      .min = 0,
      .max = 4096},
+    OPTION_DEVICE(offsetof(struct generate_words, device)),
+    OPTION_TYPE(offsetof(struct generate_words, type), "stored"),
     {.name = "--ignore-end",
      .help = "go on after an end token",
      .kind = OPTION_FLAG,
@@ -222,9 +224,9 @@ static int run(int argc, char **argv) {
     memset(&session, 0, sizeof session);
     struct session_setup setup = {.place = {words.model, words.base},
                                   .max_tokens = WRITER_CHUNK_TOKENS,
-                                  .num_threads = (int)words.threads,
-                                  .weights = SESSION_AS_STORED};
-    if (session_open(&session, &setup, &err) == 0 && session_tokenizer(&session, &err) == 0)
+                                  .num_threads = (int)words.threads};
+    if (session_way_of(&setup.way, words.device, words.type, SESSION_STORED, &err) == 0 &&
+        session_open(&session, &setup, &err) == 0 && session_tokenizer(&session, &err) == 0)
         code = write_with(&session, &words, &err);
     if (err.text[0])
         fprintf(stderr, "error: %s\n", err.text);

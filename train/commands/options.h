@@ -57,12 +57,24 @@ void options_print_usage(FILE *out, int at, const struct option *options, int nu
 void options_print_help(FILE *out, const struct option *options, int num_options);
 void text_print(FILE *out, const char *text, int indent, int at);
 
-/* The rows that commands share.  OPTION_CONFIG, OPTION_BASE: const char *; OPTION_SET: struct option_list. */
+/* The rows that commands share.  OPTION_CONFIG, OPTION_BASE, OPTION_DEVICE, OPTION_TYPE: const char *; OPTION_SET: struct option_list. */
 #define OPTION_BASE(field)                                                                                   \
     {                                                                                                        \
         .name = "--base", .value = "MODEL",                                                                  \
         .help = "of an adapter, the model that it belongs to; left out: where it says", .kind = OPTION_TEXT, \
         .at = (field)                                                                                        \
+    }
+#define OPTION_DEVICE(field)                                                                                 \
+    {                                                                                                        \
+        .name = "--device", .value = "cpu|cuda", .help = "what computes: processors, or the first GPU",      \
+        .kind = OPTION_CHOICE, .at = (field), .fallback = "cpu"                                              \
+    }
+#define OPTION_TYPE(field, usual)                                                                            \
+    {                                                                                                        \
+        .name = "--type", .value = "stored|f32|bf16|f16",                                                    \
+        .help = "what it computes in; stored: in f32 with matrices where the files have them, in their own " \
+                "types; left out: " usual " on processors, f32 on a GPU",                                    \
+        .kind = OPTION_CHOICE, .at = (field)                                                                 \
     }
 #define OPTION_CONFIG(field)                                                                                 \
     { .name = "CONFIG", .help = "the run file", .kind = OPTION_TEXT, .at = (field), .is_required = true }

@@ -6,7 +6,6 @@
 
 #include "checkpoints/adapter.h"
 #include "kernels/rng.h"
-#include "train/model/session.h"
 
 /* Enough positions for wrong rotary layouts and swapped heads to show. */
 enum { CHECK_TOKENS = 64 };
@@ -20,11 +19,13 @@ struct answer {
 /* answer_of - of at most CHECK_TOKENS; logits NULL with err set where the model cannot be read.  Random ids and
  * not a text: each row of the embedding is as likely as any other, and no tokenizer is needed.  One model at a time
  * is in memory. */
-static struct answer answer_of(struct weights_place place, int64_t most_tokens, struct err *err) {
+static struct answer answer_of(struct weights_place place, int64_t most_tokens, struct session_way way,
+                               struct err *err) {
     struct session session;
+    struct session_setup setup = {.place = place, .max_tokens = most_tokens, .way = way};
     struct answer answer = {.num_tokens = most_tokens};
     int32_t tokens[CHECK_TOKENS], zeros[CHECK_TOKENS] = {0}, positions[CHECK_TOKENS];
-    if (!session_open_verified(&session, place, most_tokens, err)) {
+    if (!session_open_verified(&session, &setup, err)) {
         answer.vocab_size = session.config.vocab_size;
         if (answer.num_tokens > session.config.max_positions)
             answer.num_tokens = session.config.max_positions;
@@ -58,15 +59,20 @@ static double allowed(enum export_type type) {
     }
 }
 
-/* Of a merged adapter: B A x and (B A) x are other roundings in f32, whatever the type of the file. */
-static const double MERGED = 1e-5;
+/* other_roundings - of the same sums in another order, relative, as they are computed. */
+static double other_roundings(struct session_way way) {
+    return way.type == SESSION_BF16 || way.type == SESSION_F16 ? 3e-2 : 1e-5;
+}
 
-/* limit_of - what the type explains, and what merging does. */
-static double limit_of(struct weights_place source, struct weights_place written, enum export_type type) {
+/* limit_of - what the type explains, and what merging does: B A x and (B A) x are other roundings, whatever the type of the file; so
+ * are those of a matrix in memory and of one where a file has it. */
+static double limit_of(struct weights_place source, struct weights_place written, enum export_type type,
+                       struct session_way way) {
     char *from = adapter_find(source.path, NULL), *to = adapter_find(written.path, NULL);
     double limit = allowed(type);
-    if (from && !to && limit < MERGED)
-        limit = MERGED;
+    bool is_other = (from && !to) || way.type == SESSION_STORED;
+    if (is_other && limit < other_roundings(way))
+        limit = other_roundings(way);
     free(from);
     free(to);
     return limit;
@@ -98,14 +104,14 @@ static double relative_difference(const float *got, const float *want, int64_t c
 /* By root mean square over all logits: single small ones may differ by much of their own size and mean nothing.
  * A file may be for fewer tokens than its source (family_gguf_positions): up to there they must agree. */
 int export_check(struct weights_place source, struct weights_place written, enum export_type type,
-                 double *difference, struct err *err) {
+                 struct session_way way, double *difference, struct err *err) {
     int status = -1;
-    struct answer want = answer_of(source, CHECK_TOKENS, err), got = {0};
+    struct answer want = answer_of(source, CHECK_TOKENS, way, err), got = {0};
     if (want.logits)
-        got = answer_of(written, want.num_tokens, err);
+        got = answer_of(written, want.num_tokens, way, err);
     if (got.logits && got.num_tokens < want.num_tokens) {
         free(want.logits);
-        want = answer_of(source, got.num_tokens, err);
+        want = answer_of(source, got.num_tokens, way, err);
     }
     int64_t count = want.num_tokens * want.vocab_size;
     if (want.logits && got.logits && want.vocab_size != got.vocab_size) {
@@ -114,7 +120,7 @@ int export_check(struct weights_place source, struct weights_place written, enum
     } else if (want.logits && got.logits && check_finite(source.path, want.logits, count, err) == 0 &&
                check_finite(written.path, got.logits, count, err) == 0) {
         double relative = relative_difference(got.logits, want.logits, count);
-        double limit = limit_of(source, written, type);
+        double limit = limit_of(source, written, type, way);
         if (difference)
             *difference = relative;
         status =
@@ -130,14 +136,15 @@ int export_check(struct weights_place source, struct weights_place written, enum
     return status;
 }
 
-int adapter_effect_check(struct weights_place adapter, double *effect, struct err *err) {
+int adapter_effect_check(struct weights_place adapter, struct session_way way, double *effect,
+                         struct err *err) {
     char *named = adapter.base ? NULL : adapter_base_path(adapter.path, err);
     struct weights_place base = {adapter.base ? adapter.base : named, NULL};
     struct answer with = {0}, without = {0};
     if (base.path)
-        with = answer_of(adapter, CHECK_TOKENS, err);
+        with = answer_of(adapter, CHECK_TOKENS, way, err);
     if (with.logits)
-        without = answer_of(base, with.num_tokens, err);
+        without = answer_of(base, with.num_tokens, way, err);
     int status = without.logits ? 0 : -1;
     if (without.logits)
         *effect = relative_difference(without.logits, with.logits, with.num_tokens * with.vocab_size);

@@ -2,15 +2,18 @@
 #pragma once
 
 #include "checkpoints/export/export.h"
+#include "train/model/session.h"
 
 /* export_check - open source and what was written, compare the logits of a fixed sequence; of an adapter those of base and
  * pairs.  Whether the source's bytes are those of its checksums is for the caller to have asked before it wrote anything.
  * *difference (may be NULL): root mean square of the difference / of the source's logits.  Returns 0, or -1 with err set:
  * unreadable, or the difference exceeds what the storage type explains (f32 1e-6, f16 and bf16 3e-2, q8_0
- * 1e-1, fp8 5e-1, whose values export_fp8 compares one by one; where an adapter was merged at least 1e-5). */
+ * 1e-1, fp8 5e-1, whose values export_fp8 compares one by one; where an adapter was merged, or both are read as they are stored,
+ * at least 1e-5, and 3e-2 of a merged one that is computed in 16 bits).  way: what computes both. */
 int export_check(struct weights_place source, struct weights_place written, enum export_type type,
-                 double *difference, struct err *err);
+                 struct session_way way, double *difference, struct err *err);
 
 /* adapter_effect_check - that an adapter does something: with its base alone, which is the adapter with nothing in it, the
  * logits are others than with both.  *effect: how far, as above.  Returns 0, or -1 with err set: unreadable, or they are the same. */
-int adapter_effect_check(struct weights_place adapter, double *effect, struct err *err);
+int adapter_effect_check(struct weights_place adapter, struct session_way way, double *effect,
+                         struct err *err);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "checkpoints/adapter_base.h"
+#include "kernels/device_cuda.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
 
@@ -41,13 +42,13 @@ static void map_matrices(const struct session *session, struct stored_plan *plan
 
 /* stored_plan_open - what stays in the files; nothing, where the setup wants it in memory. */
 static void stored_plan_open(struct stored_plan *plan, const struct session *session,
-                             enum session_weights weights) {
+                             enum session_type type) {
     int64_t num_slots = param_num_slots(&session->config);
     *plan = (struct stored_plan){.storage = xcalloc((size_t)num_slots, sizeof *plan->storage),
                                  .rows = xcalloc((size_t)num_slots, sizeof *plan->rows)};
     for (int64_t i = 0; i < num_slots; i++)
         plan->storage[i] = STORAGE_FROZEN;
-    if (weights == SESSION_AS_STORED)
+    if (type == SESSION_STORED)
         map_matrices(session, plan);
 }
 
@@ -71,19 +72,44 @@ static int put_stored(struct session *session, const struct stored_plan *plan, s
     return 0;
 }
 
-/* create - parameters and model. */
+/* compute_type - of activations, and of what is in memory. */
+static enum dtype compute_type(enum session_type type) {
+    return type == SESSION_BF16 ? DTYPE_BF16 : type == SESSION_F16 ? DTYPE_F16 : DTYPE_F32;
+}
+
+/* open_device - the first GPU that the process sees, or processors. */
+static int open_device(struct session *session, const struct session_setup *setup, struct err *err) {
+    if (setup->way.device == SESSION_CPU) {
+        device_open_cpu(&session->dev, setup->num_threads);
+        return 0;
+    }
+    if (device_open_cuda(&session->dev, 0, err) != 0)
+        return err_prefix(err, "--device cuda");
+    cuda_time_ops(&session->dev, false);
+    return 0;
+}
+
+/* create - parameters and model, on a device that is open. */
 static void create(struct session *session, const struct session_setup *setup,
                    const struct stored_plan *plan) {
+    enum dtype compute = compute_type(setup->way.type);
     struct params_setup params_setup = {
-        .model = &session->config, .compute = DTYPE_F32, .storage = plan->storage, .num_ranks = 1};
+        .model = &session->config, .compute = compute, .storage = plan->storage, .num_ranks = 1};
     struct model_setup model_setup = {.config = &session->config,
                                       .max_tokens = setup->max_tokens,
                                       .max_positions = setup->max_positions,
-                                      .compute = DTYPE_F32};
-    device_open_cpu(&session->dev, setup->num_threads);
+                                      .compute = compute};
     params_create(&session->params, &session->dev, &params_setup);
     model_create(&session->model, &session->dev, &session->params, &model_setup);
     session->is_open = true;
+}
+
+/* kept_type - what the values must fit into, by the word that asked for it. */
+static struct value_type kept_type(enum session_type type) {
+    struct value_type kept = value_type_of(compute_type(type));
+    if (compute_type(type) != DTYPE_F32)
+        kept.name = type == SESSION_BF16 ? "--type bf16" : "--type f16";
+    return kept;
 }
 
 /* start - the weights are open: parameters and model, loaded. */
@@ -96,11 +122,13 @@ static int start(struct session *session, struct session_setup setup, struct err
         return err_set(err, "%lld tokens were asked for, but '%s' has %lld positions",
                        (long long)setup.max_positions, setup.place.path,
                        (long long)session->config.max_positions);
-    stored_plan_open(&plan, session, setup.weights);
+    if (open_device(session, &setup, err) != 0)
+        return -1;
+    stored_plan_open(&plan, session, setup.way.type);
     create(session, &setup, &plan);
     int status = put_stored(session, &plan, err);
     if (status == 0)
-        status = state_load_weights(&session->params, session->weights, value_type_of(DTYPE_F32), err);
+        status = state_load_weights(&session->params, session->weights, kept_type(setup.way.type), err);
     stored_plan_close(&plan);
     return status;
 }
@@ -118,16 +146,29 @@ int session_open(struct session *session, const struct session_setup *setup, str
     return start(session, *setup, err);
 }
 
-int session_open_verified(struct session *session, struct weights_place place, int64_t max_tokens,
-                          struct err *err) {
+int session_open_verified(struct session *session, const struct session_setup *setup, struct err *err) {
+    struct session_setup whole = *setup;
     memset(session, 0, sizeof *session);
-    session->weights = weights_open_any(place, err);
+    session->weights = weights_open_any(setup->place, err);
     if (!session->weights)
         return -1;
     int64_t most = weights_config(session->weights)->max_positions;
-    struct session_setup setup = {
-        .place = place, .max_tokens = max_tokens, .max_positions = max_tokens < most ? max_tokens : most};
-    return start(session, setup, err);
+    whole.max_positions = setup->max_tokens < most ? setup->max_tokens : most;
+    return start(session, whole, err);
+}
+
+int session_way_of(struct session_way *way, const char *device, const char *type, enum session_type usual,
+                   struct err *err) {
+    static const char *const names[] = {
+        [SESSION_F32] = "f32", [SESSION_BF16] = "bf16", [SESSION_F16] = "f16", [SESSION_STORED] = "stored"};
+    way->device = strcmp(device, "cuda") == 0 ? SESSION_CUDA : SESSION_CPU;
+    way->type = way->device == SESSION_CUDA ? SESSION_F32 : usual;
+    for (int i = 0; type && i <= SESSION_STORED; i++)
+        if (strcmp(type, names[i]) == 0)
+            way->type = (enum session_type)i;
+    if (way->device != SESSION_CUDA || way->type != SESSION_STORED)
+        return 0;
+    return err_set(err, "'stored' is for processors: a GPU computes in f32, bf16 or f16");
 }
 
 void session_close(struct session *session) {

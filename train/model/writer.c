@@ -13,8 +13,9 @@ static void place_caches(struct writer *writer) {
     const struct model_config *c = &writer->session->config;
     for (int layer = 0; layer < c->num_layers; layer++)
         for (int i = 0; i < 2; i++) {
-            struct tensor view = tensor_3d(NULL, DTYPE_F32, writer->room, c->num_kv_heads, c->head_dim);
-            view.data = arena_take(&writer->arena, tensor_count(view), DTYPE_F32);
+            enum dtype dtype = writer->session->model.setup.compute;
+            struct tensor view = tensor_3d(NULL, dtype, writer->room, c->num_kv_heads, c->head_dim);
+            view.data = arena_take(&writer->arena, tensor_count(view), dtype);
             *(i ? &writer->caches[layer].v : &writer->caches[layer].k) = view;
         }
 }
