@@ -1,8 +1,10 @@
 /* tool_logits.c - logits of a model for ids on standard input, for comparisons with other programs.
- *   tool_logits MODEL < (int32 count, int32 ids[count])  > float32 logits[count][V]
+ *   tool_logits MODEL [stored] < (int32 count, int32 ids[count])  > float32 logits[count][V]
+ * stored: with its matrices where the files have them, else in memory as f32.
  * The model is opened for texts of that length, by which some kinds of positions turn. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "train/model/session.h"
 
@@ -28,11 +30,15 @@ int main(int argc, char **argv) {
     struct session session;
     struct err err = {""};
     int32_t count = 0;
-    if (argc != 2 || fread(&count, sizeof count, 1, stdin) != 1 || count < 1 || count > 1 << 16) {
-        fprintf(stderr, "usage: tool_logits MODEL < count and ids, int32\n");
+    if (argc < 2 || argc > 3 || (argc == 3 && strcmp(argv[2], "stored") != 0) ||
+        fread(&count, sizeof count, 1, stdin) != 1 || count < 1 || count > 1 << 16) {
+        fprintf(stderr, "usage: tool_logits MODEL [stored] < count and ids, int32\n");
         return 2;
     }
-    struct session_setup setup = {.place = {argv[1], NULL}, .max_tokens = count, .max_positions = count};
+    struct session_setup setup = {.place = {argv[1], NULL},
+                                  .max_tokens = count,
+                                  .max_positions = count,
+                                  .way = {argc == 3 ? SESSION_STORED : SESSION_F32, SESSION_CPU}};
     int status = session_open(&session, &setup, &err);
     if (status)
         fprintf(stderr, "error: %s\n", err.text);

@@ -66,10 +66,10 @@ def run(*command, stdin=None, limit_s=600):
     return done.stdout
 
 
-def program_logits(model, tokens):
-    """Logits [T, V] of one sequence as the program computes them."""
+def program_logits(model, tokens, *how):
+    """Logits [T, V] of one sequence as the program computes them; how: "stored", with its matrices where the files have them."""
     ids = np.asarray(tokens, dtype="<i4")
-    out = run(TOOL_LOGITS, model, stdin=np.int32(len(ids)).tobytes() + ids.tobytes())
+    out = run(TOOL_LOGITS, model, *how, stdin=np.int32(len(ids)).tobytes() + ids.tobytes())
     return torch.from_numpy(np.frombuffer(out, dtype="<f4").reshape(len(ids), -1).copy())
 
 

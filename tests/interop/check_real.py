@@ -72,6 +72,54 @@ def llamacpp_perplexity(path, ids):
         return check_llamacpp.perplexity(model, ids)[0]
 
 
+PROMPTS = ["La capitale de la France est", "Pour demander un passeport,", "The three largest planets are"]
+WRITTEN = 24            # tokens after each
+STORED_LIMIT = 1e-5     # of log-probabilities, where the matrices are in memory and where the file has them
+BEHIND_LIMIT = 0.15     # nats that a token of llama.cpp's is less likely here than the most likely one, with Q8_0
+
+
+def written(model, prompt, *words):
+    """The most likely tokens after a prompt, as text."""
+    return tools.run(tools.ATELIER, "generate", model, "--prompt", prompt, "--temperature", "0", "--max-tokens", str(WRITTEN),
+                     *words).decode().removesuffix("\n")
+
+
+def llamacpp_written(path, prompt):
+    """The ids of a prompt, those that llama.cpp goes on with, and their text."""
+    with contextlib.closing(check_llamacpp.Model(str(path), 4 * WRITTEN)) as model:
+        ids = model.tokenize(prompt)
+        made = check_llamacpp.generate_ids(model, ids, WRITTEN)
+        text = b"".join(model.piece(one) for one in made if not model.library.llama_vocab_is_eog(model.vocab, one))
+        return ids, made, text.decode(errors="replace")
+
+
+def behind(path, ids, made):
+    """The most nats by which one of these tokens is less likely here than the most likely one in its place."""
+    logits = tools.program_logits(path, ids + made, "stored")[len(ids) - 1 : -1]
+    return max((row.max() - row[one]).item() for row, one in zip(logits, made))
+
+
+def check_asked(report, base, ids, scratch):
+    """The program reads matrices where the files have them: with what is published as with f32 in memory, with an F16 export as
+    llama.cpp goes on.  With Q8_0 llama.cpp rounds what it multiplies to 8 bits: where two tokens are about as likely it may take the
+    other one."""
+    texts = [written(base, prompt) for prompt in PROMPTS]
+    report.expect(texts == [written(base, prompt, "--type", "f32") for prompt in PROMPTS], f"the text of {WRITTEN} most likely tokens, stored and f32")
+    report.expect(len(set(texts)) == len(texts), "notices other prompts")
+    stored, memory = (tools.program_logits(base, ids, *how).log_softmax(-1) for how in (["stored"], []))
+    report.near("log-probabilities, stored and f32", tools.relative_error(stored, memory), STORED_LIMIT)
+    for kind in ("f16", "q8_0"):
+        exported = scratch / f"asked-{kind}.gguf"
+        tools.run(tools.ATELIER, "export", base, "--to", "gguf", "--type", kind, "--out", exported)
+        theirs = [llamacpp_written(exported, prompt) for prompt in PROMPTS]
+        if kind == "f16":
+            same = [written(exported, prompt) for prompt in PROMPTS] == [text for _, _, text in theirs]
+            report.expect(same, f"f16: {WRITTEN} most likely tokens after {len(PROMPTS)} prompts, as llama.cpp")
+        most = max(behind(exported, ids, made) for ids, made, _ in theirs)
+        report.near(f"{kind}: llama.cpp's tokens behind the most likely ones", most, BEHIND_LIMIT)
+        report.notices("its tokens the other way round", behind(exported, theirs[0][0], theirs[0][1][::-1]), BEHIND_LIMIT)
+
+
 def away(got, want):
     return abs(got - want) / want
 
@@ -86,6 +134,7 @@ def check_model(report, name, base, scratch):
     report.expect(ids[1:] != their_ids[:-1], "notices ids that are one off")
     report.near(f"as published: perplexity {published:.3f}, llama.cpp {theirs:.3f}", away(published, theirs), PUBLISHED_LIMIT)
 
+    check_asked(report, base, ids, scratch)
     run_file = scratch / "run.yaml"
     run_file.write_text(RUN_FILE.format(folder=scratch / "run", model=base, scratch=scratch,
                                         pages=tools.ROOT / "data" / "sample" / "fiches.jsonl"))
