@@ -180,6 +180,25 @@ static void test_first_token(void **state) {
     task_set_release(&set);
 }
 
+/* "on" is one token: after the query "o" the choice "nb" keeps "b" alone, as lm-evaluation-harness has it. */
+static void test_joined(void **state) {
+    (void)state;
+    struct task_set set = read_items(
+        "j.jsonl", "{\"query\": \"a\", \"choices\": [\"b\", \"c\"], \"gold\": 0, \"delimiter\": \"\"}\n"
+                   "{\"query\": \"o\", \"choices\": [\"nb\", \"pb\"], \"gold\": 0, \"delimiter\": \"\"}\n");
+    struct task_tokens tokens = encode_with(&set, TINY_ALL, 8);
+    assert_int_equal(tokens.num_joined, 1);
+    assert_int_equal(tokens.first_joined, 1);
+    assert_int_equal(tokens.choices[2].num_tokens, 1);
+    assert_int_equal(tokens.choices[2].num_chars, 2);
+    assert_text(&tokens, 1, "op"); /* "o" is the beginning of it */
+    assert_target(&tokens, 2, 1, 2, 'b');
+    assert_target(&tokens, 3, 1, 3, 'p');
+    assert_target(&tokens, 4, 2, 3, 'b');
+    task_tokens_release(&tokens);
+    task_set_release(&set);
+}
+
 static void test_left_out(void **state) {
     (void)state;
     int64_t first;
@@ -276,10 +295,10 @@ static void test_nothing(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_items),       cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_empty),       cmocka_unit_test(test_encoding),
-                                       cmocka_unit_test(test_first_token), cmocka_unit_test(test_left_out),
-                                       cmocka_unit_test(test_results),     cmocka_unit_test(test_nothing)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_items),    cmocka_unit_test(test_refusals),    cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_encoding), cmocka_unit_test(test_first_token), cmocka_unit_test(test_joined),
+        cmocka_unit_test(test_left_out), cmocka_unit_test(test_results),     cmocka_unit_test(test_nothing)};
     folder = test_folder("tasks");
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     folder_remove(folder, NULL);

@@ -21,6 +21,8 @@ struct encoding {
     struct text joined;
     struct whole wholes[TASK_MAX_CHOICES];
     int64_t max_tokens, texts_room, targets_room;
+    bool
+        is_joined; /* of the item at hand: a choice is tokenised otherwise after its query than apart from it */
 };
 
 /* --- tokens of one choice --- */
@@ -59,6 +61,15 @@ static int32_t first_token(const struct tokenizer *tokenizer) {
     return bos >= 0 ? bos : tokenizer_eos(tokenizer);
 }
 
+/* join - the query's own tokens stand before the choice's, also where the two tokenised together begin otherwise. */
+static void join(struct encoding *e, struct whole *whole) {
+    size_t context_bytes = (size_t)e->context.count * sizeof *whole->ids.ids;
+    if (whole->ids.count < e->context.count || memcmp(whole->ids.ids, e->context.ids, context_bytes) == 0)
+        return;
+    memcpy(whole->ids.ids, e->context.ids, context_bytes);
+    e->is_joined = true;
+}
+
 /* encode_choice - query and choice together; num_context says where the choice begins. */
 static int encode_choice(struct encoding *e, const struct task_item *item, int choice, struct err *err) {
     const char *text = task_choice(item, choice);
@@ -71,8 +82,10 @@ static int encode_choice(struct encoding *e, const struct task_item *item, int c
     if (encode_text(e, joined->bytes, joined->length_bytes, &whole->ids, err) != 0)
         return -1;
     whole->num_context = e->context.count;
-    if (whole->num_context > 0)
+    if (whole->num_context > 0) {
+        join(e, whole);
         return 0;
+    }
     int32_t first = first_token(e->tokenizer);
     if (first < 0)
         return err_set(
@@ -170,6 +183,7 @@ static void lay_out(struct encoding *e, int64_t first_choice, int num_choices) {
 static int encode_item(struct encoding *e, const struct task_item *item, int64_t index, struct err *err) {
     struct task_tokens *tokens = e->tokens;
     int64_t first_choice = tokens->first_choice[index];
+    e->is_joined = false;
     if (encode_text(e, item->query, query_bytes(item->query), &e->context, err) != 0)
         return -1;
     for (int c = 0; c < item->num_choices; c++) {
@@ -182,6 +196,8 @@ static int encode_item(struct encoding *e, const struct task_item *item, int64_t
                                  .num_bytes = (int64_t)strlen(text)};
     }
     tokens->states[index] = state_of(e, item->num_choices);
+    if (e->is_joined && tokens->states[index] == TASK_SCORED && tokens->num_joined++ == 0)
+        tokens->first_joined = index;
     if (tokens->states[index] == TASK_SCORED)
         lay_out(e, first_choice, item->num_choices);
     return 0;

@@ -2,7 +2,8 @@
  *
  * As lm-evaluation-harness encodes a question and a choice (lm_eval/api/model.py, TemplateLM._encode_pair): white space at the
  * end of the query belongs to the choice; the two are tokenised together, and the choice's tokens are those beyond as many as
- * the query alone has.  A begin token stands before where the tokenizer adds one; a query without tokens is a begin token (or
+ * the query alone has, read after the query's own.  Where the query's last token takes letters of the choice these are then read
+ * and scored nowhere, there as here; such items are counted.  A begin token stands before where the tokenizer adds one; a query without tokens is a begin token (or
  * else an end token) alone.  Special tokens written in a text become their ids.  An end token is never added.
  *
  * The last token of a choice is scored and not read, and a text that begins another one of the same item is not read twice:
@@ -43,6 +44,8 @@ struct task_tokens {
     enum task_state *states;     /* [num_items] */
     int64_t num_texts, num_targets, num_choices, num_items;
     int64_t longest; /* tokens of the longest text; 0: none */
+    int64_t num_joined,
+        first_joined; /* scored items of which a choice gives letters to its query's last token */
 };
 
 /* task_encode - texts have at most max_tokens; longer items are marked.  Returns 0, or -1 with err set: a query without tokens

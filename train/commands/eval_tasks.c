@@ -72,6 +72,12 @@ static void tell_left_out(const struct task_eval *eval) {
         warn("%lld of %lld items have a choice that adds no token to its query and are left out: %s is the "
              "first; a delimiter would keep the two apart",
              (long long)count, (long long)eval->set.num_items, task_item_name(&eval->set, first, name));
+    if (eval->tokens.num_joined > 0)
+        warn(
+            "of %lld of %lld items the last token of the query takes letters of a choice, which are scored nowhere: %s is "
+            "the first; a delimiter would keep the two apart",
+            (long long)eval->tokens.num_joined, (long long)eval->set.num_items,
+            task_item_name(&eval->set, eval->tokens.first_joined, name));
 }
 
 /* check_outputs - before anything is computed for them. */
