@@ -105,4 +105,51 @@ expect "errors of two ranks" 1 "$(grep -c 'error: .*gold' "$log")"
 mkdir "$work/bare" && cp "$model/config.json" "$model/model.safetensors" "$work/bare"
 model=$work/bare
 refuse "bare' has no tokenizer" --tasks "$items"
+
+# --- published sets ---
+
+# convert WANTED_CODE FILE SET [ARGUMENT...] - into $work/set.jsonl.
+convert() {
+    convert_code=$1 records=$2 set=$3
+    shift 3
+    run "$convert_code" "$atelier" prepare "$records" --eval "$set" --output "$work/set.jsonl" "$@"
+}
+model=data/sample/model
+cat >"$work/boolqa.jsonl" <<'END'
+{"passage": "La mairie délivre les passeports.", "question": "La mairie délivre-t-elle les passeports ?", "label": 1}
+{"passage": "Le dossier est gratuit.", "question": "Faut-il payer ?", "label": 0}
+END
+convert 0 "$work/boolqa.jsonl" boolqa
+expect_output "^  items +2$"
+run 0 "$atelier" eval "$model" --tasks "$work/set.jsonl"
+expect_output "^boolqa +2 .* 50.00$"
+convert 2 "$work/boolqa.jsonl" boolqa
+expect_output "set.jsonl' is there already"
+cp "$work/set.jsonl" "$work/of_lines.jsonl"
+{
+    printf '%s\n' 'passage,question,label'
+    printf '%s\n' 'La mairie délivre les passeports.,La mairie délivre-t-elle les passeports ?,1' 'Le dossier est gratuit.,Faut-il payer ?,0'
+} | gzip >"$work/boolqa.csv.gz"
+rm "$work/set.jsonl"
+convert 0 "$work/boolqa.csv.gz" boolqa --json
+grep -q '"items": 2' "$log" || fail "two items of a table"
+cmp "$work/of_lines.jsonl" "$work/set.jsonl" || fail "the same records, as a table, are other items"
+rm "$work/set.jsonl"
+convert 1 "$work/boolqa.jsonl" xnli
+expect_output "boolqa.jsonl', line 1: field 'premise' of facebook/xnli, fr is nothing"
+if [ -e "$work/set.jsonl" ] || [ -e "$work/set.jsonl.partial" ]; then
+    fail "a refused set leaves a file"
+fi
+convert 2 "$work/boolqa.jsonl" boolq
+expect_output "'boolq' is not a set .* boolqa,"
+"$atelier" prepare --help | tr -s ' \n' ' ' >"$work/help"
+grep -qF "reads: $(sed 's/.*these are: //' "$log")" "$work/help" || fail "the help names other sets than there are"
+convert 1 "$work/mark" boolqa
+expect_output "is not a file of records by its name"
+convert 2 "$work/boolqa.jsonl" boolqa --set a=b
+expect_output "--set is for a run file"
+run 2 "$atelier" prepare "$work/boolqa.jsonl" --eval boolqa
+expect_output "--output FILE.jsonl is missing"
+run 2 "$atelier" prepare "$work/boolqa.jsonl" --output "$work/set.jsonl"
+expect_output "--output is for --eval"
 say "questions with choices: the same on 1 to 4 ranks, what is left out is told"

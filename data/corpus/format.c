@@ -54,11 +54,12 @@ int record_stream_open_part(struct record_stream *stream, struct corpus_file *fi
 }
 
 void record_stream_close(struct record_stream *stream) {
-    if (stream->own)
+    if (stream->own && stream->file->format->close)
         stream->file->format->close(stream);
+    else
+        free(stream->own);
     reader_close(stream->reader);
     text_release(&stream->record);
-    free(stream->own);
     *stream = (struct record_stream){0};
 }
 

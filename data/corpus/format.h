@@ -35,8 +35,7 @@ struct record_stream {
     int64_t num_records;                 /* that were handed out */
     struct text record;                  /* of formats that put their records together: the last one */
     int64_t state;                       /* the format's own: how far it is; 0 at the beginning */
-    void *own;                           /* of formats with an open of their own: what they need */
-    void *own;           /* likewise, malloc'ed; NULL at the beginning */
+    void *own; /* the format's own, NULL at the beginning: ended by its close, or freed where it has none */
 };
 
 struct format {
@@ -45,6 +44,7 @@ struct format {
     const char *unit;           /* what the number of a record counts: "line" */
     const char *const *endings; /* of the names of such files, under .gz and .zst; ends with NULL */
     bool has_fields;            /* records are JSON objects, or append_json makes such of them */
+    bool has_text_cells; /* all values of these are texts: null, true and numbers as they are written */
     /* open - of a file that is no stream of text; returns 0, or -1 with err set, close either way.  hash - the SHA-256 of the
      * file, once it has ended; returns 0, or -1 with err set.  consumed_bytes - as far as it is read.  NULL, all four: the
      * reader's. */
@@ -52,7 +52,6 @@ struct format {
     void (*close)(struct record_stream *stream);
     int (*hash)(struct record_stream *stream, char hex[SHA256_HEX_ROOM], struct err *err);
     int64_t (*consumed_bytes)(const struct record_stream *stream);
-    bool has_text_cells; /* all values of these are texts: null, true and numbers as they are written */
     /* look - at the beginning of a file, before any is read; *header is what all of its records need, given back by release,
      * also after an error.  Returns 0, or -1 with err set: the file is something else.  NULL: nothing to see. */
     int (*look)(struct record_stream *stream, void **header, struct err *err);

@@ -12,6 +12,7 @@
 #include "kernels/units.h"
 #include "train/commands/commands.h"
 #include "train/commands/personal_table.h"
+#include "train/commands/prepare_tasks.h"
 #include "train/commands/show_words.h"
 #include "train/measure/show_part.h"
 #include "train/measure/summary.h"
@@ -58,7 +59,7 @@ static void show_progress(void *user, double fraction, int64_t num_documents, in
 }
 
 struct prepare_words {
-    const char *config_path;
+    const char *config_path, *task_kind, *task_output;
     struct option_list overrides;
     struct show_words show;
     bool as_json;
@@ -281,6 +282,19 @@ static int show_samples(const struct config *run_file, const struct prepare_word
 static const struct option OPTIONS[] = {
     OPTION_CONFIG(offsetof(struct prepare_words, config_path)),
     OPTION_SET(offsetof(struct prepare_words, overrides)),
+    {.name = "--eval",
+     .value = "SET",
+     .help =
+         "in place of corpora: CONFIG is a file of that published set of questions (.jsonl, .json, .csv, .tsv), and "
+         "becomes what 'eval --tasks' reads: arc_challenge, hellaswag, grammar, vocab, reading_comp, boolqa, xnli, "
+         "topic_based_nli, global_mmlu, mmmlu, include, belebele, gpqa_fr, bac_fr",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct prepare_words, task_kind)},
+    {.name = "--output",
+     .value = "FILE.jsonl",
+     .help = "of --eval, the file to write, which must not exist",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct prepare_words, task_output)},
     {.name = "--json",
      .help = "totals, or the samples of --show, as JSON on standard output",
      .kind = OPTION_FLAG,
@@ -290,23 +304,41 @@ static const struct option OPTIONS[] = {
     OPTION_SHOW_IDS(offsetof(struct prepare_words, show.has_ids)),
 };
 
-static int check(const void *words, struct err *err) {
-    return show_words_check(&((const struct prepare_words *)words)->show, err);
+/* check - options that go together. */
+static int check(const void *given, struct err *err) {
+    const struct prepare_words *words = given;
+    if (words->task_kind && !words->task_output)
+        return err_set(err, "--eval writes a file: --output FILE.jsonl is missing");
+    if (words->task_kind && words->overrides.count > 0)
+        return err_set(err, "--set is for a run file: with --eval it has no effect");
+    if (words->task_output && !words->task_kind)
+        return err_set(err, "--output is for --eval: a run file says prepare.output");
+    if (words->task_kind && words->show.count > 0)
+        return err_set(err, "--show is for a run file: with --eval it has no effect");
+    return show_words_check(&words->show, err);
+}
+
+/* prepare_run_file - by the run file; returns the exit code. */
+static int prepare_run_file(const struct prepare_words *words, struct err *err) {
+    struct config config;
+    int code = EXIT_USAGE;
+    if (config_load(&config, words->config_path, words->overrides.words, words->overrides.count, err) != 0)
+        return code;
+    if (config_need_prepare(&config, err) == 0)
+        code =
+            words->show.count > 0 ? show_samples(&config, words, err) : prepare(&config, words->as_json, err);
+    config_free(&config);
+    return code;
 }
 
 static int run(int argc, char **argv) {
     struct prepare_words words;
     struct err err = {""};
-    struct config config;
-    int code = EXIT_USAGE;
     if (!command_words(&COMMAND_prepare, &words, argc, argv))
         return EXIT_USAGE;
-    if (config_load(&config, words.config_path, words.overrides.words, words.overrides.count, &err) == 0) {
-        if (config_need_prepare(&config, &err) == 0)
-            code = words.show.count > 0 ? show_samples(&config, &words, &err)
-                                        : prepare(&config, words.as_json, &err);
-        config_free(&config);
-    }
+    const struct prepare_tasks_words tasks = {words.task_kind, words.config_path, words.task_output,
+                                              words.as_json};
+    int code = words.task_kind ? prepare_tasks(&tasks, &err) : prepare_run_file(&words, &err);
     if (code != EXIT_DONE)
         fprintf(stderr, "error: %s\n", err.text);
     return code;
@@ -316,9 +348,11 @@ const struct command COMMAND_prepare = {
     .name = "prepare",
     .summary = "corpora -> one token file, with provenance",
     .text =
+
         "Reads the 'prepare:' section of the run file CONFIG and writes the token file it names.  With --show nothing is "
         "written: samples of what would be are printed, cut and packed as training does where CONFIG has data.train; "
-        "of large corpora the beginning of each source is read.",
+        "of large corpora the beginning of each source is read.  With --eval a published set "
+        "of questions with choices becomes items for 'atelier eval --tasks'.",
     .options = OPTIONS,
     .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
     .words_bytes = sizeof(struct prepare_words),
