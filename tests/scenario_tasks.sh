@@ -106,6 +106,44 @@ mkdir "$work/bare" && cp "$model/config.json" "$model/model.safetensors" "$work/
 model=$work/bare
 refuse "bare' has no tokenizer" --tasks "$items"
 
+# --- in the middle of a training ---
+
+# ask_train NUM_RANKS FOLDER [ARGUMENT...] - the tiny run with these items; what it says of them, without times, in FOLDER.tasks.
+ask_train() {
+    ask_ranks=$1 ask_folder=$2
+    shift 2
+    train 0 "$ask_ranks" "$ask_folder" --set "eval.tasks=[$items, $work/odd.jsonl]" --set eval.every_steps=4 \
+        --set optimizer.learning_rate=1e-2 "$@"
+    sed -n 's/^{"event": "tasks", \("step": .*\), "seconds".*/\1/p' "$ask_folder/metrics.jsonl" >"$ask_folder.tasks"
+}
+prepare_sample
+ask_train 0 "$work/run"
+expect_output "eval.tasks: 1 of 7 items are left out: they are longer than data.sequence_tokens \(item 'long'"
+expect "steps with an evaluation" "0 4 8 10" "$(sed 's/"step": \([0-9]*\),.*/\1/' "$work/run.tasks" | tr '\n' ' ' | sed 's/ $//')"
+expect_output "^tasks +acc 0\.[0-9]+ -> 0\.[0-9]+, acc_norm .* \(6 items\)"
+grep -q '"groups": {"démarches":{"items":2,' "$work/run.tasks" || fail "results by group"
+# The shares at the end are those of the model that was saved; the first ones, of another model, are not.
+run 0 "$atelier" eval "$work/run" --tasks "$items" --tasks "$work/odd.jsonl" --sequence-tokens 64 --json
+for key in acc acc_norm acc_bytes acc_token; do
+    expect "$key of the checkpoint" "$(json_number "$key" "$log")" "$(tail -n 1 "$work/run.tasks" | sed "s/.*\"all\": {[^}]*\"$key\":\([0-9.]*\).*/\1/")"
+done
+[ "$(sed -n '1s/"step": [0-9]*, //p' "$work/run.tasks")" != "$(sed -n '$s/"step": [0-9]*, //p' "$work/run.tasks")" ] ||
+    fail "the training should change an answer"
+ask_train 3 "$work/sharded" --set parallel.stage=3
+cmp "$work/run.tasks" "$work/sharded.tasks" || fail "three ranks with sharded parameters answer otherwise"
+# A start that goes on asks no first time, and a file that is no task is refused before anything is written.
+ask_train 0 "$work/parts" --set train.steps=5
+ask_train 0 "$work/parts"
+expect "steps of a run in two parts" "0 4 5 8 10" "$(sed 's/"step": \([0-9]*\),.*/\1/' "$work/parts.tasks" | tr '\n' ' ' | sed 's/ $//')"
+expect "the end of it" "$(tail -n 1 "$work/run.tasks")" "$(tail -n 1 "$work/parts.tasks")"
+train 2 2 "$work/refused" --set "eval.tasks=[$work/bad.jsonl]"
+expect_output "error: eval.tasks: '.*bad.jsonl', line 1: 'gold' is 2"
+[ ! -e "$work/refused/log.txt" ] || fail "a refused run has a log"
+run 2 "$atelier" plan "$tiny" --ranks 1 --set "run.folder=$work/refused" --set "data.train=$work/fiches.h5" --set "eval.tasks=[$work/bad.jsonl]"
+expect_output "error: eval.tasks: '.*bad.jsonl', line 1: 'gold' is 2"
+train 2 0 "$work/refused" --set eval.every_steps=4
+expect_output "'eval.every_steps' is 4, which would have no effect: it is read only with eval.tasks"
+
 # --- published sets ---
 
 # convert WANTED_CODE FILE SET [ARGUMENT...] - into $work/set.jsonl.

@@ -73,8 +73,13 @@ static double *score_in(struct session *session, const struct task_set *set, con
                         int64_t room, struct comm *of) {
     struct task_scoring scoring = {.model = &session->model, .room = room};
     double *logps = xcalloc((size_t)tokens->num_choices, sizeof *logps);
-    assert_true(task_score(&scoring, set, tokens, of, logps));
+    assert_int_equal(task_score(&scoring, set, tokens, of, logps), TASK_DONE);
     return logps;
+}
+
+/* stops - the third time that it is asked. */
+static bool stops(void *user) {
+    return ++*(int *)user == 3;
 }
 
 static void test_scores(void **state) {
@@ -105,6 +110,11 @@ static void test_scores(void **state) {
     double *narrow = score_in(&session, &set, &tokens, tokens.longest, comm);
     for (int64_t c = 0; c < tokens.num_choices; c++)
         assert_true(fabs(narrow[c] - together[c]) < 1e-4);
+    int asked = 0;
+    struct task_scoring stopped = {
+        .model = &session.model, .room = tokens.longest, .stops = stops, .user = &asked};
+    assert_int_equal(task_score(&stopped, &set, &tokens, comm, narrow), TASK_STOPPED);
+    assert_int_equal(asked, 3);
     comm_join(self);
     free(narrow);
     free(by_one);

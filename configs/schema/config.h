@@ -202,6 +202,11 @@ struct config {
         int64_t every_steps; /* 0: only before and after */
         int64_t sequences;   /* at most so many per evaluation; 0: all */
     } valid;
+    struct { /* eval: */
+        struct text_entry *tasks;
+        int num_tasks;
+        int64_t every_steps; /* 0: only before and after */
+    } eval;
     struct prepare_config prepare;
     struct slurm_config slurm;
     char *text;   /* the resolved configuration as YAML: what is stored in checkpoints */

@@ -339,6 +339,14 @@ static const struct config_key run_file_keys[] = {
     INT("valid.sequences", AT(valid.sequences), "0", 0, 1e9, "sequences",
         "at most so many per validation, of several sources some of each; 0: all", FREE),
 
+    LIST(
+        "eval.tasks", AT(eval.tasks), AT(eval.num_tasks), &config_path_table,
+        "files of questions with choices, as 'atelier eval --tasks' reads them: the share of right choices goes into "
+        "metrics.jsonl and the summary; none: no such evaluation",
+        FREE),
+    INT("eval.every_steps", AT(eval.every_steps), "0", 0, 1e12, "steps",
+        "between two evaluations of eval.tasks; 0: only before and after", FREE, NEEDS("eval.tasks", NULL)),
+
     PATH("prepare.tokenizer", AT(prepare.tokenizer), NULL,
          "tokenizer.json or tekken.json, a model folder that holds one, or a GGUF file", FREE),
     PATH("prepare.output", AT(prepare.output), NULL, "token file to write (.h5)", FREE),

@@ -177,7 +177,7 @@ static int evaluate(struct task_eval *eval) {
         return EXIT_USAGE;
     struct task_scoring scoring = {.model = &eval->session.model, .room = eval->room};
     eval->logps = xcalloc((size_t)eval->tokens.num_choices, sizeof *eval->logps);
-    if (!task_score(&scoring, &eval->set, &eval->tokens, eval->comm, eval->logps))
+    if (task_score(&scoring, &eval->set, &eval->tokens, eval->comm, eval->logps) != TASK_DONE)
         return EXIT_FAULT;
     status = comm_is_root(eval->comm) ? tell(eval, &err) : 0;
     return comm_all_ok(eval->comm, status, &err) ? EXIT_DONE : EXIT_FAULT;

@@ -83,20 +83,25 @@ static void skip_targets(struct pass *pass, int64_t first_row) {
         pass->next_target++;
 }
 
-/* run - forward f is that of rank f mod R; all ranks compute as often. */
-static void run(struct pass *pass, struct comm *comm) {
+/* run - forward f is that of rank f mod R; all ranks compute as often, and are asked as often.  Returns false where it was
+ * stopped. */
+static bool run(struct pass *pass, struct comm *comm) {
+    const struct task_scoring *scoring = pass->scoring;
     const struct task_tokens *tokens = pass->tokens;
     int rank = comm_rank(comm), num_ranks = comm_num_ranks(comm);
     int64_t num_forwards = 0;
     for (int64_t first = 0, end; first < tokens->num_texts; first = end, num_forwards++) {
-        end = text_end(tokens, first, pass->scoring->room);
+        if (num_forwards % num_ranks == 0 && scoring->stops && scoring->stops(scoring->user))
+            return false;
+        end = text_end(tokens, first, scoring->room);
         if (num_forwards % num_ranks == rank) {
             skip_targets(pass, tokens->texts[first]);
             compute(pass, first, end);
         }
     }
     if (num_forwards % num_ranks != 0 && rank >= num_forwards % num_ranks)
-        keep_company(pass->scoring);
+        keep_company(scoring);
+    return true;
 }
 
 /* check_layers - a row that sees what comes after it has read the token that it is asked for. */
@@ -126,13 +131,13 @@ static void finish(const struct task_tokens *tokens, double *logps) {
                 logps[c] = NAN;
 }
 
-bool task_score(const struct task_scoring *scoring, const struct task_set *set,
-                const struct task_tokens *tokens, struct comm *comm, double *logps) {
+enum task_outcome task_score(const struct task_scoring *scoring, const struct task_set *set,
+                             const struct task_tokens *tokens, struct comm *comm, double *logps) {
     struct pass pass = {.scoring = scoring, .tokens = tokens, .logps = logps, .bad_choice = -1};
     struct err err = {""};
     char name[TASK_NAME_ROOM];
     if (!comm_all_ok(comm, check_layers(scoring->model, &err), &err))
-        return false;
+        return TASK_FAILED;
     CHECK(tokens->num_choices <= INT32_MAX, "more than 2^31 choices");
     CHECK(tokens->longest <= scoring->room, "a text of %lld tokens, and room for %lld",
           (long long)tokens->longest, (long long)scoring->room);
@@ -140,9 +145,11 @@ bool task_score(const struct task_scoring *scoring, const struct task_set *set,
         logps[c] = 0;
     pass.row_start = xcalloc((size_t)scoring->room, sizeof *pass.row_start);
     pass.positions = xcalloc((size_t)scoring->room, sizeof *pass.positions);
-    run(&pass, comm);
+    bool is_whole = run(&pass, comm);
     free(pass.row_start);
     free(pass.positions);
+    if (!is_whole)
+        return TASK_STOPPED;
     int status = pass.bad_choice < 0
                      ? 0
                      : err_set(&err,
@@ -150,8 +157,8 @@ bool task_score(const struct task_scoring *scoring, const struct task_set *set,
                                "training that diverged; evaluate an earlier checkpoint",
                                task_item_name(set, item_of(tokens, pass.bad_choice), name));
     if (!comm_all_ok(comm, status, &err))
-        return false;
+        return TASK_FAILED;
     comm_sum_f64(comm, logps, (int)tokens->num_choices);
     finish(tokens, logps);
-    return true;
+    return TASK_DONE;
 }

@@ -386,6 +386,35 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
     m->num_sources = 0;
 }
 
+/* put_json - a member whose value is a tree. */
+static void put_json(FILE *out, const char *key, const json_t *json) {
+    fprintf(out, ", \"%s\": ", key);
+    json_dumpf(json, out, JSON_COMPACT | JSON_REAL_PRECISION(12));
+}
+
+void metrics_tasks(struct metrics *m, const struct tasks_record *record) {
+    if (!m)
+        return;
+    struct run_totals *t = &m->totals;
+    if (t->num_tasks++ == 0)
+        t->first_acc = record->acc, t->first_acc_norm = record->acc_norm;
+    t->last_acc = record->acc;
+    t->last_acc_norm = record->acc_norm;
+    t->num_task_items = record->num_items;
+    fprintf(m->lines, "{\"event\": \"tasks\", \"step\": %lld", (long long)record->step);
+    put_json(m->lines, "all", record->all);
+    put_json(m->lines, "groups", record->groups);
+    put_number(m->lines, "seconds", record->seconds, 6);
+    end_line(m->lines);
+    flush(m, m->lines, "metrics.jsonl");
+    if (record->num_items == 0)
+        metrics_note(m, "step %lld  tasks: no item could be scored", (long long)record->step);
+    else
+        metrics_note(m, "step %lld  tasks: %.2f %% right, by characters %.2f %%  (%lld items, %.1f s)",
+                     (long long)record->step, 100 * record->acc, 100 * record->acc_norm,
+                     (long long)record->num_items, record->seconds);
+}
+
 void metrics_ranks(struct metrics *m, int64_t step, double median_s, double slowest_s, int slowest_rank,
                    const char *slowest_host) {
     if (!m)

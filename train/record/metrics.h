@@ -4,6 +4,8 @@
  * later steps before this line belong to a line of history that was left. */
 #pragma once
 
+#include <jansson.h>
+
 #include "configs/schema/config.h"
 #include "train/record/divergence.h"
 
@@ -50,6 +52,14 @@ struct step_record {
     double cross_entropy, divergence;
 };
 
+/* Questions with choices (eval.tasks): shares of right ones among those that were scored, NaN: none were. */
+struct tasks_record {
+    int64_t step, num_items;
+    double acc, acc_norm, seconds;
+    const json_t *all,
+        *groups; /* as in the file of 'atelier eval --results', train/measure/task_results.h; borrowed */
+};
+
 struct metrics_setup {
     const char *run_folder;
     const char *run_id; /* of run.json, in every line of metrics.jsonl; NULL: in none */
@@ -71,6 +81,8 @@ void metrics_validation(struct metrics *metrics, int64_t step, double loss, int6
                         double seconds, const struct preference_record *preference);
 /* metrics_sources - of the validation that is told next, each source: in its line, and in the log where there are several. */
 void metrics_sources(struct metrics *metrics, const struct source_loss *losses, int64_t num_sources);
+/* metrics_tasks - {"event": "tasks", "step": S, "all": {...}, "groups": {...}, "seconds": T}. */
+void metrics_tasks(struct metrics *metrics, const struct tasks_record *record);
 void metrics_checkpoint(struct metrics *metrics, int64_t step, const char *path, int64_t size_bytes,
                         double seconds);
 /* metrics_left_out - what the run does not use of its data, in words: noted, and told in the summary. */

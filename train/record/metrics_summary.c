@@ -74,6 +74,13 @@ static void write_validation(FILE *out, const struct run_totals *t) {
     write_preference(out, "at the end   ", &t->valid_preference);
 }
 
+/* write_tasks - shares of right choices; nothing where no item could be scored. */
+static void write_tasks(FILE *out, const struct run_totals *t) {
+    if (t->num_tasks > 0 && t->num_task_items > 0)
+        fprintf(out, "tasks         acc %.4f -> %.4f, acc_norm %.4f -> %.4f (%lld items)\n", t->first_acc,
+                t->last_acc, t->first_acc_norm, t->last_acc_norm, (long long)t->num_task_items);
+}
+
 /* write_losses - with what was not learnt from. */
 static void write_losses(FILE *out, const struct run_totals *t) {
     char past[DIVERGENCE_PAST_ROOM];
@@ -137,6 +144,7 @@ char *summary_text(const struct run_totals *t, const char *outcome) {
     if (t->left_out[0])
         fprintf(out, "left out      %s\n", t->left_out);
     write_validation(out, t);
+    write_tasks(out, t);
     write_time(out, t);
     write_checkpoints(out, t);
     if (t->cost[0])

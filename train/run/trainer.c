@@ -19,6 +19,7 @@
 #include "train/run/step_sums.h"
 #include "train/run/trainer_save.h"
 #include "train/run/trainer_state.h"
+#include "train/run/trainer_tasks.h"
 #include "train/run/trainer_validate.h"
 
 enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_REQUEUE = 75 };
@@ -256,7 +257,7 @@ static int between_steps(struct trainer *t, double step_s) {
 static int train_loop(struct trainer *t) {
     int64_t last = t->config->train.steps;
     bool has_validated = false, failed = false;
-    if ((!t->resume.checkpoint || t->resume.is_branch) && !trainer_validate(t))
+    if ((!t->resume.checkpoint || t->resume.is_branch) && !(trainer_validate(t) && trainer_tasks(t)))
         return EXIT_FAULT;
     while (t->step < last) {
         double start = clock_s();
@@ -269,6 +270,8 @@ static int train_loop(struct trainer *t) {
         has_validated = t->step == last ? control_has_time(&t->control, t->valid_s, t->comm)
                                         : is_due(t->step, t->config->valid.every_steps);
         failed = has_validated && !trainer_validate(t);
+        if (!failed && t->step < last && is_due(t->step, t->config->eval.every_steps))
+            failed = !trainer_tasks(t);
         if (failed && t->step < last)
             return EXIT_FAULT;
         int code = between_steps(t, step_s);
@@ -278,6 +281,8 @@ static int train_loop(struct trainer *t) {
     }
     if (!has_validated)
         failed = !trainer_validate(t);
+    if (!failed && control_has_time(&t->control, t->tasks.seconds, t->comm))
+        failed = !trainer_tasks(t);
     char reason[TRAINER_REASON_ROOM];
     bool went_wrong = divergence_at_end(&t->divergence, t->valid_loss) || !trainer_learns(t, reason);
     return failed || went_wrong ? EXIT_FAULT : EXIT_DONE;

@@ -18,6 +18,7 @@
 #include "train/run/run_teachers.h"
 #include "train/run/trainer_references.h"
 #include "train/run/trainer_state.h"
+#include "train/run/trainer_tasks.h"
 
 /* begin - a run of which nothing is known but its run file. */
 static void begin(struct trainer *t, const struct config *given, struct comm *comm) {
@@ -78,6 +79,7 @@ static int write_record(struct trainer *t, struct err *err) {
                      t->resume.said.items[i].level == DIAGNOSTIC_WARNING ? "warning: " : "",
                      t->resume.said.items[i].text);
     run_teachers_tell(&t->data, t->given, t->metrics);
+    trainer_tasks_tell(t);
     if (hint_positions(t->given, &t->model_config, positions)[0])
         metrics_note(t->metrics, "%s", positions);
     return run_data_tell(t->given, t->data.train, t->metrics, err);
@@ -282,7 +284,7 @@ static bool find_inputs(struct trainer *t) {
            !t->resume.is_done && run_source_open(&t->source, &t->model_config, given, &t->resume, comm) &&
            run_data_open(&t->data, given, t->model_config.vocab_size, comm) &&
            run_source_match(&t->source, &t->model_config, given, &t->data, comm) && read_state(t) &&
-           resume_check_data(&t->resume, given, t->data.train, t->data.valid, comm);
+           trainer_tasks_open(t) && resume_check_data(&t->resume, given, t->data.train, t->data.valid, comm);
 }
 
 /* take_machine - from model_config: rank and config (the machine decides the layout), params and model, which are empty
@@ -325,6 +327,7 @@ void trainer_close(struct trainer *t) {
         params_free(&t->params);
     }
     rank_device_close(&t->rank);
+    trainer_tasks_close(t);
     run_data_close(&t->data);
     run_source_close(&t->source);
     run_lock_release(&t->lock);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "checkpoints/checkpoint/checkpoint.h"
+#include "data/tasks/encode.h"
 #include "train/model/objective_distill.h"
 #include "train/model/objective_preference.h"
 #include "train/model/params.h"
@@ -34,6 +35,11 @@ struct trainer {
     struct model_config model_config;
     struct run_source source;
     struct run_data data;
+    struct {
+        struct task_set set;
+        struct task_tokens tokens;
+        double seconds;      /* that the last evaluation took; 0: none yet */
+    } tasks;                 /* eval.tasks; the same on all ranks */
     struct metrics *metrics; /* root only */
 
     /* What computes, and what it holds. */
