@@ -171,6 +171,14 @@ static void test_refusals(void **state) {
            "'choix' is a string");
     refuse("bac_fr", "{\"enonce\": \"E\", \"instruction\": \"I\", \"choix\": null}",
            "has no questions of bac_fr");
+    refuse("arc_challenge", "{\"question\": \"Q\", \"choices\": [\"a\"], \"answerKey\": \"A\"}",
+           "it has 1 choices, expected 2 to 256");
+    refuse("arc_challenge", "{\"question\": \"Q\", \"choices\": [\"a\", \"b\\u0000\"], \"answerKey\": \"A\"}",
+           "has a NUL");
+    refuse(
+        "mmmlu",
+        "{\"Question\": \"Q\", \"A\": \"a\", \"B\": \"b\", \"C\": \"c\", \"D\": \"d\", \"Answer\": \"B\", \"Subject\": 3}",
+        "its group is an integer");
     refuse("xnli", "[1]", "an array, expected an object");
     refuse("xnli", "{\"premise\": ", "as JSON");
     refuse("xnli", "\n", "has no questions of xnli");

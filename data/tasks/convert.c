@@ -7,6 +7,7 @@
 #include "data/corpus/content_kind.h"
 #include "data/corpus/format.h"
 #include "data/corpus/json.h"
+#include "data/tasks/items.h"
 #include "data/template/jinja.h"
 
 /* A kind with its templates parsed, and the record at hand. */
@@ -186,6 +187,23 @@ static int find_gold(struct converter *c, const json_t *record, int num_choices,
                    (int)(text.length_bytes < 40 ? text.length_bytes : 40), text.bytes, num_choices);
 }
 
+static bool has_nul(const json_t *text) {
+    return strlen(json_string_value(text)) != json_string_length(text);
+}
+
+/* check_item - what items.h asks of one. */
+static int check_item(const json_t *query, const json_t *choices, const json_t *group, struct err *err) {
+    size_t count = json_array_size(choices);
+    if (count < 2 || count > TASK_MAX_CHOICES)
+        return err_set(err, "it has %zu choices, expected 2 to %d", count, TASK_MAX_CHOICES);
+    if (!json_is_string(group))
+        return err_set(err, "its group is %s, expected a text", json_type_name(group));
+    bool is_clean = !has_nul(query) && !has_nul(group);
+    for (size_t i = 0; i < count; i++)
+        is_clean = is_clean && !has_nul(json_array_get(choices, i));
+    return is_clean ? 0 : err_set(err, "a text of it has a NUL");
+}
+
 /* item_of - the item of a record; NULL with err set. */
 static json_t *item_of(struct converter *c, const json_t *record, const json_t *whole, int64_t number,
                        struct err *err) {
@@ -193,7 +211,8 @@ static json_t *item_of(struct converter *c, const json_t *record, const json_t *
     const struct task_kind *kind = c->kind;
     json_t *query = query_json(c, record, err), *choices = query ? choices_json(c, record, err) : NULL,
            *group = kind->group ? json_incref(json_object_get(whole, kind->group)) : json_string(kind->name);
-    if (!choices || find_gold(c, record, (int)json_array_size(choices), &gold, err) != 0) {
+    if (!choices || check_item(query, choices, group, err) != 0 ||
+        find_gold(c, record, (int)json_array_size(choices), &gold, err) != 0) {
         json_decref(query);
         json_decref(choices);
         json_decref(group);
