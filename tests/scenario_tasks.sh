@@ -144,6 +144,15 @@ expect_output "error: eval.tasks: '.*bad.jsonl', line 1: 'gold' is 2"
 train 2 0 "$work/refused" --set eval.every_steps=4
 expect_output "'eval.every_steps' is 4, which would have no effect: it is read only with eval.tasks"
 
+# As a job: each file is looked for, and the words stand in the script.
+run 0 "$atelier" submit eval "$tiny" "$model" --tasks "$items" --tasks "$work/no-such.jsonl" --dry-run --set "run.folder=$work/job" \
+    --set slurm.site=jeanzay --set slurm.account=abc
+expect_output "warning: --tasks '.*no-such.jsonl' is not there"
+expect_output "eval '.*' '--tasks' '.*items.jsonl' '--tasks' '.*no-such.jsonl'$"
+if grep -q -- "--tasks '.*items.jsonl' is not there" "$log"; then
+    fail "a file that is there is looked for in vain"
+fi
+
 # --- published sets ---
 
 # convert WANTED_CODE FILE SET [ARGUMENT...] - into $work/set.jsonl.

@@ -1,4 +1,4 @@
-/* submit_task.c - `atelier submit prepare CONFIG`, `submit eval CONFIG [MODEL] --data FILE`,
+/* submit_task.c - `atelier submit prepare CONFIG`, `submit eval CONFIG [MODEL] --data FILE` (or `--tasks FILE`),
  * `submit export CONFIG [MODEL] --to ...`: one job, without a chain. */
 #include "train/commands/submit_task.h"
 
@@ -20,6 +20,7 @@ struct task_inputs {
     const char *words[OPTION_LIST_MAX + 1];
     int num_words;
     const char *model, *data; /* NULL: the task has none */
+    struct option_list tasks; /* files of questions with choices */
 };
 
 /* --- words --- */
@@ -39,6 +40,15 @@ static const char *task_text(const struct command *command, const char *words, c
         if (strcmp(command->options[i].name, name) == 0)
             return *(const char *const *)(words + command->options[i].at);
     return NULL;
+}
+
+/* task_list - the same of a row that may be given again and again; nothing where there is no such row. */
+static struct option_list task_list(const struct command *command, const char *words, const char *name) {
+    struct option_list list = {.count = 0};
+    for (int i = 0; i < command->num_options; i++)
+        if (strcmp(command->options[i].name, name) == 0)
+            memcpy(&list, words + command->options[i].at, sizeof list);
+    return list;
 }
 
 /* check_words - as the command will read them in the job; the run's newest checkpoint where no model is named.  The
@@ -65,6 +75,7 @@ static int check_words(struct task_inputs *inputs, const struct submit_words *as
     int status = command_read(command, words, argc, argv, err);
     inputs->model = task_text(command, words, "MODEL");
     inputs->data = task_text(command, words, "--data");
+    inputs->tasks = task_list(command, words, "--tasks");
     free(words);
     return status;
 }
@@ -99,6 +110,8 @@ static void look_for_inputs(const struct job_request *request, const struct task
         look_for("the model", inputs->model, level, diagnostics);
     }
     look_for("--data", inputs->data, level, diagnostics);
+    for (int i = 0; i < inputs->tasks.count; i++)
+        look_for("--tasks", inputs->tasks.words[i], level, diagnostics);
 }
 
 /* look_at_queue - the same task of this folder, waiting or running: two would write the same files. */
