@@ -19,7 +19,7 @@ run 0 "$atelier" prepare "$work/sources.yaml"
 
 # of_source NAME FOLDER - its losses in the order of the validations.
 of_source() {
-    sed -n "s/.*\"event\": \"validation\".*{\"source\": \"$1\", \"loss\": \\([^,]*\\), \"target_tokens\": \\([0-9]*\\)}.*/\\1 \\2/p" \
+    sed -n "s/.*\"event\": \"validation\".*{\"source\": \"$1\", \"loss\": \\([^,]*\\), \"bits_per_byte\": [0-9.]*, \"target_tokens\": \\([0-9]*\\)}.*/\\1 \\2/p" \
         "$2/metrics.jsonl"
 }
 
@@ -69,9 +69,31 @@ for name in fiches few more; do
 done
 say "8 sequences: some of each source, the same on one rank and on two"
 
-# --- one source: the line is as it was ---
+# --- one source: the loss of all is its own ---
 prepare_sample
 train 0 0 "$work/one"
 if grep -q '"sources"' "$work/one/metrics.jsonl"; then
     fail "one source is told as several"
 fi
+
+# --- bits per byte: by the bytes of the texts themselves, which are all learnt; control: by their characters ---
+run 0 "$atelier" prepare "$tiny" --set "prepare.output=$work/held.h5" --set prepare.valid_every=0 \
+    --set 'prepare.sources=[{path: data/sample/fiches-validation.jsonl}]'
+train 0 2 "$work/bits" --set "data.valid=$work/held.h5" --set valid.sequences=0
+line=$(grep '"event": "validation"' "$work/bits/metrics.jsonl" | tail -n 1)
+part() {
+    printf '%s\n' "$line" | sed -n "s/.*\"$1\": \([0-9.]*\).*/\1/p"
+}
+# The texts have no escapes but of line feeds and quotes, a byte each.
+sed 's/.*"text": "//; s/"}$//; s/", "[a-z_]*": ".*$//; s/\\n/N/g; s/\\"/Q/g' data/sample/fiches-validation.jsonl | tr -d '\n' >"$work/texts"
+bytes=$(wc -c <"$work/texts")
+characters=$(LC_ALL=C.UTF-8 wc -m <"$work/texts")
+for count in "$bytes" "$characters"; do
+    awk -v l="$(part loss)" -v t="$(part target_tokens)" -v n="$count" 'BEGIN { printf "1 %.9g\n", l * t / log(2) / n }' >"$work/of-$count"
+done
+echo "1 $(part bits_per_byte)" >"$work/a"
+is_within "$work/a" "$work/of-$bytes" 1e-6 || fail "bits per byte: $(cat "$work/a"), by the texts $(cat "$work/of-$bytes")"
+if is_within "$work/a" "$work/of-$characters" 1e-3; then
+    fail "bits per byte are those per character: the comparison sees nothing"
+fi
+say "$(part bits_per_byte) bits per byte of $bytes bytes"

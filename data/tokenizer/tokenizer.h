@@ -89,6 +89,10 @@ char *tokenizer_decode(const struct tokenizer *tok, const int32_t *ids, int64_t 
  * that a text's first word loses when it is decoded.  Dies on an id outside [0, vocab_size). */
 void tokenizer_append_token(const struct tokenizer *tok, int32_t id, struct text *bytes);
 
+/* tokenizer_token_bytes - of each id how many bytes of text it stands for, [tokenizer_vocab_size], malloc'ed; special tokens stand for
+ * none.  What a loss per token is made comparable by between tokenizers. */
+int32_t *tokenizer_token_bytes(const struct tokenizer *tok);
+
 /* What the exporters need (checkpoints/gguf/gguf_tokenizer.c): the vocabulary as it stands in the file. */
 enum token_kind { TOKEN_NORMAL, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER_DEFINED, TOKEN_BYTE, TOKEN_UNUSED };
 enum tokenizer_model { TOKENIZER_BYTE_LEVEL, TOKENIZER_SENTENCEPIECE };

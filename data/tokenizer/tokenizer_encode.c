@@ -144,3 +144,16 @@ void tokenizer_append_token(const struct tokenizer *tok, int32_t id, struct text
     if (string.bytes)
         CHECK(decoder_append_token(&tok->decoder, string, bytes, &err) == 0, "cannot decode: %s", err.text);
 }
+
+int32_t *tokenizer_token_bytes(const struct tokenizer *tok) {
+    int32_t *lengths = xcalloc((size_t)tok->vocab.size + 1, sizeof *lengths);
+    struct text bytes = {0};
+    for (int32_t id = 0; id < tok->vocab.size; id++) {
+        bytes.length_bytes = 0;
+        if (tok->vocab.kinds[id] != TOKEN_CONTROL && tok->vocab.kinds[id] != TOKEN_UNKNOWN)
+            tokenizer_append_token(tok, id, &bytes);
+        lengths[id] = (int32_t)bytes.length_bytes;
+    }
+    text_release(&bytes);
+    return lengths;
+}

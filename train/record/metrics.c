@@ -24,7 +24,7 @@
 #include "train/record/metrics_summary.h"
 #include "train/record/tensorboard.h"
 
-enum { RUN_ID_ROOM = 64 };
+enum { RUN_ID_ROOM = 64, BITS_ROOM = 40 };
 
 struct metrics {
     FILE *lines, *log;                /* metrics.jsonl, log.txt */
@@ -40,6 +40,7 @@ struct metrics {
     struct run_totals totals;
     const struct source_loss *sources; /* of the validation that is told next; borrowed, NULL: none */
     int64_t num_sources;
+    double bits_per_byte; /* of the validation that is told next; NaN: not known */
 };
 
 /* --- files --- */
@@ -124,6 +125,7 @@ int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, st
     m->totals.first_step = m->totals.last_step = setup->first_step;
     m->totals.num_steps = setup->num_steps;
     take_id(m, setup->run_id);
+    m->bits_per_byte = NAN;
     m->totals.first_loss = m->totals.last_loss = NAN;
     m->totals.started_s = clock_s();
     snprintf(m->totals.folder, sizeof m->totals.folder, "%s", setup->run_folder);
@@ -319,6 +321,19 @@ static void note_preference(struct metrics *m, int64_t step, double loss, int64_
                  margin, accuracy, (long long)target_tokens, seconds);
 }
 
+/* bits_text - in the caller's BITS_ROOM bytes; "" where it is not known. */
+static const char *bits_text(double bits_per_byte, char *text) {
+    text[0] = '\0';
+    if (isfinite(bits_per_byte))
+        snprintf(text, BITS_ROOM, "  %.4f bits per byte", bits_per_byte);
+    return text;
+}
+
+void metrics_bits_per_byte(struct metrics *m, double value) {
+    if (m)
+        m->bits_per_byte = value;
+}
+
 /* put_sources - of a validation of several, an object for each. */
 static void put_sources(struct metrics *m) {
     for (int64_t s = 0; s < m->num_sources && m->num_sources > 1; s++) {
@@ -326,6 +341,8 @@ static void put_sources(struct metrics *m) {
         char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
         fprintf(m->lines, "%s{\"source\": %s", s == 0 ? ", \"sources\": [" : ", ", quoted ? quoted : "null");
         put_number(m->lines, "loss", m->sources[s].loss, 17);
+        if (isfinite(m->sources[s].bits_per_byte))
+            put_number(m->lines, "bits_per_byte", m->sources[s].bits_per_byte, 9);
         fprintf(m->lines, ", \"target_tokens\": %.0f}%s", m->sources[s].target_tokens,
                 s + 1 == m->num_sources ? "]" : "");
         free(quoted);
@@ -362,6 +379,7 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
                         const struct preference_record *preference) {
     if (!m)
         return;
+    char bits[BITS_ROOM];
     if (preference->is_there)
         m->totals.valid_preference = *preference;
     run_totals_validation(&m->totals, step, loss);
@@ -370,6 +388,8 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
     put_preference(m->lines, preference);
     fprintf(m->lines, ", \"target_tokens\": %lld", (long long)target_tokens);
     put_number(m->lines, "seconds", seconds, 6);
+    if (isfinite(m->bits_per_byte))
+        put_number(m->lines, "bits_per_byte", m->bits_per_byte, 9);
     put_sources(m);
     end_line(m);
     flush(m, m->lines, "metrics.jsonl");
@@ -379,11 +399,13 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
     else if (preference->is_there)
         note_preference(m, step, loss, target_tokens, seconds, preference);
     else
-        metrics_note(m, "step %lld  validation loss %.4f  perplexity %.2f  (%lld tokens, %.1f s)",
-                     (long long)step, loss, exp(loss), (long long)target_tokens, seconds);
+        metrics_note(m, "step %lld  validation loss %.4f  perplexity %.2f%s  (%lld tokens, %.1f s)",
+                     (long long)step, loss, exp(loss), bits_text(m->bits_per_byte, bits),
+                     (long long)target_tokens, seconds);
     note_sources(m);
     m->sources = NULL;
     m->num_sources = 0;
+    m->bits_per_byte = NAN;
 }
 
 /* put_json - a member whose value is a tree. */

@@ -30,6 +30,7 @@ struct source_loss {
     const char *name; /* borrowed, from a token file */
     double loss;      /* mean over its target tokens; NaN: there were none */
     double target_tokens;
+    double bits_per_byte; /* the same by what the targets stand for in the text; NaN: not known */
 };
 
 /* One finished step. */
@@ -83,6 +84,8 @@ void metrics_validation(struct metrics *metrics, int64_t step, double loss, int6
 void metrics_sources(struct metrics *metrics, const struct source_loss *losses, int64_t num_sources);
 /* metrics_tasks - {"event": "tasks", "step": S, "all": {...}, "groups": {...}, "seconds": T}. */
 void metrics_tasks(struct metrics *metrics, const struct tasks_record *record);
+/* metrics_bits_per_byte - of all that is told next; NaN: not known. */
+void metrics_bits_per_byte(struct metrics *metrics, double value);
 void metrics_checkpoint(struct metrics *metrics, int64_t step, const char *path, int64_t size_bytes,
                         double seconds);
 /* metrics_left_out - what the run does not use of its data, in words: noted, and told in the summary. */

@@ -51,7 +51,7 @@ void step_sums_evaluated(struct step_sums *sums, double own_loss, const struct s
     set_mean(sums, own_loss);
 }
 
-void step_sums_by_source(double *losses, double *weights, int count, struct rank_device *rank) {
+void step_sums_by_source(double *losses, double *counts, int count, struct rank_device *rank) {
     sum_over(rank, DIVIDES_LOSS, losses, count);
-    sum_over(rank, DIVIDES_SAMPLES, weights, count);
+    sum_over(rank, DIVIDES_SAMPLES, counts, 2 * count);
 }

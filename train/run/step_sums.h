@@ -26,9 +26,9 @@ void step_sums_computed(struct step_sums *sums, double own_loss, double own_flop
 /* step_sums_taught - cross_entropy and divergence, from this rank's sums.  After step_sums_read.  Collective: all ranks of the grid. */
 void step_sums_taught(struct step_sums *sums, const struct distilled_sums *own, struct rank_device *rank);
 
-/* step_sums_by_source - sums of losses and of targets' weights, [count] each, over all ranks in place.  Collective: all ranks of the
+/* step_sums_by_source - sums of losses [count], and of what is counted in the samples [2 count], over all ranks in place.  Collective: all ranks of the
  * grid. */
-void step_sums_by_source(double *losses, double *weights, int count, struct rank_device *rank);
+void step_sums_by_source(double *losses, double *counts, int count, struct rank_device *rank);
 
 /* step_sums_evaluated - the same for an evaluation: loss, num_means and target_weight, from this rank's sums over all
  * rounds.  Collective: all ranks of the grid. */

@@ -247,8 +247,10 @@ static void open_feeds(struct trainer *t) {
               num_ranks);
     feed_open(&t->valid_feed, c->data.sequence_tokens, num_ranks * c->train.micro_sequences,
               c->train.micro_sequences, rank, num_ranks);
-    if (t->data.valid)
-        valid_sources_open(&t->valid_sources, t->data.valid, c->valid.sequences);
+    if (!t->data.valid)
+        return;
+    valid_sources_open(&t->valid_sources, t->data.valid, c->valid.sequences);
+    valid_sources_read_bytes(&t->valid_sources, t->source.tokenizer, t->comm);
 }
 
 /* --- the clock --- */
