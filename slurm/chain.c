@@ -290,7 +290,10 @@ enum chain_next chain_end(struct chain *chain, const struct chain_moment *moment
     chain->fault[0] = '\0';
     if (moment->fault)
         snprintf(chain->fault, sizeof chain->fault, "job %s could not start: %.250s", job->id, moment->fault);
-    if (code == CODE_DONE)
+    if (code == CODE_DONE && moment->newest_step < chain->num_steps)
+        chain_stop(chain, CHAIN_DONE, "done after step %lld of %lld (train.early_stop)",
+                   (long long)moment->newest_step, (long long)chain->num_steps);
+    else if (code == CODE_DONE)
         chain_stop(chain, CHAIN_DONE, "all %lld steps are done", (long long)chain->num_steps);
     else if (code == CODE_CONFIG)
         chain_stop(chain, CHAIN_STOPPED,

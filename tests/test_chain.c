@@ -95,6 +95,17 @@ static void test_requeue(void **state) {
     chain_release(&chain);
 }
 
+/* A run that is done before its last step (train.early_stop) ends a chain of follow-ups. */
+static void test_done_early(void **state) {
+    (void)state;
+    struct chain chain = hourly();
+    assert_true(begins(&chain, 1000, "1", 0));
+    follow(&chain, "2", 3600);
+    assert_int_equal(ends(&chain, 2000, 40, 0), CHAIN_NEXT_NOTHING);
+    assert_reason(&chain, CHAIN_DONE, "done after step 40 of 100 (train.early_stop)");
+    chain_release(&chain);
+}
+
 /* Faults: a chain goes on from the last checkpoint, a single job does not; a refused configuration ends both.
  */
 static void test_faults(void **state) {
@@ -420,19 +431,13 @@ static void test_file(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_three_jobs),
-        cmocka_unit_test(test_requeue),
-        cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_no_progress),
-        cmocka_unit_test(test_killed),
-        cmocka_unit_test(test_requeued_by_slurm),
-        cmocka_unit_test(test_prologue),
-        cmocka_unit_test(test_preempted),
-        cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_booking),
-        cmocka_unit_test(test_second_submission),
-        cmocka_unit_test(test_stop_request),
-        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_three_jobs),        cmocka_unit_test(test_requeue),
+        cmocka_unit_test(test_done_early),        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_no_progress),       cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_requeued_by_slurm), cmocka_unit_test(test_prologue),
+        cmocka_unit_test(test_preempted),         cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_booking),           cmocka_unit_test(test_second_submission),
+        cmocka_unit_test(test_stop_request),      cmocka_unit_test(test_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -149,6 +149,7 @@ struct config {
         enum recompute recompute;
         enum dtype compute;  /* f32, bf16 or f16 */
         double grad_clip;    /* global norm; 0: off */
+        int64_t early_stop;  /* validations in a row that are no better, after which the run ends; 0: never */
         double stop_after_s; /* save and exit 75 after so many seconds; 0: never */
     } train;
     struct objective_config objective;

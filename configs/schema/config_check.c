@@ -241,6 +241,11 @@ int config_check(const struct loading *loading) {
                                "'train.micro_sequences' is %lld, more than train.batch_sequences (%lld)",
                                (long long)config->train.micro_sequences,
                                (long long)config->train.batch_sequences);
+    if (config->train.early_stop > 0 && config->valid.every_steps == 0)
+        return config_fail_key(
+            loading, "train.early_stop",
+            "'train.early_stop' counts validations, and there are none between the steps: set "
+            "valid.every_steps");
     if (check_schedule(loading) != 0 || check_new_tokens(loading) != 0)
         return -1;
     return config->model.has_architecture ? check_architecture(loading) : 0;

@@ -205,6 +205,9 @@ static const struct config_key run_file_keys[] = {
            COURSE),
     REAL("train.grad_clip", AT(train.grad_clip), "1", 0, 1e9, NULL,
          "longest gradient (norm over all parameters); 0: no limit", COURSE),
+    INT("train.early_stop", AT(train.early_stop), "0", 0, 1e6, "validations",
+        "end the run, done with code 0, when so many validations in a row were no better than the best one; 0: never",
+        FREE, NEEDS("data.valid", NULL)),
     REAL("train.stop_after_s", AT(train.stop_after_s), "0", 0, 1e9, "s",
          "save and end with code 75 after so long; 0: never", FREE),
 

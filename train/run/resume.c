@@ -6,6 +6,7 @@
 
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
+#include "train/record/patience.h"
 #include "train/run/resume_base.h"
 #include "train/run/resume_counts.h"
 #include "train/run/resume_data.h"
@@ -93,10 +94,14 @@ static struct resume_facts facts_of(const struct resume *r) {
     return (struct resume_facts){.state = r->state, .checkpoint = r->checkpoint, .is_branch = r->is_branch};
 }
 
-/* check_steps - fewer steps than are done cannot be trained; as many are done. */
+/* check_steps - fewer steps than are done cannot be trained; as many are done, and so is a run that ended early. */
 static int check_steps(struct resume *r, const struct config *config, struct err *err) {
-    r->is_done = r->step == config->train.steps && !r->is_branch;
-    if (r->step < config->train.steps || r->is_done)
+    struct patience patience = patience_start();
+    if (patience_read(&patience, r->state, r->step, err) != 0)
+        return -1;
+    bool ended_early = patience_is_over(&patience, config->train.early_stop);
+    r->is_done = (r->step == config->train.steps || ended_early) && !r->is_branch;
+    if (r->step < config->train.steps || (r->is_done && r->step == config->train.steps))
         return 0;
     return err_set(
         err,

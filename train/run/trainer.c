@@ -237,7 +237,7 @@ static bool is_due(int64_t step, int64_t every) {
 /* between_steps - a checkpoint where one is due or asked for, the accounts once a minute.  Returns -1 to go
  * on, or the exit code. */
 static int between_steps(struct trainer *t, double step_s) {
-    bool is_last = t->step == t->config->train.steps;
+    bool is_last = trainer_is_at_end(t);
     enum request request = is_last ? REQUEST_SAVE : control_ask(&t->control, step_s, t->comm);
     if (request == REQUEST_FOLDER_LOST) {
         trainer_owns_folder(t); /* says it */
@@ -250,6 +250,8 @@ static int between_steps(struct trainer *t, double step_s) {
         return EXIT_FAULT;
     if (t->control.minute_is_over || is_last || request_ends(request))
         accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before, t->comm);
+    if (is_last && t->step < t->config->train.steps)
+        return EXIT_DONE;
     return request_ends(request) ? EXIT_REQUEUE : -1;
 }
 
@@ -275,6 +277,8 @@ static int train_loop(struct trainer *t) {
         if (failed && t->step < last)
             return EXIT_FAULT;
         int code = between_steps(t, step_s);
+        if (code == EXIT_DONE) /* early, and validated a moment ago */
+            break;
         if (code >= 0)
             return code;
         run_phase_enter(t->comm, t->config, RUN_TRAINING); /* the first step may be slow, the others not */
@@ -291,11 +295,16 @@ static int train_loop(struct trainer *t) {
 /* outcome_text - how the run ended, for the summary; in the caller's buffer. */
 static const char *outcome_text(const struct trainer *t, int code, char *text, size_t room_bytes) {
     const struct divergence *d = &t->divergence;
-    bool at_end = t->step == t->config->train.steps;
+    bool at_end = trainer_is_at_end(t);
     char reason[TRAINER_REASON_ROOM], nothing[TRAINER_REASON_ROOM];
     bool learns = trainer_learns(t, nothing);
     divergence_is_suspect(d, reason, sizeof reason);
-    if (code == EXIT_DONE)
+    if (code == EXIT_DONE && t->step < t->config->train.steps)
+        snprintf(
+            text, room_bytes,
+            "done: no better for %lld validations (train.early_stop); the best loss, %.6g, was after step %lld",
+            (long long)t->patience.num_worse, t->patience.best, (long long)t->patience.best_step);
+    else if (code == EXIT_DONE)
         snprintf(text, room_bytes, "done");
     else if (code == EXIT_REQUEUE)
         snprintf(text, room_bytes, "stopped after a checkpoint; start it again to go on%s%s",
@@ -329,6 +338,11 @@ static int tell_done(const struct trainer *t) {
                 "earlier checkpoint and change what made it go wrong (a lower optimizer.learning_rate, other data), "
                 "or choose another run.folder\n",
                 t->given->run.folder, (long long)t->resume.step, t->resume.checkpoint, suspect);
+        else if (t->resume.step < t->given->train.steps)
+            printf(
+                "'%s' is done already: after step %lld no validation was better for so many as train.early_stop says; the "
+                "model is '%s'; to train further raise train.early_stop, or choose another run.folder\n",
+                t->given->run.folder, (long long)t->resume.step, t->resume.checkpoint);
         else
             printf(
                 "'%s' is done already: all %lld steps are trained, the model is '%s'; to train further raise "

@@ -113,7 +113,7 @@ static bool choose_type(struct trainer *t) {
  * run none will. */
 static int64_t step_to_spare(const struct trainer *t) {
     char reason[DIVERGENCE_REASON_ROOM];
-    bool is_last = t->step == t->config->train.steps;
+    bool is_last = trainer_is_at_end(t);
     if (divergence_is_suspect(&t->divergence, reason, sizeof reason))
         return t->divergence.good_step;
     return t->config->checkpoint.keep == 1 && !is_last ? t->divergence.good_step : 0;

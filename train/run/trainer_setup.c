@@ -42,6 +42,7 @@ static bool read_state(struct trainer *t) {
     struct err err = {""};
     t->step = t->resume.step;
     t->parent = t->resume.parent;
+    t->patience = patience_start();
     t->divergence = divergence_start(t->model_config.vocab_size);
     int status = model_config_check(&t->model_config, "model.architecture", &err);
     if (!status)
@@ -336,4 +337,8 @@ void trainer_close(struct trainer *t) {
     resume_close(&t->resume);
     free(t->last_saved);
     provenance_close(&t->provenance);
+}
+
+bool trainer_is_at_end(const struct trainer *t) {
+    return t->step == t->config->train.steps || patience_is_over(&t->patience, t->config->train.early_stop);
 }

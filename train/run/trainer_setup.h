@@ -11,6 +11,7 @@
 #include "train/record/accounts.h"
 #include "train/record/divergence.h"
 #include "train/record/metrics.h"
+#include "train/record/patience.h"
 #include "train/record/provenance.h"
 #include "train/record/standstill.h"
 #include "train/run/control.h"
@@ -64,8 +65,9 @@ struct trainer {
     struct loss_scale loss_scale;
     struct divergence divergence;
     struct standstill standstill;
-    double valid_loss; /* of the last validation; NaN: none, or it had no targets */
-    double valid_s;    /* how long it took; 0: none yet */
+    struct patience patience; /* with train.early_stop */
+    double valid_loss;        /* of the last validation; NaN: none, or it had no targets */
+    double valid_s;           /* how long it took; 0: none yet */
 
     /* What watches over it, and what it leaves. */
     struct control control;
@@ -87,3 +89,6 @@ struct trainer {
  * also after a failed open. */
 bool trainer_open(struct trainer *t, const struct config *given, struct comm *comm);
 void trainer_close(struct trainer *t);
+
+/* trainer_is_at_end - all steps are done, or the validation has not become better for train.early_stop of them. */
+bool trainer_is_at_end(const struct trainer *t);

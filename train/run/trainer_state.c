@@ -44,6 +44,8 @@ char *trainer_state_text(const struct trainer *t) {
     json_object_set_new(state, "suspect", is_suspect ? json_string(reason) : json_null());
     json_object_set_new(state, "divergence", divergence_json(&t->divergence));
     json_object_set_new(state, "standstill", standstill_json(&t->standstill));
+    if (t->config->train.early_stop > 0)
+        json_object_set_new(state, "patience", patience_json(&t->patience));
     if (t->loss_scale.moves) {
         json_object_set_new(state, "loss_scale", json_real(t->loss_scale.value));
         json_object_set_new(state, "loss_scale_good_steps", json_integer(t->loss_scale.good_steps));
@@ -109,6 +111,8 @@ int trainer_state_read(struct trainer *t, struct err *err) {
         status = divergence_read(&t->divergence, state, counts.step, err);
     if (!status)
         status = standstill_read(&t->standstill, state, counts.step, err);
+    if (!status && !t->resume.is_branch)
+        status = patience_read(&t->patience, state, counts.step, err);
     if (!status && !t->resume.is_branch && !json_find(state, "keys"))
         status = same_order(t, state, err);
     if (!status && t->given->train.compute == DTYPE_F16)

@@ -95,6 +95,7 @@ bool trainer_validate(struct trainer *t) {
     struct preference_record preference = preference_means(&t->preference, t->objective.kind, &t->rank);
     t->valid_s = clock_s() - start;
     t->valid_loss = all.loss;
+    patience_validation(&t->patience, t->step, t->valid_loss);
     metrics_bits_per_byte(t->metrics, t->valid_sources.bits_per_byte);
     metrics_sources(t->metrics, t->valid_sources.losses, t->valid_sources.num_sources);
     metrics_validation(t->metrics, t->step, t->valid_loss, (int64_t)all.target_weight, t->valid_s,
