@@ -27,9 +27,9 @@ int vocabulary_check(const struct tokenizer *tok, int64_t num_rows, struct err *
         snprintf(others, sizeof others, " and %lld more have none", (long long)num_without - 1);
     return err_set(
         err,
-        "the tokenizer has tokens up to id %lld, the model's embedding %lld rows: '%.*s' (%d)%s; resize "
-        "the model (transformers: model.resize_token_embeddings), or take what it lacks out of "
-        "tokenizer.json",
+        "the tokenizer has tokens up to id %lld, the model's embedding %lld rows: '%.*s' (%d)%s; list them in "
+        "model.add_tokens (in training all weights), resize the model (transformers: "
+        "model.resize_token_embeddings), or take what it lacks out of tokenizer.json",
         (long long)tokenizer_vocab_size(tok) - 1, (long long)num_rows,
         (int)(entry.length_bytes < 60 ? entry.length_bytes : 60), entry.text, first, others);
 }

@@ -87,6 +87,10 @@ static int open_run(struct weights *w, const char *path, struct err *err) {
     int64_t step;
     struct err why = {""};
     char *newest = checkpoint_latest(path, &step, &why);
+    if (newest && adapter_check(newest, err) != 0) {
+        free(newest);
+        return -1;
+    }
     int status =
         newest
             ? open_folder(w, newest, err)

@@ -127,6 +127,7 @@ static void expect_refused(const struct target *targets, int num_targets, const 
     assert_int_equal(setup(&model, targets, num_targets, &err), -1);
     if (!strstr(err.text, sentence))
         fail_msg("'%s' is not in '%s'", sentence, err.text);
+    assert_null(strchr(err.text, '\n')); /* one line */
 }
 
 static void test_what_is_refused(void **state) {
@@ -141,7 +142,8 @@ static void test_what_is_refused(void **state) {
     expect_refused(&(struct target){"q_proj.*", 0, 0}, 1,
                    "there are model.layers.0.self_attn.q_proj, model.layers.0.self_attn.k_proj");
     expect_refused(&(struct target){"q_proj.*", 0, 0}, 1, "and so on to layer 1");
-    expect_refused(&(struct target){".*(q_proj", 0, 0}, 1, "cannot be used as a pattern");
+    expect_refused(&(struct target){".*(q_proj", 0, 0}, 1,
+                   "cannot be used as a pattern: regular expression '.*(q_proj' does not compile");
     expect_refused(&(struct target){"x)|(.*q_proj", 0, 0}, 1, "cannot be used as a pattern");
     expect_refused(&(struct target){"(.*)*(.*)*(.*)*x", 0, 0}, 1, "adapter.targets");
     expect_refused(&(struct target){"router", 0, 0}, 1,

@@ -144,6 +144,29 @@ static int read_alphas(struct adapter_words *words, const json_t *root, struct e
     return 0;
 }
 
+/* targets_text - names one after the other, or the pattern that they are; malloc'ed, NULL where nothing is said. */
+static char *targets_text(const json_t *root) {
+    const json_t *said = json_object_get(root, "target_modules"), *name;
+    size_t i;
+    char *text = json_is_string(said) ? xstrdup(json_string_value(said)) : NULL;
+    json_array_foreach(said, i, name) {
+        char *longer = xasprintf("%s%s%s", text ? text : "", text ? ", " : "",
+                                 json_is_string(name) ? json_string_value(name) : "?");
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+/* note_rest - what is told of an adapter and trained with, and does not change what its pairs compute. */
+static void note_rest(struct adapter_words *words, const json_t *root) {
+    double dropout = json_number_value(json_object_get(root, "lora_dropout"));
+    words->dropout = dropout > 0 && dropout < 1 ? dropout : 0;
+    words->alpha = json_number_value(json_object_get(root, "lora_alpha"));
+    words->rank = json_integer_value(json_object_get(root, "r"));
+    words->targets = targets_text(root);
+}
+
 /* read_words - of a parsed file. */
 static int read_words(struct adapter_words *words, const json_t *root, struct err *err) {
     const char *base;
@@ -157,6 +180,7 @@ static int read_words(struct adapter_words *words, const json_t *root, struct er
     const json_t *whole = json_object_get(root, "modules_to_save");
     words->names_whole = whole && !is_off(whole);
     words->base = base[0] ? xstrdup(base) : NULL;
+    note_rest(words, root);
     return 0;
 }
 
@@ -174,7 +198,8 @@ int adapter_config_read(struct adapter_words *words, const char *folder, struct 
 
 void adapter_words_free(struct adapter_words *words) {
     free(words->base);
-    words->base = NULL;
+    free(words->targets);
+    words->base = words->targets = NULL;
 }
 
 /* --- writing --- */

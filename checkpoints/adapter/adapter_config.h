@@ -6,7 +6,10 @@
 
 /* What it says that the tensors beside it do not. */
 struct adapter_words {
-    char *base; /* base_model_name_or_path; NULL: not said */
+    char *base;            /* base_model_name_or_path; NULL: not said */
+    char *targets;         /* target_modules, "q_proj, v_proj" or a pattern; NULL: not said */
+    int64_t rank;          /* r; 0: not said.  The tensors tell the rank of each module */
+    double alpha, dropout; /* lora_alpha, lora_dropout; what is no share counts as none */
     bool rank_stabilised;
     bool has_lengths;                    /* use_dora */
     bool names_whole;                    /* modules_to_save has some */

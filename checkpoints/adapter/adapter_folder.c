@@ -192,7 +192,8 @@ static int check_all(struct adapter_folder *adapter, const struct model_config *
 /* open_tensors - the words are read. */
 static int open_tensors(struct adapter_folder *adapter, const char *folder, const struct adapter_words *words,
                         struct model_config *config, struct err *err) {
-    config->adapter = (struct adapter){.method = ADAPTER_LORA, .rank_stabilised = words->rank_stabilised};
+    config->adapter = (struct adapter){
+        .method = ADAPTER_LORA, .rank_stabilised = words->rank_stabilised, .dropout = words->dropout};
     memcpy(config->adapter.alphas, words->alphas, sizeof words->alphas);
     adapter->files = st_open_stem(folder, "adapter_model", err);
     if (!adapter->files)

@@ -260,6 +260,10 @@ static void put_adapter(json_t *object, const char *folder) {
     }
     tree_text(object, "base", words.base ? words.base : "not said");
     tree_text(object, "method", adapter_method_word(words.has_lengths ? ADAPTER_DORA : ADAPTER_LORA));
+    put_int(object, "rank", words.rank);
+    put(object, "alpha", json_real(words.alpha));
+    put_text(object, "targets", words.targets ? words.targets : "not said");
+    put(object, "dropout", json_real(words.dropout));
     tree_put(object, "trains_modules_whole", json_boolean(words.names_whole));
     tree_put(object, "rank_stabilised", json_boolean(words.rank_stabilised));
     adapter_words_free(&words);
@@ -356,8 +360,7 @@ static bool has_name_end(const char *path, const char *end) {
     return length >= end_length && strcasecmp(path + length - end_length, end) == 0;
 }
 
-/* By the first bytes where a format has some; safetensors and JSON have none of their own, so their names
- * decide. */
+/* By the first bytes where a format has some; safetensors and JSON have none of their own, so their names decide. */
 json_t *describe_path(const char *path, enum verify verify, struct err *err) {
     struct stat facts;
     char first[8] = "";
@@ -380,10 +383,9 @@ json_t *describe_path(const char *path, enum verify verify, struct err *err) {
         return describe_safetensors(path, err);
     if (has_name_end(path, ".json"))
         return describe_tokenizer(path, err);
-    err_set(err,
-            "cannot tell what '%s' is: neither HDF5 nor GGUF by its first bytes, nor .safetensors or .json "
-            "by its "
-            "name",
-            path);
+    err_set(
+        err,
+        "cannot tell what '%s' is: neither HDF5 nor GGUF by its first bytes, nor .safetensors or .json by its name",
+        path);
     return NULL;
 }

@@ -84,6 +84,15 @@ static int hits_nothing(const struct model_config *model, const char *pattern, s
         pattern, text, model->num_layers - 1);
 }
 
+/* tell_fault - in `why`, of the pattern by itself: what it was compiled with is not the user's. */
+static void tell_fault(const char *pattern, struct err *why) {
+    struct err said = {""};
+    struct regex *plain = regex_compile(pattern, strlen(pattern), false, &said);
+    if (!plain)
+        *why = said;
+    regex_free(plain);
+}
+
 int adapter_pattern_match(const struct model_config *model, const char *pattern, struct module_set *set,
                           bool hits[ADAPTER_TARGET_COUNT], struct err *err) {
     struct err why = {""};
@@ -91,6 +100,8 @@ int adapter_pattern_match(const struct model_config *model, const char *pattern,
     struct regex *alone = regex_compile(own, strlen(own), false, &why); /* its brackets are its own */
     struct regex *regex = alone ? regex_compile(whole, strlen(whole), false, &why) : NULL;
     int64_t count = regex ? match_all(model, regex, set, hits, &why) : -1;
+    if (!regex)
+        tell_fault(pattern, &why);
     regex_free(alone);
     regex_free(regex);
     free(own);

@@ -292,6 +292,15 @@ static int check_dropout(const struct config *config, struct err *err) {
         (long long)config->train.batch_sequences, (long long)config->data.sequence_tokens, (long long)most);
 }
 
+/* tell_dropout - an adapter of adapter.path was trained with one, and the run file says none: what is trained with is the run file's. */
+static void tell_dropout(const struct model_config *model, const struct config *config) {
+    if (config->adapter.path && model->adapter.dropout > 0 && config->adapter.dropout == 0)
+        warn(
+            "adapter.path '%.200s' says lora_dropout %g, and adapter.dropout is 0, with which it is trained now: set "
+            "adapter.dropout: %g to train on as it was trained",
+            config->adapter.path, model->adapter.dropout, model->adapter.dropout);
+}
+
 int adapter_setup(struct model_config *model, const struct config *config, struct err *err) {
     if (config->adapter.method == ADAPTER_NONE)
         return 0;
@@ -300,6 +309,7 @@ int adapter_setup(struct model_config *model, const struct config *config, struc
         return -1;
     if (!model_has_adapter(model) && set_new(model, config, err) != 0)
         return -1;
+    tell_dropout(model, config);
     model->adapter.dtype = config->model.save_dtype == DTYPE_COUNT ? DTYPE_F32 : config->model.save_dtype;
     model->adapter.dropout = config->adapter.dropout; /* of the training, also of an adapter that was read */
     return 0;

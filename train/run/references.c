@@ -56,9 +56,9 @@ static int check_values(const char *path, const double *values, int64_t count, s
     return 0;
 }
 
-/* read_body - of a file whose length is the right one. */
-static int read_body(int fd, const char *path, const char *head, const struct reference_key *key,
-                     double *values, struct err *err) {
+/* read_whole - of a file whose length is the right one: its checksum, before anything that it says is believed. */
+static int read_whole(int fd, const char *path, const char *head, const struct reference_key *key,
+                      double *values, struct err *err) {
     size_t head_bytes = strlen(head), value_bytes = (size_t)key->num_documents * sizeof *values;
     size_t size_bytes = head_bytes + value_bytes;
     uint64_t checksum;
@@ -68,14 +68,16 @@ static int read_body(int fd, const char *path, const char *head, const struct re
         memcpy(&checksum, bytes + size_bytes, sizeof checksum);
         memcpy(values, bytes + head_bytes, value_bytes);
         status = checksum == XXH3_64bits(bytes, size_bytes)
-                     ? check_values(path, values, key->num_documents, err)
+                     ? compare_header(path, bytes, size_bytes, head, err)
                      : refuse(path, "are damaged (checksum)", err);
+        if (status == 0)
+            status = check_values(path, values, key->num_documents, err);
     }
     free(bytes);
     return status;
 }
 
-/* The header is compared before the length is: another number of documents is told as such. */
+/* Of a file of another length the header is compared first: another number of documents is told as such. */
 int reference_read(const char *path, const struct reference_key *key, double *values, struct err *err) {
     int64_t size_bytes = 0;
     char start[NUM_LINES * LONGEST_LINE], *head = header(key);
@@ -86,14 +88,15 @@ int reference_read(const char *path, const struct reference_key *key, double *va
     int fd = file_open_read(path, &size_bytes, err), status = fd < 0 ? -1 : 0;
     size_t start_bytes = size_bytes < (int64_t)sizeof start ? (size_t)size_bytes : sizeof start;
     int64_t wanted_bytes = (int64_t)strlen(head) + 8 * key->num_documents + 8;
-    if (status == 0)
+    if (status == 0 && size_bytes == wanted_bytes)
+        status = read_whole(fd, path, head, key, values, err);
+    else if (status == 0) {
         status = file_read_at(fd, path, start, start_bytes, 0, err);
-    if (status == 0)
-        status = compare_header(path, start, start_bytes, head, err);
-    if (status == 0 && size_bytes != wanted_bytes)
-        status = refuse(path, "are cut short, or longer than they should be", err);
-    if (status == 0)
-        status = read_body(fd, path, head, key, values, err);
+        if (status == 0)
+            status = compare_header(path, start, start_bytes, head, err);
+        if (status == 0)
+            status = refuse(path, "are cut short, or longer than they should be", err);
+    }
     if (fd >= 0)
         close(fd);
     free(head);
