@@ -260,10 +260,10 @@ static void put_adapter(json_t *object, const char *folder) {
     }
     tree_text(object, "base", words.base ? words.base : "not said");
     tree_text(object, "method", adapter_method_word(words.has_lengths ? ADAPTER_DORA : ADAPTER_LORA));
-    put_int(object, "rank", words.rank);
-    put(object, "alpha", json_real(words.alpha));
-    put_text(object, "targets", words.targets ? words.targets : "not said");
-    put(object, "dropout", json_real(words.dropout));
+    tree_int(object, "rank", words.rank);
+    tree_put(object, "alpha", json_real(words.alpha));
+    tree_text(object, "targets", words.targets ? words.targets : "not said");
+    tree_put(object, "dropout", json_real(words.dropout));
     tree_put(object, "trains_modules_whole", json_boolean(words.names_whole));
     tree_put(object, "rank_stabilised", json_boolean(words.rank_stabilised));
     adapter_words_free(&words);

@@ -5,7 +5,7 @@
  * later records of the same step for the run's (metrics_history.c).  Each line is flushed, so that a kill
  * loses none. Trouble with the disk here is warned about once and does not end the run: a checkpoint may
  * still fit. */
-#include "train/record/metrics.h"
+#include "train/record/metrics_inside.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,29 +24,10 @@
 #include "train/record/metrics_summary.h"
 #include "train/record/tensorboard.h"
 
-enum { RUN_ID_ROOM = 64, BITS_ROOM = 40 };
-
-struct metrics {
-    FILE *lines, *log;                /* metrics.jsonl, log.txt */
-    char run_id[RUN_ID_ROOM]; /* "": not known */
-    struct tensorboard *board; /* NULL: not asked for */
-    bool is_terminal;
-    bool is_live_line; /* the cursor stands after a live line */
-    bool has_failed;   /* a write did, and was warned about */
-    bool has_left;     /* the folder: nothing is written there by name */
-    int64_t log_every;
-    double smooth_step_s; /* running mean, for the ETA */
-    double smooth_tokens_per_s;
-    struct run_totals totals;
-    const struct source_loss *sources; /* of the validation that is told next; borrowed, NULL: none */
-    int64_t num_sources;
-    double bits_per_byte; /* of the validation that is told next; NaN: not known */
-};
-
 /* --- files --- */
 
-/* end_line - of metrics.jsonl: every line says of which run it is, and when it was written (UTC, RFC 3339). */
-static void end_line(const struct metrics *m) {
+/* metrics_end_line - of metrics.jsonl: every line says of which run it is, and when it was written (UTC, RFC 3339). */
+void metrics_end_line(const struct metrics *m) {
     struct timespec now;
     struct tm parts;
     char text[32];
@@ -83,8 +64,8 @@ static void end_half_line(FILE *file) {
         fputc('\n', file);
 }
 
-/* flush - after each line; the first failure is told. */
-static void flush(struct metrics *m, FILE *file, const char *name) {
+/* metrics_flush - after each line; the first failure is told. */
+void metrics_flush(struct metrics *m, FILE *file, const char *name) {
     if (fflush(file) == 0 && !ferror(file))
         return;
     clearerr(file);
@@ -101,7 +82,7 @@ static void mark_start(struct metrics *m) {
     end_half_line(m->lines);
     fprintf(m->lines, "{\"event\": \"start\", \"after_step\": %lld, \"steps\": %lld",
             (long long)m->totals.first_step, (long long)m->totals.num_steps);
-    end_line(m);
+    metrics_end_line(m);
     strftime(now, sizeof now, "%Y-%m-%d %H:%M:%S", gmtime_r(&seconds, &parts));
     end_half_line(m->log);
     fprintf(m->log, "--- start of %s UTC, after step %lld of %lld ---\n", now,
@@ -136,8 +117,8 @@ int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, st
         is_open = tensorboard_open(&m->board, setup->run_folder, setup->first_step, err) == 0;
     if (is_open) {
         mark_start(m);
-        flush(m, m->lines, "metrics.jsonl");
-        flush(m, m->log, "log.txt");
+        metrics_flush(m, m->lines, "metrics.jsonl");
+        metrics_flush(m, m->log, "log.txt");
         *metrics = m;
         return 0;
     }
@@ -149,8 +130,8 @@ int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, st
     return -1;
 }
 
-/* put_number - JSON knows no NaN and no infinity.  Nine digits tell two floats apart, 17 two doubles. */
-static void put_number(FILE *out, const char *name, double value, int digits) {
+/* metrics_put_number - JSON knows no NaN and no infinity.  Nine digits tell two floats apart, 17 two doubles. */
+void metrics_put_number(FILE *out, const char *name, double value, int digits) {
     if (isfinite(value))
         fprintf(out, ", \"%s\": %.*g", name, digits, value);
     else
@@ -161,15 +142,15 @@ static void put_number(FILE *out, const char *name, double value, int digits) {
 static void put_preference(FILE *out, const struct preference_record *p) {
     if (!p->is_there)
         return;
-    put_number(out, "rewards/chosen", p->chosen, 17);
-    put_number(out, "rewards/rejected", p->rejected, 17);
-    put_number(out, "rewards/margins", p->margin, 17);
+    metrics_put_number(out, "rewards/chosen", p->chosen, 17);
+    metrics_put_number(out, "rewards/rejected", p->rejected, 17);
+    metrics_put_number(out, "rewards/margins", p->margin, 17);
     if (!isnan(p->accuracy)) /* labelled completions have none at any step: no key */
-        put_number(out, "rewards/accuracies", p->accuracy, 9);
-    put_number(out, "logps/chosen", p->chosen_logp, 17);
-    put_number(out, "logps/rejected", p->rejected_logp, 17);
-    put_number(out, "kl", p->kl, 17);
-    put_number(out, "log_ratio", p->log_ratio, 17);
+        metrics_put_number(out, "rewards/accuracies", p->accuracy, 9);
+    metrics_put_number(out, "logps/chosen", p->chosen_logp, 17);
+    metrics_put_number(out, "logps/rejected", p->rejected_logp, 17);
+    metrics_put_number(out, "kl", p->kl, 17);
+    metrics_put_number(out, "log_ratio", p->log_ratio, 17);
 }
 
 /* --- the progress on standard error --- */
@@ -186,7 +167,7 @@ static void log_text(struct metrics *m, const char *text) {
     end_live_line(m);
     fprintf(stderr, "%s\n", text);
     fprintf(m->log, "%s\n", text);
-    flush(m, m->log, "log.txt");
+    metrics_flush(m, m->log, "log.txt");
 }
 
 /* show_step - on a terminal every step, in place; in the log, and where standard error is a file, one in log_every. */
@@ -209,7 +190,7 @@ static void show_step(struct metrics *m, const struct step_record *r) {
     }
     if (is_due) {
         fprintf(m->log, "%s\n", line);
-        flush(m, m->log, "log.txt");
+        metrics_flush(m, m->log, "log.txt");
     }
     fprintf(stderr, "\r\033[K%s", line);
     fflush(stderr);
@@ -274,13 +255,13 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
         m->smooth_tokens_per_s = smooth(m->smooth_tokens_per_s, tokens_per_s, num_here > 0 ? num_here : 1);
 
     fprintf(m->lines, "{\"step\": %lld", (long long)r->step);
-    put_number(m->lines, "loss", r->loss, 17);
-    put_number(m->lines, "grad_norm", r->grad_norm, 17);
-    put_number(m->lines, "learning_rate", r->learning_rate, 9);
+    metrics_put_number(m->lines, "loss", r->loss, 17);
+    metrics_put_number(m->lines, "grad_norm", r->grad_norm, 17);
+    metrics_put_number(m->lines, "learning_rate", r->learning_rate, 9);
     put_preference(m->lines, &r->preference);
     if (r->is_taught) {
-        put_number(m->lines, "cross_entropy", r->cross_entropy, 17);
-        put_number(m->lines, "kl", r->divergence, 17);
+        metrics_put_number(m->lines, "cross_entropy", r->cross_entropy, 17);
+        metrics_put_number(m->lines, "kl", r->divergence, 17);
     }
     fprintf(m->lines, ", \"tokens\": %lld, \"target_tokens\": %lld, \"update\": %lld", (long long)r->tokens,
             (long long)r->target_tokens, (long long)r->update);
@@ -294,17 +275,17 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
         fprintf(m->lines, ", \"still_since\": %lld", (long long)r->still_since);
     if (r->skipped)
         fprintf(m->lines, ", \"skipped\": \"%s\"", r->skipped);
-    put_number(m->lines, "seconds", r->seconds, 6);
-    put_number(m->lines, "tokens_per_s", tokens_per_s, 6);
-    put_number(m->lines, "gflops_per_s", r->seconds > 0 ? r->flops / r->seconds / GIGA : 0, 6);
+    metrics_put_number(m->lines, "seconds", r->seconds, 6);
+    metrics_put_number(m->lines, "tokens_per_s", tokens_per_s, 6);
+    metrics_put_number(m->lines, "gflops_per_s", r->seconds > 0 ? r->flops / r->seconds / GIGA : 0, 6);
     for (int p = 0; p < PHASE_COUNT; p++) {
         char name[32];
         snprintf(name, sizeof name, "%s_s", phase_name((enum phase)p));
-        put_number(m->lines, name, r->phase_s[p], 6);
+        metrics_put_number(m->lines, name, r->phase_s[p], 6);
     }
     fprintf(m->lines, ", \"peak_memory_bytes\": %lld", (long long)peak_memory_bytes());
-    end_line(m);
-    flush(m, m->lines, "metrics.jsonl");
+    metrics_end_line(m);
+    metrics_flush(m, m->lines, "metrics.jsonl");
     tensorboard_step(m->board, r);
     show_step(m, r);
 }
@@ -340,9 +321,9 @@ static void put_sources(struct metrics *m) {
         json_t *text = json_string(m->sources[s].name); /* NULL when the name is not UTF-8 */
         char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
         fprintf(m->lines, "%s{\"source\": %s", s == 0 ? ", \"sources\": [" : ", ", quoted ? quoted : "null");
-        put_number(m->lines, "loss", m->sources[s].loss, 17);
+        metrics_put_number(m->lines, "loss", m->sources[s].loss, 17);
         if (isfinite(m->sources[s].bits_per_byte))
-            put_number(m->lines, "bits_per_byte", m->sources[s].bits_per_byte, 9);
+            metrics_put_number(m->lines, "bits_per_byte", m->sources[s].bits_per_byte, 9);
         fprintf(m->lines, ", \"target_tokens\": %.0f}%s", m->sources[s].target_tokens,
                 s + 1 == m->num_sources ? "]" : "");
         free(quoted);
@@ -384,15 +365,15 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
         m->totals.valid_preference = *preference;
     run_totals_validation(&m->totals, step, loss);
     fprintf(m->lines, "{\"event\": \"validation\", \"step\": %lld", (long long)step);
-    put_number(m->lines, "loss", loss, 17);
+    metrics_put_number(m->lines, "loss", loss, 17);
     put_preference(m->lines, preference);
     fprintf(m->lines, ", \"target_tokens\": %lld", (long long)target_tokens);
-    put_number(m->lines, "seconds", seconds, 6);
+    metrics_put_number(m->lines, "seconds", seconds, 6);
     if (isfinite(m->bits_per_byte))
-        put_number(m->lines, "bits_per_byte", m->bits_per_byte, 9);
+        metrics_put_number(m->lines, "bits_per_byte", m->bits_per_byte, 9);
     put_sources(m);
-    end_line(m);
-    flush(m, m->lines, "metrics.jsonl");
+    metrics_end_line(m);
+    metrics_flush(m, m->lines, "metrics.jsonl");
     tensorboard_validation(m->board, step, loss, preference);
     if (target_tokens == 0)
         metrics_note(m, "step %lld  validation: no targets", (long long)step);
@@ -406,81 +387,6 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
     m->sources = NULL;
     m->num_sources = 0;
     m->bits_per_byte = NAN;
-}
-
-/* put_json - a member whose value is a tree. */
-static void put_json(FILE *out, const char *key, const json_t *json) {
-    fprintf(out, ", \"%s\": ", key);
-    json_dumpf(json, out, JSON_COMPACT | JSON_REAL_PRECISION(12));
-}
-
-void metrics_tasks(struct metrics *m, const struct tasks_record *record) {
-    if (!m)
-        return;
-    struct run_totals *t = &m->totals;
-    if (t->num_tasks++ == 0)
-        t->first_acc = record->acc, t->first_acc_norm = record->acc_norm;
-    t->last_acc = record->acc;
-    t->last_acc_norm = record->acc_norm;
-    t->num_task_items = record->num_items;
-    fprintf(m->lines, "{\"event\": \"tasks\", \"step\": %lld", (long long)record->step);
-    put_json(m->lines, "all", record->all);
-    put_json(m->lines, "groups", record->groups);
-    put_number(m->lines, "seconds", record->seconds, 6);
-    end_line(m->lines);
-    flush(m, m->lines, "metrics.jsonl");
-    if (record->num_items == 0)
-        metrics_note(m, "step %lld  tasks: no item could be scored", (long long)record->step);
-    else
-        metrics_note(m, "step %lld  tasks: %.2f %% right, by characters %.2f %%  (%lld items, %.1f s)",
-                     (long long)record->step, 100 * record->acc, 100 * record->acc_norm,
-                     (long long)record->num_items, record->seconds);
-}
-
-void metrics_ranks(struct metrics *m, int64_t step, double median_s, double slowest_s, int slowest_rank,
-                   const char *slowest_host) {
-    if (!m)
-        return;
-    json_t *text = json_string(slowest_host); /* NULL when the name is not UTF-8 */
-    char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
-    fprintf(m->lines, "{\"event\": \"ranks\", \"step\": %lld", (long long)step);
-    put_number(m->lines, "compute_median_s", median_s, 6);
-    put_number(m->lines, "compute_slowest_s", slowest_s, 6);
-    fprintf(m->lines, ", \"slowest_rank\": %d, \"slowest_host\": %s", slowest_rank, quoted ? quoted : "null");
-    end_line(m);
-    free(quoted);
-    json_decref(text);
-    flush(m, m->lines, "metrics.jsonl");
-}
-
-void metrics_checkpoint(struct metrics *m, int64_t step, const char *path, int64_t size_bytes,
-                        double seconds) {
-    if (!m)
-        return;
-    struct run_totals *t = &m->totals;
-    t->num_checkpoints++;
-    t->checkpoint_bytes += size_bytes;
-    t->checkpoint_s += seconds;
-    snprintf(t->last_checkpoint, sizeof t->last_checkpoint, "%s", path);
-    json_t *text = json_string(path); /* NULL when the path is not UTF-8 */
-    char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
-    fprintf(m->lines, "{\"event\": \"checkpoint\", \"step\": %lld, \"path\": %s, \"size_bytes\": %lld",
-            (long long)step, quoted ? quoted : "null", (long long)size_bytes);
-    put_number(m->lines, "seconds", seconds, 6);
-    end_line(m);
-    free(quoted);
-    json_decref(text);
-    flush(m, m->lines, "metrics.jsonl");
-    metrics_note(m, "step %lld  saved '%s'  (%.1f MB, %.1f s)", (long long)step, path,
-                 (double)size_bytes / MEGA, seconds);
-}
-
-void metrics_left_out(struct metrics *m, const char *text) {
-    if (!m)
-        return;
-    size_t used = strlen(m->totals.left_out);
-    snprintf(m->totals.left_out + used, sizeof m->totals.left_out - used, "%s%s", used ? "; " : "", text);
-    metrics_note(m, "left out: %s", text);
 }
 
 const struct run_totals *metrics_totals(const struct metrics *metrics) {
