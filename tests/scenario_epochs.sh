@@ -51,6 +51,8 @@ expect_output "train.epochs"
 # --- at odds, without data, after another run ---
 run 2 "$atelier" train "$by_steps" --set "data.train=$work/fiches.h5" --set train.epochs=2 --set "run.folder=$work/odds"
 expect_output "train.steps is 10, and train.epochs 2 means $steps steps of 8 sequences: keep one of the two"
+run 0 "$atelier" plan "$by_steps" --set "data.train=$work/fiches.h5" --set train.epochs=2 --set train.steps=null --json
+expect "steps where null takes those of the file away" "$steps" "$(json_number steps "$log")"
 run 2 "$atelier" plan "$tiny" --set "data.train=$work/none.h5" --set train.epochs=2 --set "run.folder=$work/odds"
 expect_output "the steps that train.epochs means follow from '$work/none.h5' of data.train, which is not there yet: prepare it"
 run 2 "$atelier" train "$tiny" --set "data.train=$work/fiches.h5" --set train.epochs=2 --set "run.folder=$work/odds" \

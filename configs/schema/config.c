@@ -23,7 +23,7 @@ static int fail_node(const struct loading *loading, const struct config_node *no
 
 /* fail_node - a message about what is written here: in the file, or in the override being read. */
 static int fail_node(const struct loading *loading, const struct config_node *node, const char *fmt, ...) {
-    struct key_origin where = {loading->override, node->line, node->column};
+    struct key_origin where = {.override = loading->override, .line = node->line, .column = node->column};
     va_list args;
     va_start(args, fmt);
     config_fail_at(loading, &where, fmt, args);
@@ -216,7 +216,7 @@ static int set_key(struct loading *loading, int index, const struct config_node 
     if (!loading->override && origin->line > 0)
         return fail_node(loading, node, "key '%s' is a duplicate, first on line %d", key->name, origin->line);
     note_section(loading, key->name);
-    *origin = (struct key_origin){loading->override, node->line, node->column};
+    *origin = (struct key_origin){loading->override, node->line, node->column, config_node_is_null(node)};
     return set_value(loading, key, loading->values, node);
 }
 

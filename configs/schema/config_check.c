@@ -66,10 +66,10 @@ static void complete_schedule(struct config *config) {
         config->schedule.decay_steps = (config->train.steps + 9) / 10;
 }
 
-/* has_value - the file or an override sets the key. */
+/* has_value - the file or an override sets the key, and not to null. */
 static bool has_value(const struct loading *loading, const char *name) {
     const struct key_origin *origin = &loading->origins[config_key_index(loading->table, name)];
-    return origin->override || origin->line > 0;
+    return (origin->override || origin->line > 0) && !origin->is_null;
 }
 
 /* complete_stage - the usual one: with an adapter next to nothing is trained, and what a stage is chosen for is the base. */

@@ -9,6 +9,7 @@
 struct key_origin {
     const char *override; /* borrowed; NULL: the file */
     int line, column;
+    bool is_null; /* which gives the default */
 };
 
 struct loading {
