@@ -251,11 +251,32 @@ static void test_resident(void **state) {
     assert_true(chosen_stage(14, RESIDENT_ALWAYS, &fits) < 3 && !fits);
 }
 
+/* flops_of - of a token of 4096, with pairs on q from layer `first` to `last`. */
+static double flops_of(int first, int last) {
+    struct model_config model = llama(4096, 11008, 32, 32, 32000);
+    model.adapter = (struct adapter){.method = ADAPTER_LORA, .ranks[ADAPTER_QUERY] = 8};
+    for (int layer = first; layer <= last; layer++)
+        layer_set_add(&model.adapter.layers, layer);
+    return estimate_flops_per_token(&model, 4096);
+}
+
+/* Layers below the first with a pair have no backward: neither a product with their matrices nor attention's.  Control: a pair in
+ * the first layer makes all of them have one. */
+static void test_layers_below(void **state) {
+    (void)state;
+    double products = 2 * (4 * 4096.0 * 4096.0 + 3 * 4096.0 * 11008.0), attention = 8 * 128.0 * 2048.5 * 32;
+    double pairs = 6 * 8 * 8192.0; /* of a layer, trained */
+    double saved = flops_of(0, 31) - flops_of(16, 31);
+    assert_true(fabs(saved / (16 * (products + attention + pairs)) - 1) < 1e-3);
+    assert_true(fabs(flops_of(0, 0) / flops_of(0, 31) - 1) < 1e-3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_brute_force), cmocka_unit_test(test_fixed_parts),
-        cmocka_unit_test(test_no_padding),  cmocka_unit_test(test_straddling),
-        cmocka_unit_test(test_quick),       cmocka_unit_test(test_resident),
+        cmocka_unit_test(test_brute_force),  cmocka_unit_test(test_fixed_parts),
+        cmocka_unit_test(test_no_padding),   cmocka_unit_test(test_straddling),
+        cmocka_unit_test(test_quick),        cmocka_unit_test(test_resident),
+        cmocka_unit_test(test_layers_below),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "train/model/kept.h"
 #include "train/model/optimizer.h"
 
 /* Share of a device's memory that a plan may fill. */
@@ -56,6 +57,12 @@ static double scores_per_token(const struct model_config *model, int64_t sequenc
     return 0.5 * (double)(sequence_tokens + 1) * model->num_heads * (double)model->num_layers;
 }
 
+/* share_below - of the layers: those that have no backward, as nothing in them or below them is trained. */
+static double share_below(const struct model_config *model) {
+    struct model_setup setup = {.config = model, .trains = true};
+    return model->num_layers > 0 ? (double)kept_first(&setup) / model->num_layers : 0;
+}
+
 /* ffn_sum - over the layers, of a number of those with a gate and one of those without. */
 static double ffn_sum(const struct model_config *model, double gated, double plain) {
     double sum = 0;
@@ -71,13 +78,15 @@ static double forward_flops(const struct model_config *model, int64_t sequence_t
 
 double estimate_flops_per_token(const struct model_config *model, int64_t sequence_tokens) {
     double frozen = (1 - trained_share(model)) * 2 * matrix_parameters(model);
-    return PRODUCTS_PER_STEP * forward_flops(model, sequence_tokens) - frozen;
+    double in_layers = matrix_parameters(model) - (double)model->width * (double)model->vocab_size;
+    double below = share_below(model) *
+                   (2 * in_layers + 2 * 4.0 * model->head_dim * scores_per_token(model, sequence_tokens));
+    return PRODUCTS_PER_STEP * forward_flops(model, sequence_tokens) - frozen - below;
 }
 
-/* recomputed_flops - of one token, beyond estimate_flops_per_token: the backward of attention always computes its
+/* layers_again - of one token, beyond estimate_flops_per_token: the backward of attention always computes its
  * scores again. */
-static double recomputed_flops(const struct model_config *m, int64_t sequence_tokens,
-                               enum recompute recompute) {
+static double layers_again(const struct model_config *m, int64_t sequence_tokens, enum recompute recompute) {
     double heads = (double)(m->num_heads + 2 * m->num_kv_heads) * m->head_dim;
     double attention = 2.0 * (double)m->width * heads * m->num_layers +
                        4.0 * m->head_dim * scores_per_token(m, sequence_tokens);
@@ -102,12 +111,18 @@ static double recomputed_flops(const struct model_config *m, int64_t sequence_to
     return scores;
 }
 
+/* recomputed_flops - of one token: of the layers that have a backward. */
+static double recomputed_flops(const struct model_config *model, int64_t sequence_tokens,
+                               enum recompute recompute) {
+    return (1 - share_below(model)) * layers_again(model, sequence_tokens, recompute);
+}
+
 /* objective_flops - of one token: losses before weights are a product of the head more, losses of a whole step before its first
  * gradient a forward more. */
 static double objective_flops(const struct config *config, const struct model_config *model) {
     const struct objective *objective = objective_kind(config->objective.kind);
     double head = 2 * (double)model->width * (double)model->vocab_size;
-    double forward = estimate_flops_per_token(model, config->data.sequence_tokens) / PRODUCTS_PER_STEP;
+    double forward = forward_flops(model, config->data.sequence_tokens);
     return (objective->needs_losses_first ? head : 0) + (objective->needs_step_pass ? forward : 0);
 }
 

@@ -9,7 +9,7 @@
  *              compute and are hidden by it
  *   step       max(compute, hidden transfers) + transfers at the end of the step + sum between replicas
  * Flops per token: 6 per parameter of a matrix (2 forward, 4 backward), 12 D per score and head that the mask
- * lets through, and what is computed twice.  Source: Narayanan et al. 2021 (Megatron-LM), appendix;
+ * lets through, and what is computed twice; of a frozen matrix 4, and 2 in layers below the first that trains.  Source: Narayanan et al. 2021 (Megatron-LM), appendix;
  * memory traffic counted from the ops of train/model/model.c. */
 #pragma once
 
