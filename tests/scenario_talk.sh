@@ -101,6 +101,15 @@ expect "notes" 1 "$(grep -c . "$log")"
 run 2 "$atelier" chat "$model" --adapter a --base b
 expect_output "give one of them"
 
+# --- a model without a tokenizer is not asked
+cp -r "$model" "$work/mute"
+rm "$work/mute/tokenizer.json"
+for words in "generate $work/mute --prompt a" "chat $work/mute"; do
+    # shellcheck disable=SC2086 # words
+    run 2 "$atelier" $words
+    expect_output "error: .*mute' has neither tokenizer.json nor tekken.json: it cannot read or write text"
+done
+
 # --- what no longer fits is left out, and said: 1024 positions
 long=$(head -c 1500 data/sample/fiches-validation.jsonl | tr -cd 'a-z ')
 { for _ in 1 2 3 4 5 6; do printf '%s\n' "$long"; done; } >"$work/input"

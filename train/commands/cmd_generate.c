@@ -226,7 +226,7 @@ static int run(int argc, char **argv) {
                                   .max_tokens = WRITER_CHUNK_TOKENS,
                                   .num_threads = (int)words.threads};
     if (session_way_of(&setup.way, words.device, words.type, SESSION_STORED, &err) == 0 &&
-        session_open(&session, &setup, &err) == 0 && session_tokenizer(&session, &err) == 0)
+        session_open(&session, &setup, &err) == 0 && session_need_tokenizer(&session, words.model, &err) == 0)
         code = write_with(&session, &words, &err);
     if (err.text[0])
         fprintf(stderr, "error: %s\n", err.text);
