@@ -301,8 +301,7 @@ int main(void) {
         cmocka_unit_test(test_utf8),         cmocka_unit_test(test_code_points),
         cmocka_unit_test(test_sha256),       cmocka_unit_test(test_sha256_versions),
         cmocka_unit_test(test_json_getters), cmocka_unit_test(test_json_refusals),
-        cmocka_unit_test(test_blank),
-        cmocka_unit_test(test_escape),
+        cmocka_unit_test(test_blank),        cmocka_unit_test(test_escape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

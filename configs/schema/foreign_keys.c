@@ -226,7 +226,8 @@ static const struct foreign_word KEYS[] = {
      "comet_project_name comet_mode comet_online use_swanlab swanlab_project "
      "swanlab_run_name swanlab_mode swanlab_workspace trackio_space_id project entity "
      "ray_run_name ray_scope ray_num_workers ray_storage_path run_id logging_backend",
-     NULL, "no service is reported to: metrics.jsonl and log.txt stand in run.folder, and event files of TensorBoard with run.tensorboard"},
+     NULL,
+     "no service is reported to: metrics.jsonl and log.txt stand in run.folder, and event files of TensorBoard with run.tensorboard"},
     {"use_tensorboard tensorboard_dir tensorboard", "run.tensorboard",
      "its event files go to tensorboard/ in run.folder"},
     {"plot_loss", NULL, "'atelier report' draws the losses"},

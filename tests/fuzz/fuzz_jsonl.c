@@ -91,12 +91,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
                                     .bad_utf8 = (enum bad_utf8_policy)((choice >> 2) % 3),
                                     .bad_chat = (enum bad_chat_policy)(choice >> 7)};
     const struct chat_style style = {.kind = (enum chat_kind)((choice >> 4) % CHAT_UNKNOWN)};
-    struct worker worker = {.config = &config,
-                            .tok = tok,
-                            .style = &style,
-                            .bos = TINY_BOS,
-                            .eos = TINY_EOS,
-                            .encoder = encoder};
+    struct worker worker = {
+        .config = &config, .tok = tok, .style = &style, .bos = TINY_BOS, .eos = TINY_EOS, .encoder = encoder};
     if (corpus_open(&corpus, &source, 1, &err) ==
         0) /* damaged, or no text: refused before anything is read */
         encode_all(&corpus, &worker, &batch);

@@ -83,12 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
                                     .models = listed,
                                     .num_models = choice & 0x20 ? 2 : 0};
     const struct chat_style style = {.kind = CHAT_CHATML};
-    struct worker worker = {.config = &config,
-                            .tok = tok,
-                            .style = &style,
-                            .bos = TINY_BOS,
-                            .eos = TINY_EOS,
-                            .encoder = encoder};
+    struct worker worker = {
+        .config = &config, .tok = tok, .style = &style, .bos = TINY_BOS, .eos = TINY_EOS, .encoder = encoder};
     if (corpus_open(&corpus, &source, 1, &err) == 0)
         encode_all(&corpus, &worker, &batch);
     corpus_close(&corpus);

@@ -95,4 +95,3 @@ void cpu_linear_backward_weight(struct device *dev, struct tensor dw, struct ten
     (void)dev;
     multiply(dw, (struct operand){dy, true}, (struct operand){x, false}, dy.dims[0], write);
 }
-

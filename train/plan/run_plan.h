@@ -33,7 +33,8 @@ struct run_plan {
     struct grid grid;
     char choice[AUTO_LAYOUT_ROOM]; /* what was chosen and why; "" nothing was left open */
     struct proposal proposal;
-    size_t other_bytes; /* of a rank's device, were an adapter's base held the other way; 0: there is no other way */
+    size_t
+        other_bytes; /* of a rank's device, were an adapter's base held the other way; 0: there is no other way */
     double save_s, wall_s;
     double reference_s; /* of the pass before the first step; NaN: the token files are not there yet */
     int64_t num_saves, num_jobs; /* jobs: 1 where there is no limit */

@@ -16,7 +16,8 @@ enum report_language { REPORT_ENGLISH, REPORT_FRENCH, REPORT_LANGUAGES };
     X(NOT_RECORDED)                                                                                              \
     X(NONE)                                                                                                      \
     X(RUN)                                                                                                       \
-    X(RUNS) X(STEP) X(STEP_AXIS) X(OF) X(AT_STEP) X(YES) X(NO) X(UNIT_PLAIN) X(UNIT_NATS) X(UNIT_SPEED) X(       \
+    X(RUNS)                                                                                                      \
+    X(STEP) X(STEP_AXIS) X(OF) X(AT_STEP) X(YES) X(NO) X(UNIT_PLAIN) X(UNIT_NATS) X(UNIT_SPEED) X(               \
         UNIT_MEGA_SPEED) X(UNIT_RATIO) X(UNIT_BYTE) X(SUMMARY) X(SUMMARY_NOTE) X(STATE) X(STATE_DONE)            \
         X(STATE_PART) X(STATE_UNKNOWN) X(STATE_DIVERGED) X(STATE_STILL) X(STATE_SUFFERED) X(                     \
             STATE_SUFFERED_TO) X(STEPS_DONE) X(STEPS_REDONE) X(STEPS_EMPTY) X(STEPS_OVERFLOW) X(TOKENS)          \
