@@ -116,7 +116,8 @@ def compare(report, name, folder, model, tokenizer, count, scratch):
         items = make_items(delimiter, count, 3)
         items += items_with_bos(tokenizer) if delimiter == " " else []
         lines, results = program(folder, items, scratch)
-        report.expect(all("left_out" not in line for line in lines) or delimiter == "", f"{name}: all {len(lines)} items scored")
+        if delimiter:
+            report.expect(all("left_out" not in line for line in lines), f"{name}: all {len(lines)} items scored")
         kept = [i for i, line in enumerate(lines) if "left_out" not in line]  # no delimiter: a choice may have no token of its own
         items, lines = [items[i] for i in kept], [lines[i] for i in kept]
         sums, right, theirs = harness(model, tokenizer, items, delimiter)
@@ -171,24 +172,34 @@ def shared_tokenizers(scratch):
     return sorted(path.parent for path in scratch.rglob("tokenizer.json"))
 
 
+def file_tokenizer(folder):
+    """What tokenizer.json says: transformers 5 builds some classes anew (LlamaTokenizer), and a text that begins with a space
+    then has other tokens."""
+    own = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), bos_token=own.bos_token,
+                                                eos_token=own.eos_token)
+
+
 def check(report, name, folder, scratch, count=60):
-    model = tools.load_hf(folder)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    compare(report, name, folder, model, tokenizer, count, scratch)
+    compare(report, name, folder, tools.load_hf(folder), file_tokenizer(folder), count, scratch)
 
 
 def main():
+    """Arguments: names of the models to ask; none: all."""
     report = tools.Report()
+    asked = sys.argv[1:]
     with tools.scratch() as scratch:
         scratch = Path(scratch)
         unpacked = scratch / "tokenizers"
         unpacked.mkdir()
-        check(report, "sample model", tools.ROOT / "data" / "sample" / "model", scratch)
+        if not asked or "sample" in asked:
+            check(report, "sample model", tools.ROOT / "data" / "sample" / "model", scratch)
         for number, tokenizer in enumerate(shared_tokenizers(unpacked)):
-            folder = scratch / f"random-{number}"
-            random_model(tokenizer, folder)
-            check(report, tokenizer.name, folder, scratch, count=25)
-        real = smollm2(scratch)
+            if not asked or tokenizer.name in asked:
+                folder = scratch / f"random-{number}"
+                random_model(tokenizer, folder)
+                check(report, tokenizer.name, folder, scratch, count=25)
+        real = smollm2(scratch) if not asked or "smollm2" in asked else None
         if real:
             check(report, "SmolLM2-135M", real, scratch)
     return report.code() if report.done else tools.SKIPPED

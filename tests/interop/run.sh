@@ -91,6 +91,7 @@ run check_tar
 run check_cells
 run check_parquet
 run check_tensorboard
+run check_tasks
 run check_task_sets
 tokenizers
 echo "$passed passed, $failed failed, $skipped skipped"
