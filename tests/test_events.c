@@ -96,7 +96,7 @@ static void test_names(void **state) {
     assert_non_null(bytes);
     assert_non_null(memmem(bytes, length, "brain.Event:2", 13));
     assert_non_null(memmem(bytes, length, "train/learning_rate", 19));
-    assert_null(memmem(bytes, length, "train/loss", 10)); /* what is no number is no point */
+    assert_null(memmem(bytes, length, "train/loss", 10)); /* what is not a number is not a point */
     assert_null(memmem(bytes, length, "train/grad_norm", 15));
     free(bytes);
     free(path);

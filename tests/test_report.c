@@ -215,7 +215,7 @@ static void test_restart(void **state) {
     assert_true(history.has_bits && history.best_row.bits_per_byte == 2.5);
     assert_true(history.sources[0].bits_per_byte == 2 && isnan(history.sources[1].bits_per_byte));
     assert_true(history.tokens == 10 && history.seconds == 2);
-    assert_true(isnan(history.phase_s[QUANTITY_DATA])); /* a mean over nothing is no number */
+    assert_true(isnan(history.phase_s[QUANTITY_DATA])); /* a mean over nothing is not a number */
     assert_int_equal(history.steps[QUANTITY_SPEED].count, 0);
     history_close(&history);
     free(folder);

@@ -288,7 +288,7 @@ static void test_hostile(void **state) {
     tar_fails(tar.bytes, tar.length_bytes, "at most 4096 are read");
     memcpy(header + 124, "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", 12);
     seal(header);
-    tar_fails(tar.bytes, tar.length_bytes, "the size of a member is no number");
+    tar_fails(tar.bytes, tar.length_bytes, "the size of a member is not a number");
     text_release(&tar);
     static const char *const bad[] = {"9 path=a\n", "99 path=a\n", "path=a\n",
                                       "10 path=aa", "8 pathab\n",  "0 path=a\n"};

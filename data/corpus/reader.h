@@ -15,7 +15,7 @@ void reader_close(struct reader *reader);
  * err set: what the file is instead of text, or that it is not compressed as its name says, and what to do. */
 struct reader *reader_open_text(const char *path, enum text_encoding encoding, struct err *err);
 
-/* What a reader reads where it is no file of its own: fills bytes, at most room_bytes of them, and returns how many, 0 at the end, or -1
+/* What a reader reads where it does not have a file of its own: fills bytes, at most room_bytes of them, and returns how many, 0 at the end, or -1
  * with err set. */
 struct reader_part {
     int64_t (*read)(void *user, char *bytes, size_t room_bytes, struct err *err);

@@ -238,7 +238,7 @@ static int read_pax(struct tar *tar, int64_t size_bytes, char type, struct err *
         if (is_path)
             set_name(&tar->long_name, value);
         if (is_size && (tar->long_size = size_of(value)) < 0)
-            return err_set(err, "'%s': the size of a member in a pax header is no number", tar->path);
+            return err_set(err, "'%s': the size of a member in a pax header is not a number", tar->path);
     }
     return is_bad ? err_set(err, "'%s' is damaged: a pax header is not one", tar->path) : 0;
 }
@@ -350,7 +350,7 @@ int tar_next(struct tar *tar, struct tar_member *member, struct err *err) {
             return status;
         int64_t size_bytes = field_number(header, SIZE);
         if (size_bytes < 0)
-            return err_set(err, "'%s' is damaged: the size of a member is no number", tar->path);
+            return err_set(err, "'%s' is damaged: the size of a member is not a number", tar->path);
         status = read_before(tar, (char)header[TYPE.at], size_bytes, err);
         if (status < 0)
             return -1;

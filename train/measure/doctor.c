@@ -69,7 +69,7 @@ double doctor_cgroup_cores(void) {
     return num_read == 2 && period > 0 ? quota / period : 0;
 }
 
-/* Version 2 of cgroups, as for the cores; "max", no limit, is no number and reads as 0. */
+/* Version 2 of cgroups, as for the cores; "max", no limit, is not a number and reads as 0. */
 double doctor_cgroup_memory_gb(void) {
     double bytes = 0;
     FILE *file = fopen("/sys/fs/cgroup/memory.max", "r");

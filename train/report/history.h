@@ -1,5 +1,5 @@
 /* history.h - what metrics.jsonl tells of a run, in bounded memory however long it is.  A key that is absent leaves its series
- * empty: a mean over nothing is no number. */
+ * empty: a mean over nothing is not a number. */
 #pragma once
 
 #include "train/record/divergence.h"

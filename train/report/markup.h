@@ -18,7 +18,7 @@ void put_html(FILE *out, const char *text);
 void put_html_lines(FILE *out, const char *text);
 
 /* put_decimal - with so many decimals (0 to 15).  put_rounded - with so many digits that count; from 1e15 on and below 1e-4 as
- * "1.5 × 10⁻⁷".  A value that is not finite is a dash: it is no number.  put_power - "10⁻⁷". */
+ * "1.5 × 10⁻⁷".  A value that is not finite is a dash: it is not a number.  put_power - "10⁻⁷". */
 void put_decimal(FILE *out, double value, int num_decimals, const struct number_marks *marks);
 void put_rounded(FILE *out, double value, int num_digits, const struct number_marks *marks);
 void put_power(FILE *out, int exponent);

@@ -17,16 +17,17 @@ enum report_language { REPORT_ENGLISH, REPORT_FRENCH, REPORT_LANGUAGES };
     X(NONE)                                                                                                      \
     X(RUN)                                                                                                       \
     X(RUNS)                                                                                                      \
-    X(STEP) X(STEP_AXIS) X(OF) X(AT_STEP) X(YES) X(NO) X(UNIT_PLAIN) X(UNIT_NATS) X(UNIT_SPEED) X(               \
-        UNIT_MEGA_SPEED) X(UNIT_RATIO) X(UNIT_BYTE) X(SUMMARY) X(SUMMARY_NOTE) X(STATE) X(STATE_DONE)            \
-        X(STATE_PART) X(STATE_UNKNOWN) X(STATE_DIVERGED) X(STATE_STILL) X(STATE_SUFFERED) X(                     \
-            STATE_SUFFERED_TO) X(STEPS_DONE) X(STEPS_REDONE) X(STEPS_EMPTY) X(STEPS_OVERFLOW) X(TOKENS)          \
-            X(TARGETS) X(BEGAN) X(ENDED) X(TIME_IN_STEPS) X(MEAN_SPEED) X(LOSS_FIRST) X(LOSS_LAST) X(            \
-                VALID_BEST) X(VALID_LAST) X(PERPLEXITY) X(CHECKPOINTS) X(RESTART_COUNT) X(CHARTS)                \
-                X(CHART_NOTE) X(CHART_NONE) X(CHART_CUT) X(RESTART) X(FROM_AT) X(TO_AT) X(LOWEST) X(             \
-                    HIGHEST) X(LOSS) X(LOSS_NOTE) X(OBJECTIVE_NOTE) X(VALID) X(VALID_NOTE) X(VALID_SOURCES)      \
-                    X(VALID_SOURCES_NOTE) X(MORE_SOURCES) X(RATE) X(RATE_NOTE) X(NORM) X(NORM_NOTE) X(SPEED)     \
-                        X(SPEED_NOTE) X(MEMORY) X(MEMORY_NOTE) X(PHASES) X(PHASES_NOTE) X(PHASE_DATA) X(         \
+    X(STEP)                                                                                                      \
+    X(STEP_AXIS) X(OF) X(AT_STEP) X(YES) X(NO) X(UNIT_PLAIN) X(UNIT_NATS) X(UNIT_SPEED) X(UNIT_MEGA_SPEED)       \
+        X(UNIT_RATIO) X(UNIT_BYTE) X(SUMMARY) X(SUMMARY_NOTE) X(STATE) X(STATE_DONE) X(STATE_PART) X(            \
+            STATE_UNKNOWN) X(STATE_DIVERGED) X(STATE_STILL) X(STATE_SUFFERED) X(STATE_SUFFERED_TO)               \
+            X(STEPS_DONE) X(STEPS_REDONE) X(STEPS_EMPTY) X(STEPS_OVERFLOW) X(TOKENS) X(TARGETS) X(BEGAN) X(      \
+                ENDED) X(TIME_IN_STEPS) X(MEAN_SPEED) X(LOSS_FIRST) X(LOSS_LAST) X(VALID_BEST) X(VALID_LAST)     \
+                X(PERPLEXITY) X(CHECKPOINTS) X(RESTART_COUNT) X(CHARTS) X(CHART_NOTE) X(CHART_NONE) X(           \
+                    CHART_CUT) X(RESTART) X(FROM_AT) X(TO_AT) X(LOWEST) X(HIGHEST) X(LOSS) X(LOSS_NOTE)          \
+                    X(OBJECTIVE_NOTE) X(VALID) X(VALID_NOTE) X(VALID_SOURCES) X(VALID_SOURCES_NOTE) X(           \
+                        MORE_SOURCES) X(RATE) X(RATE_NOTE) X(NORM) X(NORM_NOTE) X(SPEED) X(SPEED_NOTE)           \
+                        X(MEMORY) X(MEMORY_NOTE) X(PHASES) X(PHASES_NOTE) X(PHASE_DATA) X(                       \
                             PHASE_FORWARD) X(PHASE_BACKWARD) X(PHASE_COMM) X(PHASE_OPTIMIZER) X(PHASE_OTHER)     \
                             X(PHASE) X(SHARE) X(TIME_PER_STEP) X(SLOWNESS) X(SLOWNESS_NOTE) X(MARGIN) X(         \
                                 MARGIN_NOTE) X(ACCURACY) X(ACCURACY_NOTE)                                        \
