@@ -71,8 +71,9 @@ for line in open(sys.argv[1] + "/run/metrics.jsonl"):
 steps = [row for row in rows if row["event"] == "step"]
 assert len(steps) == len(lines) == 24
 for row in steps:
+    assert row["run"] == "run"  # its name, as on the page; a line has the run's id
     for key, value in lines[int(row["step"])].items():
-        assert key not in row or (row[key] == value if isinstance(value, str) else float(row[key]) == value), (key, value, row)
+        assert key == "run" or key not in row or (row[key] == value if isinstance(value, str) else float(row[key]) == value), (key, value, row)
 assert float(steps[3]["loss"]) != lines[5]["loss"]  # the control: another step has another loss
 END
 
