@@ -32,6 +32,11 @@ train 0 2 "$work/run" --set train.steps=4 --set valid.every_steps=1
 printf '%s\n' '{"step": 5, "loss": 98765.5, "grad_norm": 1, "tokens": 512, "target_tokens": 512, "seconds": 1}' >>"$work/run/metrics.jsonl"
 train 0 2 "$work/run" --set train.steps=24 --set valid.every_steps=1
 "$atelier" eval "$work/run" --data "$work/fiches-valid.h5" --json >"$work/run/eval-valid.json" 2>"$log" || fail "eval"
+for i in 1 2 3; do
+    printf '{"id": %s, "query": "Le dossier %s se dépose à la", "choices": ["mairie", "plage"], "gold": %s, "group": "<démarches> %s"}\n' \
+        "$i" "$i" "$((i % 2))" "$((i / 3))"
+done >"$work/questions.jsonl"
+run 0 "$atelier" eval "$work/run" --tasks "$work/questions.jsonl" --results "$work/run/eval-tasks.json"
 run 0 "$atelier" report "$work/run"
 expect_output "^wrote '$work/run/report.html'$"
 checked "$work/run/report.html" "$work/run"
@@ -40,6 +45,13 @@ checked "$work/run/report.html" "$work/run" --french "$work/fr.html"
 for text in "complete: all steps were done" "24 of 24" "Steps done again after a restart" "eval-valid.json" "Apache-2.0" "optimizer:"; do
     grep -q "$text" "$work/run/report.html" || fail "the page lacks '$text'"
 done
+# shares - of the groups as the page has them, and as the results do.
+shares() {
+    tr -d '\n' <"$work/run/report.html" | grep -o '<td>eval-tasks.json</td><td>[^<]*</td><td class="number">[0-9]*' | sed 's/.*>//'
+}
+expect "questions of all, and of each group" "3 2 1" "$(shares | tr '\n' ' ' | sed 's/ $//')"
+grep -q 'Questions with choices' "$work/run/report.html" || fail "the answers to questions are not told"
+grep -q '&lt;démarches&gt; 1' "$work/run/report.html" || fail "a group's name is not told as text"
 ! grep -q '98,765' "$work/run/report.html" || fail "a step that was done again is still told"
 grep -q "terminé" "$work/fr.html" || fail "the French page is not French"
 ! [ -e "$work/run/report.html.partial" ] || fail "a file is left over"

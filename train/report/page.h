@@ -47,6 +47,10 @@ void page_run_title(const struct page *page, const struct run_facts *run);
  * have the unit nats per token. */
 const char *page_objective(const struct run_facts *run);
 
+/* page_is_tasks - whether a result is of questions with choices.  page_tasks - the table of such results of a run. */
+bool page_is_tasks(const json_t *result);
+void page_tasks(const struct page *page, const struct run_facts *run);
+
 /* page_table - opens a table with its caption, which is read out and not seen where it is the part's title; page_table_runs - the head of one whose columns are the runs: with one run its
  * name is not repeated.  page_columns - a head of these words.  page_table_end closes. */
 void page_table(const struct page *page, const char *caption);

@@ -162,9 +162,19 @@ static void put_evaluation(const struct page *page, const struct evaluation *eva
     }
 }
 
-void page_evaluations(const struct page *page) {
+/* put_evaluations - the table of a run, of losses alone. */
+static void put_evaluations(const struct page *page, const struct run_facts *run) {
     static const enum word COLUMNS[] = {WORD_FILE_NAME, WORD_SOURCE, WORD_LOSS_PER_TOKEN, WORD_PERPLEXITY,
                                         WORD_TARGETS_MEASURED};
+    page_table(page, page_word(page, WORD_EVALUATIONS));
+    page_columns(page, COLUMNS, 5);
+    for (int e = 0; e < run->num_evaluations; e++)
+        if (!page_is_tasks(run->evaluations[e].result))
+            put_evaluation(page, &run->evaluations[e]);
+    page_table_end(page);
+}
+
+void page_evaluations(const struct page *page) {
     page_note(page, WORD_EVALUATIONS_NOTE);
     for (int i = 0; i < page->num_runs; i++) {
         const struct run_facts *run = &page->runs[i];
@@ -173,10 +183,12 @@ void page_evaluations(const struct page *page) {
             page_absent(page);
             continue;
         }
-        page_table(page, page_word(page, WORD_EVALUATIONS));
-        page_columns(page, COLUMNS, 5);
+        int num_tasks = 0;
         for (int e = 0; e < run->num_evaluations; e++)
-            put_evaluation(page, &run->evaluations[e]);
-        page_table_end(page);
+            num_tasks += page_is_tasks(run->evaluations[e].result);
+        if (num_tasks > 0)
+            page_tasks(page, run);
+        if (num_tasks < run->num_evaluations)
+            put_evaluations(page, run);
     }
 }

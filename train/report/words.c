@@ -166,8 +166,8 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
     [WORD_BEST_MARK] = {"(lowest)", "(la plus basse)"},
     [WORD_EVALUATIONS] = {"Evaluations", "Évaluations"},
     [WORD_EVALUATIONS_NOTE] =
-        {"Measured after the training: the files eval*.json of the run's folder, written by \"atelier eval ... --json\".",
-         "Mesurées après l'entraînement\u00a0: les fichiers eval*.json du dossier, écrits par «\u00a0atelier eval ... --json\u00a0»."},
+        {"Measured after the training: the files eval*.json of the run's folder, written by \"atelier eval ... --json\" or --results.",
+         "Mesurées après l'entraînement\u00a0: les fichiers eval*.json du dossier, écrits par «\u00a0atelier eval ... --json\u00a0» ou --results."},
     [WORD_FILE_NAME] = {"File", "Fichier"},
     [WORD_SOURCE] = {"Source", "Source"},
     [WORD_ALL_SOURCES] = {"all sources", "toutes les sources"},
@@ -180,6 +180,18 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
     [WORD_BITS_PER_BYTE] = {"Loss (bits per byte of text)", "Perte (bits par octet de texte)"},
     [WORD_LOSS_PER_TOKEN] = {"Loss (nats per token)", "Perte (nats par jeton)"},
     [WORD_TARGETS_MEASURED] = {"Measured on (tokens)", "Mesuré sur (jetons)"},
+    [WORD_TASKS] = {"Questions with choices", "Questions à choix multiples"},
+    [WORD_TASKS_NOTE] =
+        {"Of each question the model takes the answer that it finds most probable: by its whole probability, or by that for each "
+         "character of the answer, which does not favour short ones.  After \u00b1: the standard error.",
+         "À chaque question, le modèle choisit la réponse qui lui paraît la plus probable\u00a0: par sa probabilité entière, ou "
+         "ramenée à chaque caractère de la réponse, ce qui ne favorise pas les courtes.  Après \u00b1\u00a0: l'erreur type."},
+    [WORD_GROUP] = {"Group", "Groupe"},
+    [WORD_ALL_GROUPS] = {"all groups", "tous les groupes"},
+    [WORD_QUESTIONS] = {"Questions", "Questions"},
+    [WORD_GUESSING] = {"Right by guessing (%)", "Juste au hasard (%)"},
+    [WORD_RIGHT] = {"Right (%)", "Juste (%)"},
+    [WORD_RIGHT_CHARACTERS] = {"Right, for each character (%)", "Juste, par caractère (%)"},
 
     [WORD_STARTS] = {"Starts and restarts", "Démarrages et redémarrages"},
     [WORD_STARTS_NOTE] =
