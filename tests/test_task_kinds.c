@@ -4,6 +4,7 @@
 #include "tests/task_fixture.h"
 
 #include "checkpoints/files.h"
+#include "data/corpus/json.h"
 #include "data/tasks/convert.h"
 
 /* A record that each kind takes, the query that comes of it, and the choices' first and right ones. */
@@ -135,6 +136,35 @@ static void test_fields(void **state) {
             }
 }
 
+/* items_of - what a file of questions becomes; the caller's. */
+static char *items_of(const char *path) {
+    struct err err = {""};
+    struct task_conversion done;
+    char *to = xasprintf("%s/items.jsonl", folder);
+    FILE *out = fopen(to, "w");
+    size_t length_bytes;
+    assert_non_null(out);
+    if (task_convert(task_kind_of("arc_challenge", &err), path, out, &done, &err) != 0)
+        fail_msg("%s: %s", path, err.text);
+    assert_int_equal(fclose(out), 0);
+    assert_int_equal(done.num_items, 4);
+    char *text = file_read_whole(to, 1 << 20, &length_bytes, &err);
+    assert_non_null(text);
+    free(to);
+    return text;
+}
+
+/* A table of columns gives the items of the same records on lines. */
+static void test_parquet(void **state) {
+    (void)state;
+    char *table = items_of("tests/golden/parquet/questions.parquet");
+    char *lines = items_of("tests/golden/parquet/questions.jsonl");
+    assert_string_equal(table, lines);
+    assert_non_null(strstr(lines, "Question 3 ?"));
+    free(table);
+    free(lines);
+}
+
 static void refuse(const char *kind, const char *lines, const char *words) {
     struct err err = {""};
     struct task_conversion done;
@@ -218,8 +248,9 @@ static void test_numbers(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_kind), cmocka_unit_test(test_fields),
-                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_numbers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_parquet), cmocka_unit_test(test_every_kind),
+                                       cmocka_unit_test(test_fields), cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_numbers)};
     folder = test_folder("task-kinds");
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     folder_remove(folder, NULL);

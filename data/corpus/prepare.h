@@ -92,6 +92,7 @@ struct prepare_source {
     bool chat;                   /* the field holds messages; the loss counts on the assistant's turns only */
     enum conversation_form form; /* of chat; FORM_AUTO: by the fields of each line */
     enum source_record record;   /* RECORD_DOCUMENT: all of the above; else field is NULL */
+    bool takes_all;              /* fields: not of a run file, for who reads whole records */
     double valid_share;          /* of its documents, kept for validation; NaN: as of all sources */
 };
 

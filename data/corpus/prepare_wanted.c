@@ -31,6 +31,8 @@ static bool is_text_field(const struct prepare_source *source, struct text_span 
 }
 
 bool source_wants(const struct prepare_source *source, struct text_span name) {
+    if (source->takes_all)
+        return true;
     for (int i = 0; i < source->num_filters; i++)
         if (is_name(name, source->where[i].field))
             return true;
@@ -59,6 +61,8 @@ int source_check_sample(const struct prepare_source *source, struct text_span sa
     struct line_form form;
     if (check_filters(source, sample, err) != 0)
         return -1;
+    if (source->takes_all)
+        return 0;
     if (source->record != RECORD_DOCUMENT)
         return 0;
     if (source->chat)

@@ -299,8 +299,8 @@ static int open_file(struct corpus_file *file, struct record_stream *stream,
         return err_set(err, "'%s' is %s; %s", file->path, kind->name, kind->advice);
     if (!file->format || !file->format->has_fields)
         return err_set(err,
-                       "'%s' is not a file of records by its name: questions are read from .jsonl, .json, "
-                       ".csv and .tsv",
+                       "'%s' is not a file of records by its name: questions are read from .parquet, .jsonl, "
+                       ".json, .csv and .tsv",
                        file->path);
     if (record_stream_open(stream, file, source, err) != 0 || record_stream_look(stream, file, err) != 0)
         return -1;
@@ -311,7 +311,7 @@ static int open_file(struct corpus_file *file, struct record_stream *stream,
 int task_convert(const struct task_kind *kind, const char *path, FILE *out, struct task_conversion *done,
                  struct err *err) {
     struct converter converter = {.kind = kind};
-    struct prepare_source source = {.encoding = ENCODING_UTF8};
+    struct prepare_source source = {.encoding = ENCODING_UTF8, .takes_all = true};
     struct corpus_file file = {.path = xstrdup(path)};
     struct record_stream stream = {0};
     *done = (struct task_conversion){0};

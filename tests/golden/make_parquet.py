@@ -4,7 +4,7 @@
     .venv-interop/bin/python tests/golden/make_parquet.py
 
 Writes parquet/NAME.parquet, the same records in each codec, page version and encoding, in row groups of 5 rows and pages of a
-few, and parquet/records.jsonl; and a few smaller ones for the fuzz target.  The columns: text (null in row 7), id, words (a list), messages (a list of objects), kind (a
+few, and parquet/records.jsonl; the same of a few questions with choices (questions.*); and a few smaller ones for the fuzz target.  The columns: text (null in row 7), id, words (a list), messages (a list of objects), kind (a
 word), score (a real number), good (true or false) and beside, which nobody asks for.
 """
 import json
@@ -49,6 +49,12 @@ for name, codec, version, encodings in [("plain", "none", "1.0", {}), ("deltas",
     pq.write_table(table.slice(5, 3), seeds / f"{name}.parquet", compression=codec, data_page_version=version,
                    row_group_size=2, store_schema=False, write_statistics=False, use_dictionary=encodings is None,
                    column_encoding=encodings or None)
+questions = [{"question": f"Question {i} ?", "choices": ["une mairie", "une plage", "un bois"][:2 + i % 2], "answerKey": "AB"[i % 2],
+              "id": f"q{i}", "beside": {"x": [i]}} for i in range(4)]
+pq.write_table(pa.Table.from_pylist(questions), folder / "questions.parquet", compression="zstd", data_page_version="2.0",
+               store_schema=False, write_statistics=False)
+with open(folder / "questions.jsonl", "w", encoding="utf-8") as out:
+    out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in questions)
 with open(folder / "records.jsonl", "w", encoding="utf-8") as out:
     for row in table.to_pylist():
         out.write(json.dumps(row, ensure_ascii=False) + "\n")

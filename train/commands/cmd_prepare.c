@@ -285,7 +285,7 @@ static const struct option OPTIONS[] = {
     {.name = "--eval",
      .value = "SET",
      .help =
-         "in place of corpora: CONFIG is a file of that published set of questions (.jsonl, .json, .csv, .tsv), and "
+         "in place of corpora: CONFIG is a file of that published set of questions (.parquet, .jsonl, .json, .csv, .tsv), and "
          "becomes what 'eval --tasks' reads: arc_challenge, hellaswag, grammar, vocab, reading_comp, boolqa, xnli, "
          "topic_based_nli, global_mmlu, mmmlu, include, belebele, gpqa_fr, bac_fr",
      .kind = OPTION_TEXT,
