@@ -89,6 +89,10 @@ void accounts_update(struct accounts *accounts, int64_t step, int64_t tokens, st
     }
 }
 
+void accounts_leave(struct accounts *accounts) {
+    accounts->keeps = false;
+}
+
 const char *accounts_text(const struct accounts *accounts, char *text, size_t room_bytes) {
     text[0] = '\0';
     if (!accounts->keeps)

@@ -26,6 +26,9 @@ void accounts_close(struct accounts *accounts);
  * Collective. */
 void accounts_update(struct accounts *accounts, int64_t step, int64_t tokens, struct comm *comm);
 
+/* accounts_leave - what stands at the run's folder is not the run's any more: nothing is saved there from now on. */
+void accounts_leave(struct accounts *accounts);
+
 /* accounts_text - root: all starts together in one line; "" elsewhere. */
 const char *accounts_text(const struct accounts *accounts, char *text, size_t room_bytes);
 

@@ -33,6 +33,12 @@ static bool owns_folder(const void *lock) {
     return run_lock_check(lock, NULL) == 0;
 }
 
+void trainer_account(struct trainer *t) {
+    if (comm_is_root(t->comm) && !owns_folder(&t->lock))
+        accounts_leave(&t->accounts);
+    accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before, t->comm);
+}
+
 /* describe - root: provenance.json and the model card of the present state, NULL elsewhere; both malloc'ed.
  */
 static void describe(struct trainer *t, char **provenance, char **card) {
@@ -149,7 +155,7 @@ static bool save_state(struct trainer *t) {
     const char *folder = small_files_folder(t);
     bool has_other_card =
         folder && !t->last_saved && (!t->resume.checkpoint || model_folder_card_is_of_base(folder));
-    accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before, t->comm);
+    trainer_account(t);
     describe(t, &provenance, &card);
     struct state_save save = {
         .run_folder = t->config->run.folder,
