@@ -87,7 +87,7 @@ with_ranks() {
         esac
         for count in $3; do
             # Minutes on the kernels' stand-in; on CPUs they run with every number of ranks.
-            case "$2$program" in "simt "*test_ranks_@(muon|quantised)) [ "$count" -eq 2 ] || continue ;; esac
+            case "$2$program" in "simt "*test_ranks_@(muon|quantised|train)) [ "$count" -eq 2 ] || continue ;; esac
             beside "$2$(basename "$program") on $count ranks" env ASAN_OPTIONS="$quiet_mpi" \
                 mpirun -n "$count" "$program"
         done

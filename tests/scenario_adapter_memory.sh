@@ -11,7 +11,7 @@ run_file=$work/run.yaml
 cat >"$run_file" <<END
 run: {seed: 7, threads: 1, log_every: 1, device: cpu}
 data: {train: $work/fiches.h5, sequence_tokens: 512}
-train: {steps: 2, batch_sequences: 4, micro_sequences: 4}
+train: {steps: 1, batch_sequences: 4, micro_sequences: 4}
 checkpoint: {keep: 1}
 END
 
