@@ -29,7 +29,8 @@ void value_append_date(int64_t day, struct text *out) {
 void value_append_moment(int64_t count, int64_t per_second, enum parquet_zone zone, struct text *out) {
     enum { SECONDS_OF_DAY = 86400 };
     char digits[40];
-    int64_t second = floor_divide(count, per_second), rest = count - second * per_second;
+    int64_t second = floor_divide(count, per_second), rest = count % per_second;
+    rest += rest < 0 ? per_second : 0; /* second * per_second would overflow at the earliest moments */
     int64_t day = floor_divide(second, SECONDS_OF_DAY), in_day = second - day * SECONDS_OF_DAY;
     value_append_date(day, out);
     int length = snprintf(digits, sizeof digits, "T%02d:%02d:%02d", (int)(in_day / 3600),
