@@ -83,14 +83,17 @@ void accounts_update(struct accounts *accounts, int64_t step, int64_t tokens, st
     entry->tokens = tokens;
     entry->gpu_joules = joules[0];
     entry->host_joules = joules[1];
-    if (ledger_save(&accounts->ledger, &err) != 0) {
+    if (accounts->owns_folder && !accounts->owns_folder(accounts->lock))
+        accounts->keeps = false;
+    else if (ledger_save(&accounts->ledger, &err) != 0) {
         warn("hours and energy of this run are no longer recorded: %s", err.text);
         accounts->keeps = false;
     }
 }
 
-void accounts_leave(struct accounts *accounts) {
-    accounts->keeps = false;
+void accounts_guard(struct accounts *accounts, bool (*owns_folder)(const void *lock), const void *lock) {
+    accounts->owns_folder = owns_folder;
+    accounts->lock = lock;
 }
 
 const char *accounts_text(const struct accounts *accounts, char *text, size_t room_bytes) {

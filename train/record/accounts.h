@@ -13,8 +13,10 @@ struct accounts {
     double started_s;
     /* of the root: */
     struct ledger ledger;
-    struct site site; /* for the factor; empty where no profile was found */
-    bool keeps;       /* the ledger may be written */
+    struct site site;                      /* for the factor; empty where no profile was found */
+    bool keeps;                            /* the ledger may be written */
+    bool (*owns_folder)(const void *lock); /* NULL: nobody asks */
+    const void *lock;
 };
 
 /* accounts_open - step: where the run stands.  Collective.  accounts_close frees; not collective. */
@@ -26,8 +28,9 @@ void accounts_close(struct accounts *accounts);
  * Collective. */
 void accounts_update(struct accounts *accounts, int64_t step, int64_t tokens, struct comm *comm);
 
-/* accounts_leave - what stands at the run's folder is not the run's any more: nothing is saved there from now on. */
-void accounts_leave(struct accounts *accounts);
+/* accounts_guard - asked on the root right before each save: whether what stands at the run's folder is still the run's.  Where it
+ * is not, nothing is saved there from then on. */
+void accounts_guard(struct accounts *accounts, bool (*owns_folder)(const void *lock), const void *lock);
 
 /* accounts_text - root: all starts together in one line; "" elsewhere. */
 const char *accounts_text(const struct accounts *accounts, char *text, size_t room_bytes);

@@ -340,6 +340,10 @@ static void remove_unused(const struct run_lock *lock) {
 }
 
 /* The name goes out of the file before the lock is given up: whoever takes it next must not read it as an owner that lives. */
+bool run_lock_owns(const void *lock) {
+    return run_lock_check(lock, NULL) == 0;
+}
+
 void run_lock_release(struct run_lock *lock) {
     if (!lock->path)
         return;

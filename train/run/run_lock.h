@@ -45,6 +45,9 @@ void run_lock_release(struct run_lock *lock);
  * taken to be.  Returns 0, or -1 with err set: the path, what stands there now, and where the locked folder is. */
 int run_lock_check(const struct run_lock *lock, struct err *err);
 
+/* run_lock_owns - the same as an answer, of a struct run_lock: for who writes there and is below this room. */
+bool run_lock_owns(const void *lock);
+
 /* run_lock_is_held - whether another process works in the folder, and who; changes nothing there, and needs
  * no more than to read it.  owner's user is "" where that is not told. */
 bool run_lock_is_held(const char *run_folder, struct run_owner *owner);

@@ -249,7 +249,7 @@ static int between_steps(struct trainer *t, double step_s) {
     if ((request != REQUEST_NOTHING || control_save_is_due(&t->control, t->step)) && !trainer_save(t))
         return EXIT_FAULT;
     if (t->control.minute_is_over || is_last || request_ends(request))
-        trainer_account(t);
+        accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before, t->comm);
     if (is_last && t->step < t->config->train.steps)
         return EXIT_DONE;
     return request_ends(request) ? EXIT_REQUEUE : -1;

@@ -28,17 +28,6 @@ bool trainer_owns_folder(struct trainer *t) {
     return !t->lost_folder;
 }
 
-/* owns_folder - the root's, for state_save. */
-static bool owns_folder(const void *lock) {
-    return run_lock_check(lock, NULL) == 0;
-}
-
-void trainer_account(struct trainer *t) {
-    if (comm_is_root(t->comm) && !owns_folder(&t->lock))
-        accounts_leave(&t->accounts);
-    accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before, t->comm);
-}
-
 /* describe - root: provenance.json and the model card of the present state, NULL elsewhere; both malloc'ed.
  */
 static void describe(struct trainer *t, char **provenance, char **card) {
@@ -129,7 +118,7 @@ static int64_t step_to_spare(const struct trainer *t) {
 void trainer_confirm(struct trainer *t) {
     if (!t->has_to_prune || t->divergence.num_out > 0 || t->divergence.good_step < t->parent.step)
         return;
-    if (owns_folder(&t->lock)) /* what stands there may be another's; control_ask says so */
+    if (run_lock_owns(&t->lock)) /* what stands there may be another's; control_ask says so */
         checkpoint_prune(t->config->run.folder, &t->parent, (int)t->config->checkpoint.keep, &t->stuck);
     t->has_to_prune = false;
 }
@@ -155,7 +144,7 @@ static bool save_state(struct trainer *t) {
     const char *folder = small_files_folder(t);
     bool has_other_card =
         folder && !t->last_saved && (!t->resume.checkpoint || model_folder_card_is_of_base(folder));
-    trainer_account(t);
+    accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before, t->comm);
     describe(t, &provenance, &card);
     struct state_save save = {
         .run_folder = t->config->run.folder,
@@ -179,7 +168,7 @@ static bool save_state(struct trainer *t) {
         .state_text = state_text,
         .carried_from = carries ? t->last_saved : NULL,
         .carried_begin = carries ? t->source.weights : NULL,
-        .owns_folder = owns_folder,
+        .owns_folder = run_lock_owns,
         .owner = &t->lock,
     };
     bool done = state_save(&t->params, t->comm, &save);

@@ -8,10 +8,6 @@
  * ranks.  Collective. */
 bool trainer_owns_folder(struct trainer *t);
 
-/* trainer_account - the accounts of this start are brought up to date, and saved where the folder is still the run's at that moment.
- * Collective. */
-void trainer_account(struct trainer *t);
-
 /* trainer_save - weights, optimizer, position in the data, provenance, model card; the accounts are brought
  * up to date first.  Returns false on all ranks when it could not be written; the older checkpoints are then
  * as they were. Collective. */

@@ -268,6 +268,7 @@ static void open_accounts(struct trainer *t) {
     const char *from = t->resume.checkpoint;
     t->tokens_before = t->tokens_seen;
     accounts_open(&t->accounts, t->config, t->comm, &t->rank, t->step);
+    accounts_guard(&t->accounts, run_lock_owns, &t->lock);
     metrics_note(t->metrics, "end of the job: %s", t->control.walltime.source);
     if (from)
         metrics_note(t->metrics, "resumed from '%s' after step %lld", from, (long long)t->step);
