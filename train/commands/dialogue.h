@@ -3,6 +3,7 @@
 
 #include "data/corpus/json.h"
 #include "data/template/chat.h"
+#include "train/commands/options.h"
 #include "train/model/session.h"
 
 struct dialogue {
@@ -39,3 +40,34 @@ int dialogue_style(struct chat_style *style, const struct session *session, cons
 /* dialogue_encode - the tokens of all messages, with the assistant's turn opened.  Returns 0, or -1 with err set. */
 int dialogue_encode(const struct dialogue *dialogue, const struct chat_style *style,
                     const struct session *session, struct token_list *tokens, struct err *err);
+
+/* OPTIONS_SAMPLING - rows of a command that writes text, whose words have a `sampling` (sampling.h) and `threads` (int64_t). */
+#define OPTIONS_SAMPLING(words_type)                                                                         \
+    {.name = "--temperature",                                                                                \
+     .value = "T",                                                                                           \
+     .help = "0: always the most likely token",                                                              \
+     .kind = OPTION_REAL,                                                                                    \
+     .at = offsetof(words_type, sampling.temperature),                                                       \
+     .fallback = "0.7",                                                                                      \
+     .min = 0,                                                                                               \
+     .max = 100},                                                                                            \
+        {.name = "--top-p",                                                                                  \
+         .value = "P",                                                                                       \
+         .help = "draw from the most likely tokens that make up this share",                                 \
+         .kind = OPTION_REAL,                                                                                \
+         .at = offsetof(words_type, sampling.top_p),                                                         \
+         .fallback = "0.95",                                                                                 \
+         .min = 0.0001,                                                                                      \
+         .max = 1},                                                                                          \
+        {.name = "--seed",                                                                                   \
+         .value = "N",                                                                                       \
+         .help = "same seed, same text",                                                                     \
+         .kind = OPTION_INT,                                                                                 \
+         .at = offsetof(words_type, sampling.seed),                                                          \
+         .fallback = "1",                                                                                    \
+         .min = 0,                                                                                           \
+         .max = 9e18},                                                                                       \
+    {                                                                                                        \
+        .name = "--threads", .value = "N", .help = "threads of the processor; 0: all", .kind = OPTION_INT,   \
+        .at = offsetof(words_type, threads), .fallback = "0", .min = 0, .max = 4096                          \
+    }
