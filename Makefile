@@ -5,6 +5,7 @@
 # make check        the tests alone, nothing installed
 # make distributions  demo and test on bare Debian 12 and 13, made new by debootstrap (root; hours on a slow machine)
 # make simt         the CUDA kernels compiled by g++ to run on the host, and their tests (part of check)
+# make simt-whole   every program on the kernels' stand-in, in every type, with 1, 2 and 4 ranks (a sample is in check)
 # make sanitized    the test programs under AddressSanitizer and UndefinedBehaviorSanitizer
 # make cuda         build/cuda/atelier alone (needs nvcc, cuBLASLt, NCCL)
 # make install      the program, manual pages, completion, run files and the sample; PREFIX=/usr/local, DESTDIR=
@@ -104,7 +105,7 @@ NVFLAGS = -std=c++17 -O3 -lineinfo -Xptxas -v $(if $(WERROR),-Werror all-warning
 CUDA_OBJ := $(patsubst %,$(CUDA_OUT)/%.o,$(GPU_C) $(GPU_CU))
 
 GPU_BENCH  := $(filter-out %/gpu_nccl.c,$(wildcard tests/gpu/*.c))
-CUDA_TESTS := $(patsubst %,$(CUDA_OUT)/tests/%,test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_ops_distill test_device test_packed test_attention test_model test_session test_layer_plan test_objectives test_linear_seam conformance gpu_nccl gpu_bench)
+CUDA_TESTS := $(patsubst %,$(CUDA_OUT)/tests/%,test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_ops_distill test_device test_packed test_attention test_attention_mask test_model test_session test_layer_plan test_objectives test_linear_seam conformance gpu_nccl gpu_bench)
 
 cuda: $(CUDA_OUT)/atelier
 $(CUDA_OUT)/atelier: $(MAIN) $(COMMON) $(CUDA_OBJ)
@@ -157,7 +158,7 @@ SIMT_CXXFLAGS = -std=c++17 -D_GNU_SOURCE -DOMPI_SKIP_MPICXX $(if $(SAN),-O1,-O2)
 SIMT_CPP := $(wildcard tests/simt/*.cpp)
 SIMT_OBJ := $(patsubst %,$(SIMT_OUT)/%.o,$(GPU_C) $(GPU_CU) $(filter-out tests/simt/test_%,$(SIMT_CPP)))
 SIMT_OWN := $(patsubst tests/simt/%,$(SIMT_OUT)/tests/%,$(basename $(wildcard tests/simt/test_*.c tests/simt/test_*.cpp)))
-SIMT_OPS := $(patsubst %,$(SIMT_OUT)/tests/%,test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_ops_distill test_device test_packed test_attention test_model test_session test_layer_plan test_objectives test_preferences test_linear_seam test_ranks_train test_ranks_muon test_ranks_quantised)
+SIMT_OPS := $(patsubst %,$(SIMT_OUT)/tests/%,test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_ops_distill test_device test_packed test_attention test_attention_mask test_model test_session test_layer_plan test_objectives test_preferences test_linear_seam test_ranks_train test_ranks_muon test_ranks_quantised)
 SIMT_GPU := $(patsubst %,$(SIMT_OUT)/tests/%,conformance gpu_nccl gpu_bench)
 SIMT_TESTS := $(if $(SIMT_OBJ),$(SIMT_OWN) $(SIMT_OPS) $(SIMT_GPU))
 # Where several lines name what a program is made of, the library must come last.
@@ -217,6 +218,8 @@ gpu-check: cuda $(CUDA_TESTS)
 	@tests/gpu/gpu_check.sh $(CUDA_OUT) $(PARTS)
 gpu-bench: cuda $(CUDA_TESTS)
 	@tests/gpu/gpu_bench.sh $(CUDA_OUT) $(PARTS)
+simt-whole: simt
+	@ONLY=simt WHOLE=1 tests/run.sh $(OUT)/tests $(SIMT_OUT)/tests
 sanitized:
 	@$(MAKE) --no-print-directory SAN=address,undefined all tests
 	@ONLY=programs RANKS=2 tests/run.sh build/cpu-address,undefined/tests
@@ -238,5 +241,5 @@ help:
 clean:
 	rm -rf build
 -include $(shell find $(OUT) $(CUDA_OUT) $(SIMT_OUT) -name '*.d' 2>/dev/null)
-.PHONY: all tests cuda simt deps test check distributions budgets bundle install package gpu-check gpu-bench sanitized demo refactoring interop bench fuzz help clean
+.PHONY: all tests cuda simt simt-whole deps test check distributions budgets bundle install package gpu-check gpu-bench sanitized demo refactoring interop bench fuzz help clean
 .SECONDARY:

@@ -256,5 +256,5 @@ struct op_case {
 
 /* run_op_cases - every case on the CPU and on the GPU where there is one, in f32, bf16 and f16; returns the
  * number of failures.  ATELIER_TEST_DEVICE=cuda, or cpu: that device alone, and it must be there.  ATELIER_TEST_TYPES=16bit: not
- * in f32. */
+ * in f32; =bf16: in that type alone. */
 int run_op_cases(const struct op_case *cases, size_t num_cases);

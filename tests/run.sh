@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # run.sh DIR [SIMT_DIR] - run every test program in DIR (test_ranks_* with 1, 2, 3 and 4 ranks), those in SIMT_DIR,
 # which run the CUDA kernels on the host (1, 2 and 4 ranks), then tests/check_*.sh and tests/scenario_*.sh
-# ONLY=programs leaves the scripts out; RANKS="2 4": these numbers of ranks.
+# ONLY=programs leaves the scripts out, ONLY=simt all but what is in SIMT_DIR; RANKS="2 4": these numbers of ranks; WHOLE=1: in
+# SIMT_DIR also what takes minutes there.
 # Programs run side by side, as many as there are cores, and so do the scripts that do not ask how long something takes.  The
 # clusters of the Slurm scenarios wait much: they have slots of their own, one more than there are cores, beside the others.
 # Prints the output of failures only; exit code 77 means skipped.  ATELIER_TEST_TIMEOUT: seconds for one program.
@@ -58,13 +59,19 @@ beside() {
 
 # alone DIR WHAT - the programs of one process; WHAT is put before their names.
 alone() {
-    local program name
+    local program name types=${WHOLE:+all}
+    types=${types:-bf16}
     for program in "$1"/test_*; do
         name=$2$(basename "$program")
         case $name in
         *.o | *.d | *'*' | *test_ranks_*) ;;
         # A Hopper GPU has kernels of its own for attention in 16-bit types alone; all else runs as on an older one, in another
         # order than it would.
+        # What a row sees is decided by the same source in every type.
+        simt*test_attention_mask)
+            beside "$name, sm_90" env ATELIER_TEST_DEVICE=cuda "ATELIER_TEST_TYPES=$types" SIMT_ARCH=90 "$program"
+            beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda "ATELIER_TEST_TYPES=$types" SIMT_ARCH=80 SIMT_SEED=3 "$program"
+            ;;
         simt*test_attention)
             beside "$name, sm_90" env ATELIER_TEST_DEVICE=cuda ATELIER_TEST_TYPES=16bit SIMT_ARCH=90 "$program"
             beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=80 SIMT_SEED=3 "$program"
@@ -87,7 +94,7 @@ with_ranks() {
         esac
         for count in $3; do
             # Minutes on the kernels' stand-in; on CPUs they run with every number of ranks.
-            case "$2$program" in "simt "*test_ranks_@(muon|quantised|train)) [ "$count" -eq 2 ] || continue ;; esac
+            case "${WHOLE:+whole }$2$program" in "simt "*test_ranks_@(muon|quantised|train)) [ "$count" -eq 2 ] || continue ;; esac
             beside "$2$(basename "$program") on $count ranks" env ASAN_OPTIONS="$quiet_mpi" \
                 mpirun -n "$count" "$program"
         done
@@ -105,12 +112,7 @@ scripts() {
     wait
 }
 
-everything() {
-    alone "$directory" ""
-    [ -z "$simt_directory" ] || alone "$simt_directory" "simt "
-    with_ranks "$directory" "" "${RANKS:-1 2 3 4}"
-    [ -z "$simt_directory" ] || with_ranks "$simt_directory" "simt " "${RANKS:-1 2 4}"
-    [ "${ONLY:-}" != programs ] || return 0
+all_scripts() {
     scripts run "$here"/scenario_@($filling).sh
     num_jobs=2
     scripts beside "$here"/check_@($timed_checks).sh "$here"/scenario_@($timed).sh
@@ -119,6 +121,14 @@ everything() {
     num_jobs=$((num_jobs + 1))
     (scripts beside "$here"/scenario_slurm*.sh) & # takes one slot of those that count here
     scripts beside "$here"/scenario_!(slurm*|$filling|$timed).sh
+}
+
+everything() {
+    if [ "${ONLY:-}" != simt ]; then alone "$directory" ""; fi
+    [ -z "$simt_directory" ] || alone "$simt_directory" "simt "
+    if [ "${ONLY:-}" != simt ]; then with_ranks "$directory" "" "${RANKS:-1 2 3 4}"; fi
+    [ -z "$simt_directory" ] || with_ranks "$simt_directory" "simt " "${RANKS:-1 2 4}"
+    [ -n "${ONLY:-}" ] || all_scripts
 }
 
 everything | tee "$work/lines"

@@ -1,55 +1,8 @@
 /* test_attention.c - attention against a plain f64 version (attention_reference.h), whose gradient is itself held
- * against central differences; gradients turned back by their positions; what the mask promises (documents,
- * windows, rows that see what comes after them); decoding with a cache. */
+ * against central differences; gradients turned back by their positions; decoding with a cache.  test_attention_mask.c has
+ * what the mask promises. */
 #include "kernels/cpu/cpu.h"
-#include "tests/rotation_data.h"
-
-static const int64_t SHORT_DOCUMENTS[] = {1, 1, 3, -1, 2, 0},
-                     LONG_DOCUMENTS[] = {70, 1, -1, 64, 130, -1, 5, 0};
-
-static const struct problem PROBLEMS[] = {
-    {1, {9, 3, 64, 0.125f, 0, 0}, NULL, 0, ITSELF},
-    {7, {4, 1, 4, 0.5f, 0, 0}, NULL, 0, ITSELF},
-    {7, {8, 8, 16, 0.25f, 0, 0}, SHORT_DOCUMENTS, 0, ITSELF},
-    {65, {4, 1, 80, 0.1118f, 0, 0}, NULL, 0, ITSELF},
-    {65, {2, 2, 128, 0.0884f, 0, 0}, NULL, 10, ITSELF},
-    {270, {9, 3, 64, 0.125f, 0, 0}, LONG_DOCUMENTS, 0, ITSELF},
-    {270, {2, 1, 16, 0.25f, 0, 0}, LONG_DOCUMENTS, 33, ITSELF},
-    {257, {4, 2, 16, 0.25f, 0, 0}, NULL, 0, ITSELF},
-    {257, {2, 1, 4, 0.5f, 0, 0}, NULL, 200, ITSELF},
-    {100, {4, 2, 96, 0.1021f, 0, 0}, NULL, 0, ITSELF},
-    {150, {4, 2, 128, 0.0884f, 0, 0}, NULL, 70, ITSELF},
-    {90, {2, 1, 192, 0.0722f, 0, 0}, NULL, 0, ITSELF},
-    {200, {2, 1, 256, 0.0625f, 0, 0}, NULL, 0, ITSELF},
-    {130,
-     {2, 1, 64, 8.0f, 0, 0},
-     NULL,
-     0,
-     ITSELF}, /* scores in the hundreds: the softmax is nearly a choice */
-    {130, {2, 1, 64, 8.0f, 5.0f, 0}, NULL, 0, ITSELF}, /* a soft-cap that they nearly all reach */
-    {270, {4, 2, 64, 0.125f, 2.0f, 0}, LONG_DOCUMENTS, 33, ITSELF},
-    {7, {4, 2, 4, 0.5f, 1.5f, 0}, SHORT_DOCUMENTS, 0, ITSELF},
-    {7, {4, 2, 4, 0.5f, 1.5f, 0}, SHORT_DOCUMENTS, 0, DOCUMENT},
-    {7, {2, 1, 4, 0.5f, 0, 0}, NULL, 0, AHEAD},
-    /* the last key, at every width that has kernels of its own */
-    {270, {9, 3, 64, 0.125f, 0, 0}, LONG_DOCUMENTS, 0, DOCUMENT},
-    {257, {4, 2, 64, 0.125f, 2.0f, 0}, NULL, 0, BLOCKS},
-    {270, {2, 1, 80, 0.1118f, 0, 0}, LONG_DOCUMENTS, 33, BLOCKS},
-    {200, {2, 1, 96, 0.1021f, 0, 0}, NULL, 0, DOCUMENT},
-    {257, {2, 1, 128, 0.0884f, 0, 0}, NULL, 0, BEHIND},
-    {257, {2, 1, 128, 0.0884f, 2.0f, 0}, NULL, 0, AHEAD},
-    {150, {2, 1, 192, 0.0722f, 0, 0}, NULL, 70, BLOCKS},
-    {130, {2, 1, 256, 0.0625f, 2.0f, 0}, NULL, 0, DOCUMENT},
-    {130, {2, 1, 16, 0.25f, 0, 0}, NULL, 0, AHEAD},
-};
-enum {
-    NUM_PROBLEMS = sizeof PROBLEMS / sizeof PROBLEMS[0],
-    PACKED = 5,
-    LONG = 7,
-    SMALL_CAPPED = 16, /* and two small ones after it */
-    PACKED_BOTH_WAYS = 19,
-    IN_BLOCKS = 20
-};
+#include "tests/attention_problems.h"
 
 static double *doubles(int64_t count) {
     return xcalloc((size_t)count, sizeof(double));
@@ -216,153 +169,6 @@ static void test_rotation(struct setting s) {
     }
 }
 
-/* rows_of - a view of some rows as data of its own (nothing to free). */
-static struct data rows_of(struct data d, int64_t first, int64_t count) {
-    int64_t row_count = tensor_count(d.t) / d.t.dims[0];
-    return (struct data){d.dev, tensor_rows(d.t, first, count), d.exact + first * row_count};
-}
-
-static void documents_of(struct setting s, const struct problem *p) {
-    struct attention_data packed = attention_make(s, p);
-    int64_t first = 0;
-    forward(s, p, packed);
-    backward(s, p, packed);
-    for (const int64_t *length = p->lengths; *length; length++) {
-        if (*length < 0)
-            continue;
-        struct problem alone = {*length, p->args, NULL, 0, p->sight};
-        struct attention_data d = attention_make(s, &alone);
-        device_copy(s.dev, d.qkv.t, rows_of(packed.qkv, first, *length).t);
-        device_copy(s.dev, d.dout.t, rows_of(packed.dout, first, *length).t);
-        forward(s, &alone, d);
-        backward(s, &alone, d);
-        data_refresh(d.out), data_refresh(d.lse), data_refresh(d.dqkv);
-        struct tolerance out_within = out_tolerance(d.out, p, 2e-6);
-        out_within.element *= p->sight == ITSELF ? 1 : 2; /* both results are off by their own rounding */
-        assert_within(rows_of(packed.out, first, *length), d.out.exact, out_within);
-        assert_matches(rows_of(packed.lse, first, *length), d.lse.exact, 1e-6);
-        assert_within(rows_of(packed.dqkv, first, *length), d.dqkv.exact, gradient_tolerance(d.dqkv, 5e-6));
-        attention_free(d);
-        first += *length;
-    }
-    assert_int_equal(first, p->num_rows);
-    attention_free(packed);
-}
-
-/* test_documents - a packed micro-batch gives what its documents give one by one. */
-static void test_documents(struct setting s) {
-    documents_of(s, &PROBLEMS[PACKED]);
-    documents_of(s, &PROBLEMS[PACKED_BOTH_WAYS]);
-}
-
-static void isolation_of(struct setting s, const struct problem *p) {
-    enum { CHANGED = 72, FIRST = 71, LAST = 134 }; /* in the third document, rows 71 to 134 */
-    struct attention_data a = attention_make(s, p), b = attention_make(s, p);
-    int64_t row_count = tensor_count(a.qkv.t) / p->num_rows;
-    for (int64_t c = 0; c < row_count; c++)
-        data_set(b.qkv, CHANGED * row_count + c, -3);
-    forward(s, p, a), forward(s, p, b);
-    backward(s, p, a), backward(s, p, b);
-    for (int64_t i = 0; i < p->num_rows; i++) {
-        bool inside = i >= FIRST && i <= LAST;
-        bool same = same_bits(rows_of(a.dqkv, i, 1), rows_of(b.dqkv, i, 1));
-        assert_true(same == !inside);
-        same = same_bits(rows_of(a.out, i, 1), rows_of(b.out, i, 1));
-        bool sees = p->sight == DOCUMENT ? inside : inside && i >= CHANGED; /* or it comes after the row */
-        assert_true(same == !sees);
-    }
-    for (int64_t i = FIRST; i <= LAST; i++)
-        data_set(b.first_key, i, FIRST - 1);
-    device_copy(s.dev, b.qkv.t, a.qkv.t);
-    forward(s, p, b);
-    for (int64_t i = FIRST; i <= LAST; i++)
-        assert_false(same_bits(rows_of(a.out, i, 1), rows_of(b.out, i, 1)));
-    attention_free(a), attention_free(b);
-}
-
-/* test_isolation - a token changed in one document moves no bit in the others, forward or backward, and does
- * move its own; a first key one too far to the left is noticed. */
-static void test_isolation(struct setting s) {
-    isolation_of(s, &PROBLEMS[PACKED]);
-    isolation_of(s, &PROBLEMS[PACKED_BOTH_WAYS]);
-}
-
-/* test_last_key - a last key that is the row itself gives the bits of none; one further does not.  On a GPU small ones are
- * enough: tests/simt look at each kind of kernel. */
-static void test_last_key(struct setting s) {
-    for (int n = 0; n < NUM_PROBLEMS; n++) {
-        struct problem p = PROBLEMS[n];
-        if (p.sight != ITSELF || p.num_rows < 3 || (!s.dev->ops->host_memory && p.num_rows > 100))
-            continue;
-        struct attention_data a = attention_make(s, &p), b = attention_make(s, &p);
-        b.mask.last_key = b.last_key.t;
-        forward(s, &p, a), forward(s, &p, b);
-        backward(s, &p, a), backward(s, &p, b);
-        assert_true(same_bits(a.out, b.out) && same_bits(a.lse, b.lse) && same_bits(a.dqkv, b.dqkv));
-        data_set(b.last_key, p.num_rows - 2, (double)(p.num_rows - 1));
-        forward(s, &p, b), backward(s, &p, b);
-        if (p.args.scale < 1) /* else the softmax is nearly a choice, and one key more may be none */
-            assert_false(same_bits(a.out, b.out) || same_bits(a.lse, b.lse) || same_bits(a.dqkv, b.dqkv));
-        attention_free(a), attention_free(b);
-    }
-}
-
-/* test_pairs - the flops counted are those of the pairs that the mask lets through, which a GPU is told. */
-static void test_pairs(struct setting s) {
-    for (int n = SMALL_CAPPED; n < NUM_PROBLEMS; n++) {
-        struct problem p = PROBLEMS[n];
-        struct attention_data d = attention_make(s, &p);
-        for (int64_t i = 0; i < p.num_rows; i++)
-            p.args.num_pairs += (int64_t)(d.seen.last[i] - d.seen.first[i]) + 1;
-        double before = s.dev->counts.flops[OP_ATTENTION];
-        forward(s, &p, d);
-        double counted = s.dev->counts.flops[OP_ATTENTION] - before;
-        assert_true(counted == 4.0 * (double)(p.args.num_pairs * p.args.head_dim * p.args.num_heads));
-        attention_free(d);
-    }
-}
-
-static void threads_of(struct setting s, const struct problem *p) {
-    int most = s.dev->ops->host_memory ? 4 : 2; /* a GPU does not look at it: one more run */
-    struct attention_data a = attention_make(s, p), b = attention_make(s, p);
-    int threads = s.dev->num_threads;
-    s.dev->num_threads = 1;
-    forward(s, p, a), backward(s, p, a);
-    for (s.dev->num_threads = 2; s.dev->num_threads <= most; s.dev->num_threads++) {
-        forward(s, p, b), backward(s, p, b);
-        assert_true(same_bits(a.out, b.out) && same_bits(a.lse, b.lse) && same_bits(a.dqkv, b.dqkv));
-    }
-    s.dev->num_threads = threads;
-    data_set(b.qkv, offsets_of(&p->args, 0, 0).v, 5); /* control: a value that all rows see */
-    forward(s, p, b);
-    assert_false(same_bits(a.out, b.out));
-    attention_free(a), attention_free(b);
-}
-
-/* test_attention_threads - neither the number of threads nor another run changes a bit. */
-static void test_attention_threads(struct setting s) {
-    threads_of(s, &PROBLEMS[LONG]);
-    threads_of(s, &PROBLEMS[PACKED_BOTH_WAYS]);
-}
-
-static void nan_of(struct setting s, const struct problem *p) {
-    enum { BAD = 100 };
-    struct attention_data d = attention_make(s, p);
-    int64_t key = offsets_of(&p->args, BAD, 0).k;
-    data_set(d.qkv, key, (double)NAN);
-    forward(s, p, d);
-    for (int64_t i = 0; i < p->num_rows; i++)
-        assert_true(isnan(data_get(rows_of(d.out, i, 1), 0)) ==
-                    (d.seen.first[i] <= BAD && d.seen.last[i] >= BAD));
-    attention_free(d);
-}
-
-/* test_nan - a NaN in a score reaches the rows that see it, and no others. */
-static void test_nan(struct setting s) {
-    nan_of(s, &PROBLEMS[LONG]);
-    nan_of(s, &PROBLEMS[IN_BLOCKS]);
-}
-
 /* test_softcap - a cap far above all scores changes next to nothing, one among them changes much.  In 16-bit
  * types a GPU may take a fast tanh, good to 1e-6 of the cap. */
 static void test_softcap(struct setting s) {
@@ -453,18 +259,9 @@ static void test_block_gemm(struct setting s) {
 }
 
 static const struct op_case CASES[] = {
-    {"reference", test_reference},
-    {"forward_backward", test_forward_backward},
-    {"rotation", test_rotation},
-    {"documents", test_documents},
-    {"isolation", test_isolation},
-    {"last_key", test_last_key},
-    {"pairs", test_pairs},
-    {"attention_threads", test_attention_threads},
-    {"nan", test_nan},
-    {"softcap", test_softcap},
-    {"cached", test_cached},
-    {"block_gemm", test_block_gemm},
+    {"reference", test_reference}, {"forward_backward", test_forward_backward},
+    {"rotation", test_rotation},   {"softcap", test_softcap},
+    {"cached", test_cached},       {"block_gemm", test_block_gemm},
 };
 
 int main(void) {

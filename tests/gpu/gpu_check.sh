@@ -136,6 +136,7 @@ check_ops() {
 }
 check_attention() {
     check "attention" start "$tests/test_attention"
+    check "what the mask of attention promises" start "$tests/test_attention_mask"
     check "sinks of attention" start "$tests/test_ops_sinks"
 }
 check_model() {
