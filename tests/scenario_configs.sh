@@ -46,11 +46,12 @@ for config in "$configs"/jeanzay_*.yaml; do
     grep -q '^#SBATCH' "$work/job.sh" || fail "$name: submit printed no script"
     # Its layout is the planner's choice, and no slower than one that was fixed by hand.
     grep -q '^chosen .*the fastest expected of what fits' "$work/plan.txt" || fail "$name: the layout is not automatic"
+    chosen=$(speed "$config")
     for replicas in 0 1; do
         by_hand=$(speed "$config" --set parallel.stage=3 --set "parallel.replicas=$replicas" --set train.micro_sequences=1 \
             --set train.recompute=layer)
-        is_at_most "${by_hand:-0}" "$(speed "$config")" ||
-            fail "$name: $(speed "$config") tokens/s with the layout that was chosen, $by_hand with one set by hand"
+        is_at_most "${by_hand:-0}" "$chosen" ||
+            fail "$name: $chosen tokens/s with the layout that was chosen, $by_hand with one set by hand"
     done
     count=$((count + 1))
 done

@@ -54,8 +54,8 @@ cd "$work" || exit 1
 "$home/$atelier" prepare "$home/$tiny" --set "prepare.tokenizer=$home/data/sample/tokenizer" \
     --set "prepare.sources=[{path: corpus.jsonl}]" --set 'prepare.output=~/x.h5' >tilde.log 2>&1 && fail "~ was taken for a folder"
 grep -q "^error: option '--set prepare.output=~/x.h5': .*write .HOME" tilde.log || fail "--set with ~ should be told"
-"$home/$atelier" export "$home/data/sample/model" --to hf '--out=~/x' >tilde.log 2>&1 && fail "~ was taken for a folder"
-grep -q "^error: --out: '~/x' begins with a '~' that the shell did not replace" tilde.log || fail "--out with ~ should be told"
+"$home/$atelier" export "$home/data/sample/model" --to hf '--output=~/x' >tilde.log 2>&1 && fail "~ was taken for a folder"
+grep -q "^error: --output: '~/x' begins with a '~' that the shell did not replace" tilde.log || fail "--output with ~ should be told"
 [ ! -e '~' ] || fail "a folder called '~' was made"
 cd "$home" || exit 1
 say "a ~ that the shell left is refused"

@@ -289,7 +289,7 @@ static void test_checks(void **state) {
         {"doctor", {"jeanzay"}, "by --site"},
         {"export", {"m", "--to=hf", "--out=new", "--type=q8_0"}, "type of GGUF files"},
         {"export", {"m", "--to=gguf", "--out=new", "--type=fp8"}, "type of Hugging Face folders"},
-        {"export", {"m", "--to=hf", "--out=/tmp"}, "exists already"},
+        {"export", {"m", "--to=hf", "--output=/tmp"}, "exists already"},
         {"submit", {"c", "d"}, "one argument too many"},
         {"submit", {"c", "--dry-rum"}, "did you mean '--dry-run'"},
         {"submit", {"eval", "c", "--chain", "2"}, "is one job"},

@@ -1,4 +1,4 @@
-/* cmd_card.c - `atelier card CHECKPOINT [--lang en|fr] [--out FILE]`: the model card from the provenance that
+/* cmd_card.c - `atelier card CHECKPOINT [--language en|fr] [--output FILE]`: the model card from the provenance that
  * a checkpoint or an exported folder carries. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,13 +20,15 @@ static const struct option OPTIONS[] = {
      .kind = OPTION_TEXT,
      .at = offsetof(struct card_words, model),
      .is_required = true},
-    {.name = "--lang",
+    {.name = "--language",
+     .older = "--lang",
      .value = "en|fr",
      .help = "language of the card",
      .kind = OPTION_CHOICE,
      .at = offsetof(struct card_words, language),
      .fallback = "en"},
-    {.name = "--out",
+    {.name = "--output",
+     .older = "--out",
      .value = "FILE",
      .help = "the file to write, which must not exist; left out: standard output",
      .kind = OPTION_TEXT,
@@ -36,7 +38,7 @@ static const struct option OPTIONS[] = {
 static int check(const void *given, struct err *err) {
     const struct card_words *words = given;
     if (words->path && path_exists(words->path))
-        return err_set(err, "'%s' exists already; remove it or choose another --out", words->path);
+        return err_set(err, "'%s' exists already; remove it or choose another --output", words->path);
     return 0;
 }
 

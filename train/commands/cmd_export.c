@@ -1,4 +1,4 @@
-/* cmd_export.c - `atelier export MODEL --to hf|gguf|peft|gguf-lora [--type f32|f16|bf16|fp8|q8_0] --out PATH`: write, read back,
+/* cmd_export.c - `atelier export MODEL --to hf|gguf|peft|gguf-lora [--type f32|f16|bf16|fp8|q8_0] --output PATH`: write, read back,
  * compare logits.  What fails the comparison is removed: a wrong model must not be taken for a right one.  Of an adapter it is
  * also checked that its names are those of the modules that are served, and that it does something. */
 #include <stdio.h>
@@ -47,7 +47,8 @@ static const struct option OPTIONS[] = {
      .help = "type of the numbers, q8_0 for gguf only, fp8 for hf only; left out: as in MODEL",
      .kind = OPTION_CHOICE,
      .at = offsetof(struct export_words, type)},
-    {.name = "--out",
+    {.name = "--output",
+     .older = "--out",
      .value = "PATH",
      .help = "the folder or file to write, which must not exist",
      .kind = OPTION_TEXT,
@@ -106,7 +107,7 @@ static int check(const void *given, struct err *err) {
             "--for: what is merged is a model of its own; with --to peft and --to gguf-lora it says where the "
             "adapter will be put");
     if (path_exists(words->path))
-        return err_set(err, "'%s' exists already; remove it or choose another --out", words->path);
+        return err_set(err, "'%s' exists already; remove it or choose another --output", words->path);
     return 0;
 }
 

@@ -317,7 +317,7 @@ const struct command COMMAND_submit = {
         "With a TASK: that command as one job on a node without GPUs, beside the training of the same run folder:\n"
         "  submit prepare CONFIG\n"
         "  submit eval CONFIG [MODEL] --data FILE.h5 [OPTION]...\n"
-        "  submit export CONFIG [MODEL] --to hf|gguf --out PATH [OPTION]...\n"
+        "  submit export CONFIG [MODEL] --to hf|gguf --output PATH [OPTION]...\n"
         "MODEL left out: the run's newest checkpoint.  Partition: the run file's where it has no GPUs, else the site's first "
         "without; --set slurm.partition=NAME names one.  In slurm.after RUN:prepare is such a job.",
     .options = OPTIONS,

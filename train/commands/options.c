@@ -34,12 +34,17 @@ const char *option_text(const struct option *option, char *text, size_t room_byt
     return text;
 }
 
+/* is_name - whether the first length_bytes of word are that name, which may be NULL. */
+static bool is_name(const char *name, const char *word, size_t length_bytes) {
+    return name && strlen(name) == length_bytes && strncmp(name, word, length_bytes) == 0;
+}
+
 /* find - by the first length_bytes of word; -1: none. */
 static int find(const struct reading *reading, const char *word, size_t length_bytes) {
     for (int i = 0; i < reading->num_options; i++) {
         const struct option *option = &reading->options[i];
-        if (!option_is_argument(option) && strlen(option->name) == length_bytes &&
-            strncmp(option->name, word, length_bytes) == 0)
+        if (!option_is_argument(option) &&
+            (is_name(option->name, word, length_bytes) || is_name(option->older, word, length_bytes)))
             return i;
     }
     return -1;
@@ -79,7 +84,7 @@ static int store_number(const struct option *option, void *field, const char *te
     return 0;
 }
 
-/* check_tilde - the shell leaves '--out=~/x' as it is: a folder called '~' would be made. */
+/* check_tilde - the shell leaves '--output=~/x' as it is: a folder called '~' would be made. */
 static int check_tilde(const struct option *option, const char *text, struct err *err) {
     bool is_path = !option_is_argument(option) &&
                    (strcmp(option->value, "PATH") == 0 || strncmp(option->value, "FILE", 4) == 0);

@@ -33,6 +33,7 @@ struct option {
     const char *fallback; /* the value where it is not given; NULL: zero, false, NULL */
     double min, max;
     bool is_required;
+    const char *older; /* a name that it had in an earlier version, taken without a word; or NULL */
 };
 
 /* options_read - fill words, a zeroed struct, from the command line.  An argument that is a choice and is not required is
@@ -45,7 +46,7 @@ int options_read(const struct option *options, int num_options, void *words, int
 /* options_refuse - the message for a word that no row takes.  Returns -1. */
 int options_refuse(const struct option *options, int num_options, const char *word, struct err *err);
 
-/* option_text - "--out PATH", "CONFIG": a row as it is typed; at most room_bytes.  option_is_argument - a row that has its place
+/* option_text - "--output PATH", "CONFIG": a row as it is typed; at most room_bytes.  option_is_argument - a row that has its place
  * on the line and no name of its own. */
 const char *option_text(const struct option *option, char *text, size_t room_bytes);
 bool option_is_argument(const struct option *option);
