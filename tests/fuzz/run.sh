@@ -12,11 +12,18 @@ read -ra found <<<"$(pkg-config --cflags "${libraries[@]}")"
 read -ra linked <<<"$(pkg-config --libs "${libraries[@]}") -ldnnl -lgomp -lm"
 flags=(-std=c11 -D_GNU_SOURCE -DH5_USE_110_API '-DATELIER_VERSION="fuzz"' -O1 -g -I. '-fsanitize=address,undefined'
     -fno-sanitize-recover=undefined "${found[@]}")
+# is_current OBJECT - newer than its source and every header that it was made from.
+is_current() {
+    local depends=${1%.o}.d
+    [ -e "$1" ] && [ -e "$depends" ] || return 1
+    [ -z "$(sed 's/^[^:]*://; s/\\$//' "$depends" | xargs -r -n 200 sh -c 'for at; do [ "$0" -nt "$at" ] || echo "$at"; done' "$1")" ]
+}
+
 # Everything that reads a file: the layers below slurm/ and train/, without CUDA.
 while read -r source; do
     object=build/fuzz/$(echo "$source" | tr / _).o
-    [ "$object" -nt "$source" ] && continue
-    clang "${flags[@]}" -fopenmp=libgomp -fsanitize=fuzzer-no-link -c "$source" -o "$object" </dev/null || exit 1
+    is_current "$object" && continue
+    clang "${flags[@]}" -fopenmp=libgomp -fsanitize=fuzzer-no-link -MD -c "$source" -o "$object" </dev/null || exit 1
 done < <(find kernels data checkpoints configs/schema -name '*.c' -not -path 'kernels/cuda/*' && echo kernels/cuda/absent.c)
 for target in tests/fuzz/fuzz_*.c; do
     name=$(basename "$target" .c)
