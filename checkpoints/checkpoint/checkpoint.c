@@ -310,6 +310,8 @@ int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char 
     /* From here on the new checkpoint is on the disk: nothing is removed if a rename fails. */
     if (status == 0)
         status = step_install(cp->run_folder, cp->step, manifest.id, err);
+    if (status == 0 && cp->source.is_best)
+        status = checkpoint_set_best(cp->run_folder, cp->step, err);
     if (status == 0)
         enter(cp, &manifest);
     manifest_free(&manifest);

@@ -7,6 +7,7 @@
  *                                   optimizer (AdamW: adam_m, adam_v), training.json
  *   RUN/step-000500/manifest.json   every file with its size and the XXH3 of each 8 MiB block
  *   RUN/latest                      text: the name of the checkpoint to go on from
+ *   RUN/best                        link to the checkpoint of the lowest validation loss, where one is kept
  *
  * Written to step-000500.partial, synced, checksummed, renamed; then latest moves.  Deleting: rename to
  * step-000500.deleting first, then unlink.  All ranks write their own ranges of the same files.
@@ -69,6 +70,7 @@ struct checkpoint_source {
     const struct checkpoint_id *parent; /* the checkpoint that the state descends from; NULL: none */
     int keep_count;                     /* complete checkpoints of this line to keep; 0: all */
     int64_t good_step;                  /* beside them, the newest one at or before this step; 0: none */
+    bool is_best;                       /* `best` moves to it, after `latest` */
     struct checkpoint_stuck *stuck; /* those that could not be deleted and were told; NULL: told each time */
 };
 
@@ -105,7 +107,8 @@ int64_t checkpoint_num_blocks(const struct checkpoint *cp);
 int checkpoint_hash_blocks(const struct checkpoint *cp, int rank, int num_ranks, uint64_t *hashes,
                            struct err *err);
 /* checkpoint_commit - root: training.json (state_text), manifest, fsync, rename, move latest, a line in
- * history.jsonl; then of the line that leads to this checkpoint delete all but the newest keep_count.  The
+ * history.jsonl; then of the line that leads to this checkpoint delete all but the newest keep_count (and what stays beside
+ * them).  The
  * same checkpoint (its id) is replaced, until the new one stands the old one is found; one of another line
  * with the same step is kept under another name. */
 int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char *state_text, struct err *err);
@@ -118,10 +121,17 @@ int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char 
  * saved is gone: a run must neither jump to another line nor start anew by itself. */
 char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err);
 
+/* checkpoint_best - path of the complete checkpoint that `best` names (malloc'ed).  Returns NULL with an empty err->text where
+ * there is no `best`, NULL with a message where it is not a link to a complete checkpoint beside it.
+ * checkpoint_set_best - root: move `best` to a complete checkpoint.  Returns 0, or -1 with err set: something else stands
+ * there, or the link cannot be made. */
+char *checkpoint_best(const char *run_folder, int64_t *step, struct err *err);
+int checkpoint_set_best(const char *run_folder, int64_t step, struct err *err);
+
 /* checkpoint_of_step - path of a complete checkpoint of this step (malloc'ed), or NULL with err set. */
 char *checkpoint_of_step(const char *run_folder, int64_t step, struct err *err);
 
-/* checkpoint_prune - root: of the line that leads to last, delete all but the newest keep_count. */
+/* checkpoint_prune - root: of the line that leads to last, delete all but the newest keep_count and the best one. */
 void checkpoint_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count,
                       struct checkpoint_stuck *stuck);
 

@@ -92,9 +92,13 @@ int step_remove(const char *run_folder, struct step step, struct err *err);
  * step is one of an abandoned line, and is kept under another name; the same one (its id) is replaced. */
 int step_install(const char *run_folder, int64_t step, const char *id, struct err *err);
 
+/* What RUN/best is (checkpoint_best.c).  best_link_read - and which step it names. */
+enum best_link { BEST_ABSENT, BEST_UNREADABLE, BEST_NAMES };
+enum best_link best_link_read(const char *run_folder, int64_t *step);
+
 /* step_prune (checkpoint_prune.c) - root: of the line that leads to last, delete the oldest complete checkpoints until keep_count
  * are left; never last itself, never one of another line, nor a younger one.  Beside these the newest one at
- * or before good_step stays (0: none is asked for).  What cannot be deleted stays under its name, with a
+ * or before good_step stays (0: none is asked for), and the one that `best` names; where `best` cannot be read, all stay.  What cannot be deleted stays under its name, with a
  * warning where stuck does not know it.  Returns how many were deleted. */
 int step_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count, int64_t good_step,
                struct checkpoint_stuck *stuck);

@@ -193,6 +193,7 @@ struct config {
     struct {                 /* checkpoint: */
         int64_t every_steps; /* 0: only at the end and on a signal; -1: as often as it pays */
         int64_t keep;        /* newest ones kept; 0: all */
+        bool keep_best;      /* beside them the one of the lowest validation loss, as run.folder/best */
         enum resume_policy resume;
         char *from; /* RUN[@STEP] to begin a new line at, while run.folder has no checkpoint; NULL: none */
         int64_t max_file_bytes;

@@ -246,6 +246,11 @@ int config_check(const struct loading *loading) {
             loading, "train.early_stop",
             "'train.early_stop' counts validations, and there are none between the steps: set "
             "valid.every_steps");
+    if (config->checkpoint.keep_best && config->valid.every_steps == 0)
+        return config_fail_key(
+            loading, "checkpoint.keep_best",
+            "'checkpoint.keep_best' compares validations, and there are none between the steps: set "
+            "valid.every_steps");
     if (check_schedule(loading) != 0 || check_new_tokens(loading) != 0)
         return -1;
     return config->model.has_architecture ? check_architecture(loading) : 0;

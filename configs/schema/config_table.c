@@ -316,6 +316,11 @@ static const struct config_key run_file_keys[] = {
     INT("checkpoint.keep", AT(checkpoint.keep), "2", 0, 1e6, "checkpoints",
         "newest ones kept, and beside them the last good one where the loss went out of bounds; 0: all",
         FREE),
+    BOOL(
+        "checkpoint.keep_best", AT(checkpoint.keep_best), "false",
+        "keep the checkpoint of the lowest validation loss as well, as run.folder/best: one is written after each "
+        "validation (valid.every_steps) that is the best so far",
+        FREE, NEEDS("data.valid", NULL)),
     CHOICE(
         "checkpoint.resume", AT(checkpoint.resume), "auto", resumes,
         "auto: go on from the checkpoint that run.folder/latest names, where there is one; never: start anew",

@@ -228,6 +228,9 @@ static void print_progress(const struct report *report) {
         printf("checkpoint   %s%s%s\n", run->checkpoint, run->suspect[0] ? ", suspect: " : "", run->suspect);
     else
         printf("checkpoint   none yet\n");
+    if (run->best_step > 0)
+        printf("best one     step-%06lld, by its validation loss: %s/best\n", (long long)run->best_step,
+               report->run_folder);
 }
 
 static void print_excluded(const struct chain_node *node) {
@@ -359,6 +362,7 @@ static void print_json(const struct report *report) {
     set(root, "diverged_before", divergence_past_json(&run->diverged_before));
     set(root, "still_since", run->still_since > 0 ? json_integer(run->still_since) : NULL);
     set(root, "suspect", run->suspect[0] ? json_string(run->suspect) : NULL);
+    set(root, "best_step", run->best_step > 0 ? json_integer(run->best_step) : NULL);
     set(root, "checkpoint", run->checkpoint[0] ? json_string(run->checkpoint) : NULL);
     if (report->ledger.num_entries > 0) {
         struct ledger_totals totals = ledger_totals(&report->ledger);

@@ -305,8 +305,11 @@ struct disk_use estimate_disk(const struct config *config, const struct model_co
     double limit = (double)config->checkpoint.max_file_bytes;
     int64_t saves =
         config->checkpoint.every_steps > 0 ? config->train.steps / config->checkpoint.every_steps + 1 : 1;
-    int64_t kept =
-        config->checkpoint.keep > 0 && config->checkpoint.keep < saves ? config->checkpoint.keep : saves;
+    bool keeps_best = config->checkpoint.keep_best && config->valid.every_steps > 0;
+    if (keeps_best) /* at most: each validation may be the best so far */
+        saves += config->train.steps / config->valid.every_steps;
+    int64_t keep = config->checkpoint.keep + keeps_best;
+    int64_t kept = config->checkpoint.keep > 0 && keep < saves ? keep : saves;
     int64_t files =
         (1 + optimizer_num_states(kind, names)) * (int64_t)ceil(parameters * STATE_VALUE_BYTES / limit) +
         (int64_t)ceil(parameters * (double)dtype_bytes(saved) / limit) + SMALL_FILES_PER_CHECKPOINT;

@@ -282,6 +282,19 @@ static void put_validation(const struct card *card) {
     card_put(card, " |\n");
 }
 
+/* put_best - of a run that keeps it: the checkpoint may be this one. */
+static void put_best(const struct card *card) {
+    const struct card_words *w = card->words;
+    int64_t step = card_int_of(card->root, "progress/best/step");
+    if (step <= 0)
+        return;
+    begin_row(card, w->valid_best);
+    card_number(card, card_real_of(card->root, "progress/best/loss"));
+    card_put(card, w->at_step);
+    put_count(card->out, step, w->thousands);
+    card_put(card, " |\n");
+}
+
 /* put_teachers - a row for each model that this one learnt from. */
 static void put_teachers(const struct card *card) {
     size_t i;
@@ -325,6 +338,7 @@ static void put_procedure(const struct card *card) {
     real_row(card, w->loss_first, "losses/training_first");
     real_row(card, w->loss_last, "losses/training_last");
     put_validation(card);
+    put_best(card);
 }
 
 /* --- the draft --- */

@@ -88,6 +88,8 @@ void metrics_tasks(struct metrics *metrics, const struct tasks_record *record);
 void metrics_bits_per_byte(struct metrics *metrics, double value);
 void metrics_checkpoint(struct metrics *metrics, int64_t step, const char *path, int64_t size_bytes,
                         double seconds);
+/* metrics_best - which checkpoint RUN/best names, for the summary. */
+void metrics_best(struct metrics *metrics, int64_t step, double loss);
 /* metrics_left_out - what the run does not use of its data, in words: noted, and told in the summary. */
 void metrics_left_out(struct metrics *metrics, const char *text);
 /* metrics_ranks - how long the ranks computed in the mean of the last steps: their median and the slowest

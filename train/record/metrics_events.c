@@ -52,6 +52,13 @@ void metrics_ranks(struct metrics *m, int64_t step, double median_s, double slow
     metrics_flush(m, m->lines, "metrics.jsonl");
 }
 
+void metrics_best(struct metrics *m, int64_t step, double loss) {
+    if (!m)
+        return;
+    m->totals.best_checkpoint = step;
+    m->totals.best_checkpoint_loss = loss;
+}
+
 void metrics_checkpoint(struct metrics *m, int64_t step, const char *path, int64_t size_bytes,
                         double seconds) {
     if (!m)

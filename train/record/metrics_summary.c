@@ -119,6 +119,18 @@ static void write_time(FILE *out, const struct run_totals *t) {
     fputc('\n', out);
 }
 
+/* write_best - the result of a run that keeps it, and what is done with it next. */
+static void write_best(FILE *out, const struct run_totals *t) {
+    if (t->best_checkpoint == 0)
+        return;
+    fprintf(out, "best one      %s/best (step-%06lld), validation loss %.4f", t->folder,
+            (long long)t->best_checkpoint, t->best_checkpoint_loss);
+    if (t->best_valid_loss < t->best_checkpoint_loss)
+        fprintf(out, "; the lowest, %.4f at step %lld, has no checkpoint", t->best_valid_loss,
+                (long long)t->best_valid_step);
+    fprintf(out, "; to export it: atelier export %s/best --to gguf --out FILE\n", t->folder);
+}
+
 static void write_checkpoints(FILE *out, const struct run_totals *t) {
     if (t->num_checkpoints == 0)
         return;
@@ -147,6 +159,7 @@ char *summary_text(const struct run_totals *t, const char *outcome) {
     write_tasks(out, t);
     write_time(out, t);
     write_checkpoints(out, t);
+    write_best(out, t);
     if (t->cost[0])
         fprintf(out, "whole run     %s\n", t->cost);
     fprintf(out, "peak memory   %.0f MB on this rank\n", (double)peak_memory_bytes() / MEGA);

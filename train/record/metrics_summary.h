@@ -29,6 +29,8 @@ struct run_totals {
     int64_t checkpoint_bytes; /* of all checkpoints written */
     double checkpoint_s;
     char last_checkpoint[512];
+    int64_t best_checkpoint; /* step of the one that RUN/best names; 0: none is kept */
+    double best_checkpoint_loss;
     char cost[400];   /* hours, energy, CO2 of the whole run; "" not known */
     double started_s; /* clock_s at the start */
 };

@@ -26,6 +26,7 @@
 #include "data/sha256.h"
 #include "train/ranks/comm.h"
 #include "train/record/accounts.h"
+#include "train/record/best.h"
 #include "train/record/divergence.h"
 
 struct run_totals;
@@ -61,6 +62,7 @@ struct provenance_facts {
     int64_t step, tokens_seen, updates;
     int64_t diverged_since, still_since; /* steps; 0: it has not, it learns */
     struct divergence_past diverged_before;
+    struct best best;                /* the best validation whose checkpoint is kept */
     const struct run_totals *totals; /* NULL: losses not known */
     const struct accounts *accounts;
     const char *device; /* "cpu", "cuda" */

@@ -127,6 +127,10 @@ static void take_log(struct run_status *status, const char *text) {
 /* take_checkpoint - the newest complete one; a folder without any leaves the fields empty. */
 static void take_checkpoint(struct run_status *status, const char *run_folder) {
     struct err err = {""};
+    char *best = checkpoint_best(run_folder, &status->best_step, &err);
+    if (!best)
+        status->best_step = 0;
+    free(best);
     char *path = checkpoint_latest(run_folder, &status->checkpoint_step, &err);
     if (!path)
         return;

@@ -17,6 +17,7 @@ struct run_status {
     int64_t last_sign_of_life;   /* when the metrics were last written, seconds since 1970; 0: never */
     int64_t checkpoint_step;     /* of the newest complete checkpoint; 0: none */
     char checkpoint[64];         /* its folder's name; "" none */
+    int64_t best_step;           /* of the one that RUN/best names; 0: none */
     char suspect[200];           /* why it may hold ruined weights; "" it does not */
     double checkpoint_s;         /* how long the last save took; 0: not known */
 };

@@ -122,6 +122,10 @@ static void put_last_valid(const struct page *page, const struct run_facts *run)
 
 static void put_checkpoints(const struct page *page, const struct run_facts *run) {
     page_count(page, run->history.num_checkpoints);
+    if (run->best_step > 0) {
+        fprintf(page->out, "; %s ", page_word(page, WORD_CHECKPOINT_BEST));
+        page_count(page, run->best_step);
+    }
 }
 
 /* --- the table --- */

@@ -36,6 +36,16 @@ static void read_provenance(struct run_facts *facts) {
     free(checkpoint);
 }
 
+static void read_best(struct run_facts *facts) {
+    struct err why = {""};
+    char *checkpoint = checkpoint_best(facts->folder, &facts->best_step, &why);
+    if (!checkpoint)
+        facts->best_step = 0;
+    if (why.text[0])
+        warn("the report is without the best checkpoint: %s", why.text);
+    free(checkpoint);
+}
+
 /* read_run_file - what the newest checkpoint says, or what was submitted. */
 static void read_run_file(struct run_facts *facts) {
     const char *config;
@@ -102,6 +112,7 @@ int run_facts_open(struct run_facts *facts, const char *folder, struct err *err)
         facts->has_ledger = false;
     }
     read_provenance(facts);
+    read_best(facts);
     read_run_file(facts);
     read_evaluations(facts);
     return 0;

@@ -20,6 +20,7 @@ struct run_facts {
     struct ledger ledger;
     bool has_ledger;
     json_t *provenance; /* or NULL */
+    int64_t best_step;  /* of the checkpoint that RUN/best names; 0: none */
     char *run_file;     /* resolved where a checkpoint has it, else as it was submitted; or NULL */
     bool is_run_file_cut;
     struct evaluation evaluations[FACTS_EVALUATIONS];

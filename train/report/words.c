@@ -63,6 +63,7 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
     [WORD_VALID_LAST] = {"Validation loss, last", "Perte de validation, dernière"},
     [WORD_PERPLEXITY] = {"Perplexity (no unit)", "Perplexité (sans unité)"},
     [WORD_CHECKPOINTS] = {"Checkpoints saved", "Points de reprise enregistrés"},
+    [WORD_CHECKPOINT_BEST] = {"the best one is of step", "le meilleur est de l'étape"},
     [WORD_RESTART_COUNT] = {"Restarts", "Redémarrages"},
 
     [WORD_CHARTS] = {"Charts", "Graphiques"},

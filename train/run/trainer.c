@@ -246,7 +246,8 @@ static int between_steps(struct trainer *t, double step_s) {
     if (request_ends(request))
         metrics_note(t->metrics, "step %lld: save and stop, because of %s", (long long)t->step,
                      request_name(request));
-    if ((request != REQUEST_NOTHING || control_save_is_due(&t->control, t->step)) && !trainer_save(t))
+    bool saves = request != REQUEST_NOTHING || t->best_is_new || control_save_is_due(&t->control, t->step);
+    if (saves && !trainer_save(t))
         return EXIT_FAULT;
     if (t->control.minute_is_over || is_last || request_ends(request))
         accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before, t->comm);
@@ -260,6 +261,8 @@ static int train_loop(struct trainer *t) {
     int64_t last = t->config->train.steps;
     bool has_validated = false, failed = false;
     if ((!t->resume.checkpoint || t->resume.is_branch) && !(trainer_validate(t) && trainer_tasks(t)))
+        return EXIT_FAULT;
+    if (t->best_is_unknown && !trainer_validate(t))
         return EXIT_FAULT;
     while (t->step < last) {
         double start = clock_s();
@@ -302,8 +305,9 @@ static const char *outcome_text(const struct trainer *t, int code, char *text, s
     if (code == EXIT_DONE && t->step < t->config->train.steps)
         snprintf(
             text, room_bytes,
-            "done: no better for %lld validations (train.early_stop); the best loss, %.6g, was after step %lld",
-            (long long)t->patience.num_worse, t->patience.best, (long long)t->patience.best_step);
+            "done: no better for %lld validations (train.early_stop); the best loss, %.6g, was after step %lld%s",
+            (long long)t->patience.num_worse, t->patience.best, (long long)t->patience.best_step,
+            t->best.step > 0 ? ", and the result is the best checkpoint" : "");
     else if (code == EXIT_DONE)
         snprintf(text, room_bytes, "done");
     else if (code == EXIT_REQUEUE)
@@ -325,6 +329,19 @@ static const char *outcome_text(const struct trainer *t, int code, char *text, s
     return text;
 }
 
+/* tell_best - where a run kept its best checkpoint: that is its result, and not the last one. */
+static void tell_best(const char *run_folder) {
+    struct err why = {""};
+    int64_t step;
+    char *best = checkpoint_best(run_folder, &step, &why);
+    if (best)
+        printf("the checkpoint of the lowest validation loss is '%s/best', of step %lld\n", run_folder,
+               (long long)step);
+    else if (why.text[0])
+        warn("%s", why.text);
+    free(best);
+}
+
 /* tell_done - a finished run that is started again: nothing is done, and nothing is touched.  One that has diverged,
  * or learnt nothing, stays what it is.  Returns the exit code. */
 static int tell_done(const struct trainer *t) {
@@ -332,6 +349,7 @@ static int tell_done(const struct trainer *t) {
     int code = suspect ? EXIT_FAULT : EXIT_DONE;
     if (comm_is_root(t->comm)) {
         diagnostics_print(&t->resume.said);
+        tell_best(t->given->run.folder);
         if (suspect)
             printf(
                 "'%s' did not end well: all %lld steps are trained, but '%s' is marked suspect: %s; go back to an "

@@ -13,6 +13,7 @@
 #include "train/record/metrics_summary.h"
 #include "train/record/provenance.h"
 #include "train/run/run_phase.h"
+#include "train/run/trainer_best.h"
 #include "train/run/trainer_state.h"
 
 /* Agreed on before anything else is done with the answer: the others cannot see what the root's lock says.  Once it is lost
@@ -48,6 +49,7 @@ static void describe(struct trainer *t, char **provenance, char **card) {
                                              t->divergence.is_diverged ? t->divergence.since : 0,
                                          .diverged_before = t->divergence.past,
                                          .still_since = standstill_since(&t->standstill, t->updates),
+                                         .best = t->best,
                                          .totals = metrics_totals(t->metrics),
                                          .accounts = &t->accounts,
                                          .device = t->rank.dev.ops->name,
@@ -134,6 +136,8 @@ static void note_saved(struct trainer *t, double took_s) {
     if (comm_is_root(t->comm) && checkpoint_identity(t->last_saved, &t->parent, NULL) != 0)
         warn("'%s' is gone as soon as it was saved", t->last_saved);
     t->has_to_prune = comm_is_root(t->comm) && t->config->checkpoint.keep > 0;
+    if (t->best_is_new)
+        trainer_best_saved(t);
 }
 
 /* save_state - the model card is the base model's own only until the first checkpoint has one of this run. */
@@ -164,6 +168,7 @@ static bool save_state(struct trainer *t) {
                    .parent = t->parent.id[0] ? &t->parent : NULL,
                    .keep_count = (int)t->config->checkpoint.keep,
                    .good_step = step_to_spare(t),
+                   .is_best = t->best_is_new,
                    .stuck = &t->stuck},
         .state_text = state_text,
         .carried_from = carries ? t->last_saved : NULL,

@@ -16,6 +16,7 @@
 #include "train/run/probe.h"
 #include "train/run/run_folder.h"
 #include "train/run/run_teachers.h"
+#include "train/run/trainer_best.h"
 #include "train/run/trainer_references.h"
 #include "train/run/trainer_state.h"
 #include "train/run/trainer_tasks.h"
@@ -43,6 +44,7 @@ static bool read_state(struct trainer *t) {
     t->step = t->resume.step;
     t->parent = t->resume.parent;
     t->patience = patience_start();
+    t->best = best_start();
     t->divergence = divergence_start(t->model_config.vocab_size);
     int status = model_config_check(&t->model_config, "model.architecture", &err);
     if (!status)
@@ -311,7 +313,7 @@ static bool fill_memory(struct trainer *t) {
 
 bool trainer_open(struct trainer *t, const struct config *given, struct comm *comm) {
     begin(t, given, comm);
-    if (!find_inputs(t) || !open_log(t) || !take_machine(t))
+    if (!find_inputs(t) || !open_log(t) || !trainer_best_open(t) || !take_machine(t))
         return false;
     watch_clock(t);
     if (!fill_memory(t))

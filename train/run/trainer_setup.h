@@ -9,6 +9,7 @@
 #include "train/plan/auto_layout_run.h"
 #include "train/ranks/rank_device.h"
 #include "train/record/accounts.h"
+#include "train/record/best.h"
 #include "train/record/divergence.h"
 #include "train/record/metrics.h"
 #include "train/record/patience.h"
@@ -66,8 +67,12 @@ struct trainer {
     struct divergence divergence;
     struct standstill standstill;
     struct patience patience; /* with train.early_stop */
-    double valid_loss;        /* of the last validation; NaN: none, or it had no targets */
-    double valid_s;           /* how long it took; 0: none yet */
+    struct best best;         /* with checkpoint.keep_best */
+    bool best_is_new;         /* the present state is, and is saved as such before the next step */
+    bool
+        best_is_unknown; /* RUN/best is the checkpoint of this start, whose loss is not known: it validates first */
+    double valid_loss; /* of the last validation; NaN: none, or it had no targets */
+    double valid_s;    /* how long it took; 0: none yet */
 
     /* What watches over it, and what it leaves. */
     struct control control;

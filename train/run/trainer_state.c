@@ -46,6 +46,9 @@ char *trainer_state_text(const struct trainer *t) {
     json_object_set_new(state, "standstill", standstill_json(&t->standstill));
     if (t->config->train.early_stop > 0)
         json_object_set_new(state, "patience", patience_json(&t->patience));
+    json_t *best = best_json(&t->best);
+    if (best)
+        json_object_set_new(state, "best", best);
     if (t->loss_scale.moves) {
         json_object_set_new(state, "loss_scale", json_real(t->loss_scale.value));
         json_object_set_new(state, "loss_scale_good_steps", json_integer(t->loss_scale.good_steps));
@@ -113,6 +116,8 @@ int trainer_state_read(struct trainer *t, struct err *err) {
         status = standstill_read(&t->standstill, state, counts.step, err);
     if (!status && !t->resume.is_branch)
         status = patience_read(&t->patience, state, counts.step, err);
+    if (!status && !t->resume.is_branch)
+        status = best_read(&t->best, state, counts.step, err);
     if (!status && !t->resume.is_branch && !json_find(state, "keys"))
         status = same_order(t, state, err);
     if (!status && t->given->train.compute == DTYPE_F16)

@@ -6,6 +6,7 @@
 #include "kernels/clock.h"
 #include "train/run/preference_means.h"
 #include "train/run/step_sums.h"
+#include "train/run/trainer_best.h"
 
 /* What a pass over the validation's samples adds up; the sums of an objective that needs them first, or the loss. */
 struct round_sums {
@@ -100,5 +101,5 @@ bool trainer_validate(struct trainer *t) {
     metrics_sources(t->metrics, t->valid_sources.losses, t->valid_sources.num_sources);
     metrics_validation(t->metrics, t->step, t->valid_loss, (int64_t)all.target_weight, t->valid_s,
                        &preference);
-    return true;
+    return trainer_best_validated(t);
 }
