@@ -54,7 +54,7 @@ static int64_t consume(struct loader *loader, int64_t first, int64_t end, int64_
     struct feed feed;
     int64_t tokens = 0;
     feed_open(&feed, SEQUENCE, BATCH, 2, comm_rank(comm), comm_num_ranks(comm));
-    feed_start(&feed, loader, first);
+    feed_start(&feed, loader, first, NULL);
     for (int64_t step = first; step < end; step++) {
         CHECK(feed_step(&feed, &err) == 0, "%s", err.text);
         tokens += feed.filled_tokens;

@@ -149,7 +149,7 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     unsigned divided = grid_axes(&run->rank.grid, DIVIDES_SAMPLES);
     feed_open(&run->feed, SEQUENCE, BATCH, layout->micro_sequences, grid_index(&run->rank.grid, divided),
               grid_size(&run->rank.grid, divided));
-    feed_start(&run->feed, run->loader, 0);
+    feed_start(&run->feed, run->loader, 0, NULL);
     state_init(&run->params, 5);
     params_share_masters(&run->params, run->rank.link);
     params_refresh(&run->params, run->rank.link);

@@ -35,6 +35,9 @@ enum dpo_loss { DPO_SIGMOID, DPO_IPO, DPO_HINGE, DPO_ROBUST };
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
 enum progress_style { PROGRESS_AUTO, PROGRESS_LIVE, PROGRESS_LINES };
 enum resume_policy { RESUME_AUTO, RESUME_NEVER };
+
+/* What a spike of the loss or the gradient norm does. */
+enum spike_policy { SPIKE_OFF, SPIKE_SKIP, SPIKE_ROLLBACK };
 enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum probe_when { PROBE_AUTO, PROBE_OFF, PROBE_ON };
 enum data_verify { DATA_VERIFY_SAMPLE, DATA_VERIFY_ALL };
@@ -151,6 +154,10 @@ struct config {
         double grad_clip;    /* global norm; 0: off */
         int64_t early_stop;  /* validations in a row that are no better, after which the run ends; 0: never */
         double stop_after_s; /* save and exit 75 after so many seconds; 0: never */
+        enum spike_policy spike;
+        double spike_sigma;   /* standard deviations above the mean */
+        int64_t spike_window; /* steps that both are of */
+        int64_t spike_limit;  /* batches left out in all, beyond which the run has diverged */
     } train;
     struct objective_config objective;
     struct { /* optimizer: */

@@ -210,6 +210,21 @@ static const struct config_key run_file_keys[] = {
         FREE, NEEDS("data.valid", NULL)),
     REAL("train.stop_after_s", AT(train.stop_after_s), "0", 0, 1e9, "s",
          "save and end with code 75 after so long; 0: never", FREE),
+    CHOICE(
+        "train.spike", AT(train.spike), "off", spike_policies,
+        "what a step does whose loss or gradient norm is a spike: nothing; skip, its batch makes no update; rollback, the "
+        "run goes back to the last checkpoint and leaves that batch out (skip, before the first one)",
+        COURSE),
+    REAL(
+        "train.spike_sigma", AT(train.spike_sigma), "6", 1, 1000, "standard deviations",
+        "above the mean of train.spike_window steps, from which on it is a spike; what is not a number always is",
+        COURSE, NEEDS("train.spike", "skip rollback")),
+    INT("train.spike_window", AT(train.spike_window), "128", 4, 1024, "steps",
+        "that a step is compared with, spikes left out; nothing is one before half of them are done", COURSE,
+        NEEDS("train.spike", "skip rollback")),
+    INT("train.spike_limit", AT(train.spike_limit), "10", 1, 1e6, "batches",
+        "left out in the whole run; one more spike, and it has diverged: code 1", COURSE,
+        NEEDS("train.spike", "skip rollback")),
 
     CHOICE(
         "objective.kind", AT(objective.kind), "sft", objectives,

@@ -295,6 +295,16 @@ static void put_best(const struct card *card) {
     card_put(card, " |\n");
 }
 
+/* put_left_out - how many; which ones, and for what, is in provenance.json. */
+static void put_left_out(const struct card *card) {
+    size_t count = json_array_size(json_find(card->root, "progress/left_out"));
+    if (count == 0)
+        return;
+    begin_row(card, card->words->left_out);
+    put_count(card->out, (int64_t)count, card->words->thousands);
+    card_put(card, " |\n");
+}
+
 /* put_teachers - a row for each model that this one learnt from. */
 static void put_teachers(const struct card *card) {
     size_t i;
@@ -339,6 +349,7 @@ static void put_procedure(const struct card *card) {
     real_row(card, w->loss_last, "losses/training_last");
     put_validation(card);
     put_best(card);
+    put_left_out(card);
 }
 
 /* --- the draft --- */

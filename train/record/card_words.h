@@ -29,8 +29,8 @@ struct card_words {
     /* procedure */
     const char *setting_head, *batch, *sequence, *packing, *objective, *teacher, *optimizer, *rate, *betas,
         *decay, *clip, *schedule, *warmup;
-    const char *compute, *seed, *ranks, *loss_first, *loss_last, *valid_last, *valid_best, *at_step,
-        *perplexity;
+    const char *compute, *seed, *ranks, *loss_first, *loss_last, *valid_last, *valid_best, *left_out,
+        *at_step, *perplexity;
     /* cost */
     const char *place, *place_local, *place_slurm, *gpu_hours, *core_hours, *starts, *energy, *energy_unknown,
         *counted, *co2, *co2_unknown, *factor;

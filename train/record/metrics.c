@@ -232,7 +232,8 @@ static void add_to_totals(struct run_totals *t, const struct step_record *r) {
     }
     t->diverged_before = r->diverged_before;
     t->num_without_targets += r->target_tokens == 0;
-    t->num_overflows += r->skipped && r->target_tokens > 0;
+    t->num_overflows += r->skipped && strcmp(r->skipped, "f16 overflow") == 0;
+    t->num_spikes += r->skipped && strcmp(r->skipped, "spike") == 0;
     t->last_step = r->step;
     t->tokens += r->tokens;
     t->target_tokens += r->target_tokens;

@@ -1,7 +1,8 @@
 /* metrics.h - what a run tells: the live line, one JSON line per step in RUN/metrics.jsonl, the final
  * summary.  Every line carries the run's id and the time (UTC, RFC 3339).  What is not a number is null.
  * {"event": "start", "after_step": S, "steps": N}: a start that goes on after step S (0: anew); records of
- * later steps before this line belong to a line of history that was left. */
+ * later steps before this line belong to a line of history that was left.  "rollback_from": F in it: the same start went back
+ * after step F (train.spike). */
 #pragma once
 
 #include <jansson.h>
@@ -42,7 +43,7 @@ struct step_record {
     int64_t diverged_since;          /* step since which the run has diverged; 0: it has not */
     struct divergence_past diverged_before; /* times that it had, and came back */
     int64_t still_since; /* step since which nothing is learnt (standstill.h); 0: it learns */
-    const char *skipped; /* why this step made none: "no targets", "f16 overflow"; NULL: it did */
+    const char *skipped; /* why this step made none: "no targets", "f16 overflow", "spike"; NULL: it did */
     int64_t tokens;      /* input tokens of the global batch, padding left out */
     int64_t target_tokens;
     double seconds; /* wall time of the step */
@@ -88,6 +89,9 @@ void metrics_tasks(struct metrics *metrics, const struct tasks_record *record);
 void metrics_bits_per_byte(struct metrics *metrics, double value);
 void metrics_checkpoint(struct metrics *metrics, int64_t step, const char *path, int64_t size_bytes,
                         double seconds);
+/* metrics_go_back - the run stands after step `step` again, having done those up to `from`, whose records are its own no more:
+ * a start line that says so. */
+void metrics_go_back(struct metrics *metrics, int64_t step, int64_t from);
 /* metrics_best - which checkpoint RUN/best names, for the summary. */
 void metrics_best(struct metrics *metrics, int64_t step, double loss);
 /* metrics_left_out - what the run does not use of its data, in words: noted, and told in the summary. */

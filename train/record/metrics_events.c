@@ -6,6 +6,7 @@
 
 #include "kernels/units.h"
 #include "train/record/metrics_inside.h"
+#include "train/record/tensorboard.h"
 
 /* put_json - a member whose value is a tree. */
 static void put_json(FILE *out, const char *key, const json_t *json) {
@@ -50,6 +51,30 @@ void metrics_ranks(struct metrics *m, int64_t step, double median_s, double slow
     free(quoted);
     json_decref(text);
     metrics_flush(m, m->lines, "metrics.jsonl");
+}
+
+/* What the summary says of validations is read anew: those of the steps that are left do not count. */
+void metrics_go_back(struct metrics *m, int64_t step, int64_t from) {
+    struct err err = {""};
+    if (!m)
+        return;
+    struct run_totals *t = &m->totals;
+    fprintf(m->lines, "{\"event\": \"start\", \"after_step\": %lld, \"steps\": %lld, \"rollback_from\": %lld",
+            (long long)step, (long long)t->num_steps, (long long)from);
+    metrics_end_line(m);
+    metrics_flush(m, m->lines, "metrics.jsonl");
+    if (m->board && !m->has_left) {
+        tensorboard_close(m->board);
+        if (tensorboard_open(&m->board, t->folder, step, &err) != 0)
+            warn("%s; the run goes on without it", err.text);
+    }
+    int64_t first_step = t->first_step;
+    t->first_step = t->last_step = step;
+    t->num_validations = 0;
+    if (!m->has_left && metrics_recall(t, &err) != 0)
+        warn("%s; the summary is without the validations before it", err.text);
+    t->first_step = first_step;
+    t->num_rollbacks++;
 }
 
 void metrics_best(struct metrics *m, int64_t step, double loss) {

@@ -100,6 +100,9 @@ static void write_losses(FILE *out, const struct run_totals *t) {
         fprintf(out, "no update     in %lld steps: no target tokens\n", (long long)t->num_without_targets);
     if (t->num_overflows > 0)
         fprintf(out, "no update     in %lld steps: a gradient overflowed f16\n", (long long)t->num_overflows);
+    if (t->num_spikes > 0)
+        fprintf(out, "spikes        %lld, their batches left out; the run went back %lld times\n",
+                (long long)t->num_spikes, (long long)t->num_rollbacks);
 }
 
 /* write_time - speed and phases are of the time in the steps, not of all that has passed. */

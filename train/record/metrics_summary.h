@@ -11,8 +11,10 @@ struct run_totals {
     struct preference_record preference, valid_preference; /* the last ones */
     bool is_taught; /* by a teacher: cross-entropy and divergence of the last step */
     double cross_entropy, divergence;
-    int64_t num_without_targets;            /* steps of this start that had nothing to learn from */
-    int64_t num_overflows;                  /* steps whose gradients overflowed f16 */
+    int64_t num_without_targets; /* steps of this start that had nothing to learn from */
+    int64_t num_overflows;       /* steps whose gradients overflowed f16 */
+    int64_t num_spikes,
+        num_rollbacks; /* steps whose batch was left out; of them those that the run went back for */
     struct divergence_past diverged_before; /* of the whole run */
     char left_out[800];                     /* of the data; "" nothing */
     int64_t tokens, target_tokens;

@@ -375,6 +375,9 @@ static json_t *progress_json(const struct provenance *p, const struct provenance
         json_object_set_new(progress, "diverged_before", before);
     if (facts->still_since > 0)
         put_int(progress, "still_since", facts->still_since);
+    json_t *left_out = facts->left_out ? left_out_json(facts->left_out) : NULL;
+    if (left_out)
+        json_object_set_new(progress, "left_out", left_out);
     json_t *best = best_json(&facts->best);
     if (best)
         json_object_set_new(progress, "best", best);

@@ -28,6 +28,7 @@
 #include "train/record/accounts.h"
 #include "train/record/best.h"
 #include "train/record/divergence.h"
+#include "train/record/left_out.h"
 
 struct run_totals;
 
@@ -62,6 +63,7 @@ struct provenance_facts {
     int64_t step, tokens_seen, updates;
     int64_t diverged_since, still_since; /* steps; 0: it has not, it learns */
     struct divergence_past diverged_before;
+    const struct left_out *left_out; /* batches that were spikes; NULL: none */
     struct best best;                /* the best validation whose checkpoint is kept */
     const struct run_totals *totals; /* NULL: losses not known */
     const struct accounts *accounts;

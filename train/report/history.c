@@ -40,6 +40,7 @@ static void take_state(struct history *h, const json_t *object) {
     if (json_get_string_or(object, "skipped", "", &skipped, NULL) == 0 && skipped[0]) {
         h->num_without_targets += strcmp(skipped, "no targets") == 0;
         h->num_overflows += strcmp(skipped, "f16 overflow") == 0;
+        h->num_spikes += strcmp(skipped, "spike") == 0;
     }
 }
 

@@ -56,13 +56,13 @@ struct history {
     struct series steps[QUANTITY_COUNT];
     int64_t num_steps; /* records that count */
     int64_t first_step, last_step;
-    int64_t planned_steps;                      /* 0: not known */
-    int64_t num_redone;                         /* steps that a restart did again */
-    int64_t num_without_targets, num_overflows; /* steps that updated nothing */
-    int64_t updates;                            /* -1: not recorded */
-    double tokens, target_tokens, seconds;      /* sums; NaN: not recorded */
-    double phase_s[QUANTITY_COUNT];             /* sums of the quantities that are seconds */
-    int64_t diverged_since, still_since;        /* as the last step says; 0: not */
+    int64_t planned_steps;                                  /* 0: not known */
+    int64_t num_redone;                                     /* steps that a restart did again */
+    int64_t num_without_targets, num_overflows, num_spikes; /* steps that updated nothing */
+    int64_t updates;                                        /* -1: not recorded */
+    double tokens, target_tokens, seconds;                  /* sums; NaN: not recorded */
+    double phase_s[QUANTITY_COUNT];                         /* sums of the quantities that are seconds */
+    int64_t diverged_since, still_since;                    /* as the last step says; 0: not */
     struct divergence_past diverged_before;
     char first_time[32], last_time[32]; /* UTC, as written; "" not recorded */
 

@@ -47,6 +47,10 @@ static void put_overflows(const struct page *page, const struct run_facts *run) 
     page_count(page, run->history.num_overflows);
 }
 
+static void put_spikes(const struct page *page, const struct run_facts *run) {
+    page_count(page, run->history.num_spikes);
+}
+
 static void put_restart_count(const struct page *page, const struct run_facts *run) {
     page_count(page, run->history.num_restarts);
 }
@@ -159,6 +163,7 @@ void page_summary(const struct page *page) {
                 {WORD_STEPS_REDONE, put_redone, offsetof(struct history, num_redone)},
                 {WORD_STEPS_EMPTY, put_empty, offsetof(struct history, num_without_targets)},
                 {WORD_STEPS_OVERFLOW, put_overflows, offsetof(struct history, num_overflows)},
+                {WORD_STEPS_SPIKE, put_spikes, offsetof(struct history, num_spikes)},
                 {WORD_CHECKPOINTS, put_checkpoints, 0}};
     page_note(page, WORD_SUMMARY_NOTE);
     page_table_runs(page, page_word(page, WORD_SUMMARY));

@@ -51,6 +51,8 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
     [WORD_STEPS_EMPTY] = {"Steps without anything to learn", "Étapes sans rien à apprendre"},
     [WORD_STEPS_OVERFLOW] = {"Steps left out because a gradient overflowed",
                              "Étapes écartées pour un dépassement de gradient"},
+    [WORD_STEPS_SPIKE] = {"Steps left out because the loss or the gradient norm was a spike",
+                          "Étapes écartées, la perte ou la norme du gradient étant un pic"},
     [WORD_TOKENS] = {"Tokens read (tokens)", "Jetons lus (jetons)"},
     [WORD_TARGETS] = {"of them learnt from (tokens)", "dont appris (jetons)"},
     [WORD_BEGAN] = {"First record (UTC)", "Premier enregistrement (UTC)"},

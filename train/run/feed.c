@@ -59,6 +59,7 @@ void feed_open(struct feed *feed, int64_t sequence_tokens, int64_t batch_sequenc
 void feed_close(struct feed *feed) {
     if (feed->prefetch)
         prefetch_close(feed->prefetch);
+    left_out_release(&feed->left_out);
     free(feed->own);
     free(feed->source_tokens);
     free(feed->row_sources);
@@ -182,13 +183,17 @@ static int64_t wanted(void *user, int64_t n) {
     const struct feed *feed = user;
     if (feed->num_own == 0)
         return -1;
-    return (feed->first_step + n / feed->num_own) * feed->batch_sequences + feed->own[n % feed->num_own];
+    int64_t batch = left_out_batch_of(&feed->left_out, feed->first_step + n / feed->num_own);
+    return batch * feed->batch_sequences + feed->own[n % feed->num_own];
 }
 
 /* Two steps ahead, as far as memory is cheap: the next step's samples are there when this one ends, and one slow read is made
  * up for. */
-void feed_start(struct feed *feed, struct loader *loader, int64_t first_step) {
+void feed_start(struct feed *feed, struct loader *loader, int64_t first_step,
+                const struct left_out *left_out) {
     enum { MOST_SLOTS = 64 };
+    for (int64_t i = 0; left_out && i < left_out->count; i++)
+        left_out_add(&feed->left_out, left_out->batches[i]);
     int64_t slots = 2 * feed->num_own < MOST_SLOTS ? 2 * feed->num_own : MOST_SLOTS;
     feed->first_step = feed->next_step = first_step;
     feed->num_sources = loader_num_sources(loader);
@@ -251,10 +256,11 @@ static void name_document(struct named_documents *named, const struct data_file 
 void feed_documents(const struct feed *feed, struct loader *loader, const struct data_file *files,
                     int64_t step, char *text, size_t room_bytes) {
     struct named_documents named = {.text = text, .room_bytes = room_bytes};
+    int64_t batch = left_out_batch_of(&feed->left_out, step);
     text[0] = '\0';
     for (int64_t i = 0; i < feed->num_own; i++) {
         struct sample_piece *pieces = NULL;
-        int64_t index = step * feed->batch_sequences + feed->own[i];
+        int64_t index = batch * feed->batch_sequences + feed->own[i];
         int64_t count = loader_pieces(loader, index, &pieces, NULL);
         for (int64_t p = 0; p < count; p++)
             name_document(&named, files, &pieces[p]);

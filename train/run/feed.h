@@ -6,6 +6,7 @@
 #include "data/prefetch.h"
 #include "data/tokens/loader.h"
 #include "train/model/model.h"
+#include "train/record/left_out.h"
 
 struct feed {
     int64_t sequence_tokens, batch_sequences, micro_sequences;
@@ -17,6 +18,7 @@ struct feed {
     double num_units;     /* its pairs or labelled completions; 0 where documents are learnt one by one */
     struct prefetch *prefetch; /* reads the samples of the coming steps; NULL before feed_start */
     int64_t first_step;        /* where it began */
+    struct left_out left_out;  /* batches that are passed over */
     int64_t next_step;         /* of which feed_step will give the samples */
     int64_t *own;              /* [num_own] the samples of a step that this rank computes */
     int64_t num_own;
@@ -35,9 +37,10 @@ void feed_open(struct feed *feed, int64_t sequence_tokens, int64_t batch_sequenc
                int rank, int num_ranks);
 void feed_close(struct feed *feed);
 
-/* feed_start - begin to read ahead the samples of steps first_step, first_step + 1, ... (from 0).  loader is
- * borrowed and must outlive the feed. */
-void feed_start(struct feed *feed, struct loader *loader, int64_t first_step);
+/* feed_start - begin to read ahead the samples of steps first_step, first_step + 1, ... (from 0); those of left_out (copied; NULL:
+ * none) that move the batches after them are passed over.  loader is borrowed and must outlive the feed. */
+void feed_start(struct feed *feed, struct loader *loader, int64_t first_step,
+                const struct left_out *left_out);
 
 /* feed_step - all micro-batches of the next step.  Returns 0, or -1 with err set. */
 int feed_step(struct feed *feed, struct err *err);

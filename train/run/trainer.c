@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/clock.h"
 #include "train/model/optimizer.h"
@@ -18,6 +19,7 @@
 #include "train/run/schedule.h"
 #include "train/run/step_sums.h"
 #include "train/run/trainer_save.h"
+#include "train/run/trainer_spike.h"
 #include "train/run/trainer_state.h"
 #include "train/run/trainer_tasks.h"
 #include "train/run/trainer_validate.h"
@@ -103,9 +105,16 @@ static void fill_phases(const struct trainer *t, struct step_record *record, con
 }
 
 /* update - new weights from the gradients, on all ranks.  Gradients that overflowed f16 cost this update and
- * halve the loss scale; returns false on all ranks when anything else is not finite. */
-static bool update(struct trainer *t, struct step_outcome *outcome) {
+ * halve the loss scale, a spike costs it and its batch; returns false on all ranks when there are too many of these, or
+ * anything else is not finite. */
+static bool update(struct trainer *t, double loss, struct step_outcome *outcome) {
+    double grad_norm = outcome->grad_norm / t->loss_scale.value;
     bool skips = !isfinite(outcome->grad_norm) && loss_scale_overflowed(&t->loss_scale);
+    enum spike_kind spike = skips && isfinite(loss) ? SPIKE_NONE : trainer_spike_judge(t, loss, grad_norm);
+    if (spike != SPIKE_NONE) {
+        outcome->skipped = "spike";
+        return trainer_spike_leave_out(t, spike, loss, grad_norm);
+    }
     if (!all_finite(t, outcome->own_loss, skips ? 0 : outcome->grad_norm))
         return false;
     if (skips) {
@@ -149,7 +158,7 @@ static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome
     step_sums_computed(sums, outcome->own_loss, flops_since(t, &before), &t->rank);
     if (t->objective.kind->distance)
         step_sums_taught(sums, &t->distilled, &t->rank);
-    return outcome->skipped || update(t, outcome);
+    return outcome->skipped || update(t, sums->loss, outcome);
 }
 
 /* follow_gradients - whether the run learns at all, said when it does not any more and when it does again. */
@@ -205,7 +214,9 @@ static bool train_step(struct trainer *t) {
     t->tokens_seen += (int64_t)sums.filled_tokens;
     if (!outcome.skipped)
         follow_gradients(t, sums.loss, outcome.grad_norm);
-    follow(t, sums.loss);
+    follow(t, outcome.skipped && strcmp(outcome.skipped, "spike") == 0
+                  ? NAN
+                  : sums.loss); /* of the data, not the weights */
     struct step_record record = {.step = t->step,
                                  .loss = sums.loss,
                                  .grad_norm = outcome.grad_norm / loss_scale,
@@ -269,6 +280,11 @@ static int train_loop(struct trainer *t) {
         error_set_step(t->step + 1);
         if (!train_step(t))
             return EXIT_FAULT;
+        if (t->goes_back) {
+            if (!trainer_go_back(t))
+                return EXIT_FAULT;
+            continue;
+        }
         double step_s = clock_s() - start;
         /* The last validation goes into the last checkpoint's model card, unless the job might end before the
          * save; what was trained is saved even where it fails. */
@@ -318,6 +334,9 @@ static const char *outcome_text(const struct trainer *t, int code, char *text, s
                  d->is_diverged ? reason : nothing);
     else if (t->lost_folder)
         snprintf(text, room_bytes, "ended, because its folder was moved or removed");
+    else if (t->met_spikes)
+        snprintf(text, room_bytes, "diverged: more spikes than train.spike_limit (%lld)",
+                 (long long)t->config->train.spike_limit);
     else if (t->met_no_number)
         snprintf(text, room_bytes, "diverged: a loss or a gradient is not finite");
     else if (d->is_diverged || (at_end && divergence_at_end(d, t->valid_loss)))

@@ -49,6 +49,7 @@ static void describe(struct trainer *t, char **provenance, char **card) {
                                              t->divergence.is_diverged ? t->divergence.since : 0,
                                          .diverged_before = t->divergence.past,
                                          .still_since = standstill_since(&t->standstill, t->updates),
+                                         .left_out = &t->left_out,
                                          .best = t->best,
                                          .totals = metrics_totals(t->metrics),
                                          .accounts = &t->accounts,

@@ -241,13 +241,20 @@ static bool open_provenance(struct trainer *t) {
     return provenance_open(&t->provenance, t->comm, &setup);
 }
 
-/* open_feeds - this rank's part of every batch.  A batch of validation is one micro-batch of each rank. */
-static void open_feeds(struct trainer *t) {
+void trainer_feed_start(struct trainer *t) {
+    const struct config *c = t->config;
+    unsigned divided = grid_axes(&t->rank.grid, DIVIDES_SAMPLES);
+    feed_close(&t->feed);
+    feed_open(&t->feed, c->data.sequence_tokens, c->train.batch_sequences, c->train.micro_sequences,
+              grid_index(&t->rank.grid, divided), grid_size(&t->rank.grid, divided));
+    feed_start(&t->feed, t->data.train, t->step - t->resume.data_start, &t->left_out);
+}
+
+/* open_validation - this rank's part: a batch is one micro-batch of each rank. */
+static void open_validation(struct trainer *t) {
     const struct config *c = t->config;
     unsigned divided = grid_axes(&t->rank.grid, DIVIDES_SAMPLES);
     int rank = grid_index(&t->rank.grid, divided), num_ranks = grid_size(&t->rank.grid, divided);
-    feed_open(&t->feed, c->data.sequence_tokens, c->train.batch_sequences, c->train.micro_sequences, rank,
-              num_ranks);
     feed_open(&t->valid_feed, c->data.sequence_tokens, num_ranks * c->train.micro_sequences,
               c->train.micro_sequences, rank, num_ranks);
     if (!t->data.valid)
@@ -305,7 +312,7 @@ static bool fill_memory(struct trainer *t) {
     bool first = trainer_references_first(t);
     if (!open_provenance(t))
         return false;
-    open_feeds(t);
+    open_validation(t);
     if (first && !trainer_references(t)) /* with the weights of model.path, in whose place others come */
         return false;
     return load_state(t) && (first || trainer_references(t)) && gemm_choices_complete(t);
@@ -319,7 +326,9 @@ bool trainer_open(struct trainer *t, const struct config *given, struct comm *co
     if (!fill_memory(t))
         return false;
     open_accounts(t); /* the clock runs, and the first samples are read ahead */
-    feed_start(&t->feed, t->data.train, t->step - t->resume.data_start);
+    if (t->resume.is_branch && t->resume.data_start == t->step)
+        left_out_release(&t->left_out); /* they were of another order of the data */
+    trainer_feed_start(t);
     return true;
 }
 
@@ -338,6 +347,7 @@ void trainer_close(struct trainer *t) {
     run_source_close(&t->source);
     run_lock_release(&t->lock);
     resume_close(&t->resume);
+    left_out_release(&t->left_out);
     free(t->last_saved);
     provenance_close(&t->provenance);
 }

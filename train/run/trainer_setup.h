@@ -11,9 +11,11 @@
 #include "train/record/accounts.h"
 #include "train/record/best.h"
 #include "train/record/divergence.h"
+#include "train/record/left_out.h"
 #include "train/record/metrics.h"
 #include "train/record/patience.h"
 #include "train/record/provenance.h"
+#include "train/record/spike.h"
 #include "train/record/standstill.h"
 #include "train/run/control.h"
 #include "train/run/feed.h"
@@ -66,6 +68,9 @@ struct trainer {
     struct loss_scale loss_scale;
     struct divergence divergence;
     struct standstill standstill;
+    struct spike spike;       /* with train.spike */
+    struct left_out left_out; /* batches of the data that were spikes */
+    bool goes_back;           /* this step's was, and the run goes back to the last checkpoint */
     struct patience patience; /* with train.early_stop */
     struct best best;         /* with checkpoint.keep_best */
     bool best_is_new;         /* the present state is, and is saved as such before the next step */
@@ -84,6 +89,7 @@ struct trainer {
     bool has_to_prune;             /* root: an older checkpoint waits until the newest one has proved sound */
     struct checkpoint_stuck stuck; /* root */
     bool met_no_number;            /* a loss or a gradient was not finite: the run ends */
+    bool met_spikes;               /* more than train.spike_limit: the run ends */
     bool lost_folder;              /* what stands at run.folder is not this run's any more: it ends */
 };
 
@@ -94,6 +100,10 @@ struct trainer {
  * also after a failed open. */
 bool trainer_open(struct trainer *t, const struct config *given, struct comm *comm);
 void trainer_close(struct trainer *t);
+
+/* trainer_feed_start - the batches from the present step on are read ahead, without those that are left out; also once more,
+ * when the run goes back. */
+void trainer_feed_start(struct trainer *t);
 
 /* trainer_is_at_end - all steps are done, or the validation has not become better for train.early_stop of them. */
 bool trainer_is_at_end(const struct trainer *t);

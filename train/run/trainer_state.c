@@ -46,6 +46,11 @@ char *trainer_state_text(const struct trainer *t) {
     json_object_set_new(state, "standstill", standstill_json(&t->standstill));
     if (t->config->train.early_stop > 0)
         json_object_set_new(state, "patience", patience_json(&t->patience));
+    if (t->config->train.spike != SPIKE_OFF)
+        json_object_set_new(state, "spike", spike_json(&t->spike));
+    json_t *left_out = left_out_json(&t->left_out);
+    if (left_out)
+        json_object_set_new(state, "left_out", left_out);
     json_t *best = best_json(&t->best);
     if (best)
         json_object_set_new(state, "best", best);
@@ -116,6 +121,10 @@ int trainer_state_read(struct trainer *t, struct err *err) {
         status = standstill_read(&t->standstill, state, counts.step, err);
     if (!status && !t->resume.is_branch)
         status = patience_read(&t->patience, state, counts.step, err);
+    if (!status)
+        status = spike_read(&t->spike, state, err);
+    if (!status)
+        status = left_out_read(&t->left_out, state, err);
     if (!status && !t->resume.is_branch)
         status = best_read(&t->best, state, counts.step, err);
     if (!status && !t->resume.is_branch && !json_find(state, "keys"))
