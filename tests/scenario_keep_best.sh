@@ -114,6 +114,16 @@ for thing in folder text elsewhere; do
     expect_output "/best' is not a link to a checkpoint beside it: move it away"
 done
 
+# --- the plan has room for it: one checkpoint more ---
+# planned_bytes KEEP_BEST - of the disk, with two checkpoints to keep.
+planned_bytes() {
+    run 0 "$atelier" plan "$tiny" --set "run.folder=$work/plan" --set "data.train=$work/fiches.h5" --set "data.valid=$work/fiches-valid.h5" \
+        --set valid.every_steps=1 --set checkpoint.every_steps=1 --set checkpoint.keep=2 --set "checkpoint.keep_best=$1" --json
+    json_number disk_bytes "$log"
+}
+size=$(sed -n 's/.*"event": "checkpoint", .*"size_bytes": \([0-9]*\).*/\1/p' "$work/plain/metrics.jsonl" | head -n 1)
+expect "bytes that the plan adds" "$size" "$(awk -v with="$(planned_bytes true)" -v without="$(planned_bytes false)" 'BEGIN { print with - without }')"
+
 # --- refused ---
 train 2 0 "$work/never" --set checkpoint.keep_best=true
 expect_output "'checkpoint.keep_best' compares validations, and there are none between the steps: set valid.every_steps"

@@ -91,6 +91,36 @@ grep -q 'Steps left out because the loss or the gradient norm was a spike' "$wor
 run 0 "$atelier" inspect "$work/back-0" --verify
 say "rollback: losses and weights are those of data without the batch, a child of step 25"
 
+# --- whatever a checkpoint's state holds: momenta, moments in bf16, the scale of the loss, an adapter, shards ---
+# expect_same NAME - of the two runs of that name.
+expect_same() {
+    grep -q ' the run goes back to step 25' "$log" || fail "$1: there should be a spike"
+    expect "losses, $1" "$(losses "$work/lacks-$1")" "$(losses "$work/has-$1")"
+    cmp -s "$work/has-$1/step-000030/state/master.safetensors" "$work/lacks-$1/step-000030/state/master.safetensors" ||
+        fail "$1: the weights should be those of data without the batch"
+}
+# same_as_lacking NAME RANKS [ARGUMENT...]
+same_as_lacking() {
+    name=$1 num=$2
+    shift 2
+    guarded 0 "$num" "$work/lacks-$name" lacks "$@"
+    spiky rollback 0 "$num" "$work/has-$name" has --set train.spike_sigma=6 "$@"
+    expect_same "$name"
+}
+guarded 0 0 "$work/lacks-muon" lacks --set optimizer.kind=muon --set optimizer.learning_rate=1e-3
+spiky rollback 0 0 "$work/has-muon" has --set optimizer.kind=muon --set optimizer.learning_rate=1e-3 --set train.spike_window=4 --set train.spike_sigma=5
+expect_same muon
+same_as_lacking moments 0 --set optimizer.state_dtype=bf16
+same_as_lacking f16 0 --set train.compute=f16
+for stage in 0 2; do
+    same_as_lacking "stage-$stage" 2 --set parallel.stage=$stage
+done
+plain=$tiny
+adapt "$work/lacks/step-000005"
+same_as_lacking adapter 0
+tiny=$plain
+say "the same with muon, bf16 moments, f16, an adapter, and at stages 0 and 2 (3 is above)"
+
 # --- before the first checkpoint there is nothing to go back to ---
 spiky rollback 0 0 "$work/none" has --set checkpoint.every_steps=0 --set train.steps=31
 expect_output '^step 29: .*no update, as there is no checkpoint yet to go back to'

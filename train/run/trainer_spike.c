@@ -6,6 +6,7 @@
 
 #include "train/model/shard.h"
 #include "train/model/state.h"
+#include "train/run/run_phase.h"
 #include "train/run/trainer_state.h"
 
 static struct spike_rule rule_of(const struct config *config) {
@@ -139,13 +140,17 @@ static bool reopen_provenance(struct trainer *t) {
     return provenance_open(&t->provenance, t->comm, &setup);
 }
 
+/* Ranks wait for each other as long as when a run starts: the same files are read. */
 bool trainer_go_back(struct trainer *t) {
+    struct comm_phase before = *comm_phase(t->comm);
     int64_t from = t->step;
     t->goes_back = false;
+    run_phase_enter(t->comm, t->config, RUN_STARTING);
     aim(t);
     if (!load(t) || !reopen_provenance(t))
         return false;
     trainer_feed_start(t);
     metrics_go_back(t->metrics, t->step, from);
+    comm_set_phase(t->comm, &before);
     return true;
 }
