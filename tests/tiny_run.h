@@ -12,7 +12,7 @@
 #include "train/model/model.h"
 #include "train/model/optimizer.h"
 #include "train/model/shard.h"
-#include "train/model/state.h"
+#include "train/model/state_save.h"
 
 enum { TINY_SEQUENCES = 4, TINY_SEQUENCE = 16, TINY_VOCAB = 61, TINY_SLOTS = 320 };
 

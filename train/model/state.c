@@ -1,6 +1,5 @@
-/* state.c - weights and optimizer states between memory and files.  The phases of a save are those of
- * checkpoints/checkpoint/checkpoint.h with an agreement after each. */
-#include "train/model/state.h"
+/* state.c - weights and optimizer states between memory and files: the visit of what a rank has, loading, first values.
+ * Writing is in state_save.c. */
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,39 +10,10 @@
 #include "train/model/divided.h"
 #include "train/model/optimizer.h"
 #include "train/model/packed_segment.h"
+#include "train/model/state_internal.h"
 
 /* Values that pass through host memory at a time where the device's memory is not the host's. */
 enum { STAGE_COUNT = 4 << 20 };
-
-/* Which tensors are visited, where there is an adapter: without one all of them. */
-enum wanted_tensors { WANT_ALL, WANT_BASE, WANT_PAIRS, WANT_SAVED };
-
-/* Everything a visit of the pieces of this rank's shards may need.  move handles values [first, first +
- * count) of a tensor at `values` in host memory. */
-struct transfer_job {
-    struct params *params;
-    const struct weights *weights;
-    const struct checkpoint_reader *reader;
-    struct checkpoint *checkpoint;
-    const struct checkpoint_state *state; /* of the optimizer; NULL: the masters */
-    enum checkpoint_part part;            /* of the checkpoint being written */
-    struct value_type type;               /* what the values must fit into */
-    struct value_scan *scan;
-    int64_t seed;
-    bool writes_device; /* values go to the device, not from it */
-    enum wanted_tensors wanted;
-    float *stage; /* [STAGE_COUNT] */
-    struct err *err;
-    int (*move)(struct transfer_job *, const struct unit_tensor *, int64_t first, int64_t count,
-                float *values);
-};
-
-/* The states of the optimizer, as files of a checkpoint. */
-struct state_list {
-    int count;
-    struct checkpoint_state states[CHECKPOINT_MAX_STATES];
-    bool *holds; /* [count, param_num_slots] */
-};
 
 /* rule_state - of a state by its name in a rule; -1: it has no such state.  state_index - in a segment. */
 static int rule_state(const struct update_rule *rule, const char *name) {
@@ -57,8 +27,7 @@ static int state_index(const struct segment *segment, const char *name) {
     return segment->storage == STORAGE_TRAINED ? rule_state(segment->rule, name) : -1;
 }
 
-/* state_list_open - by the optimizer's table: which states there are, and which tensors have each, here or on another rank. */
-static void state_list_open(struct state_list *list, const struct params *params) {
+void state_list_open(struct state_list *list, const struct params *params) {
     const struct model_config *model = params->setup.model;
     int64_t num_slots = param_num_slots(model);
     const char *names[MAX_RULES * MAX_STATES];
@@ -76,7 +45,7 @@ static void state_list_open(struct state_list *list, const struct params *params
     }
 }
 
-static void state_list_close(struct state_list *list) {
+void state_list_close(struct state_list *list) {
     free(list->holds);
 }
 
@@ -184,8 +153,7 @@ static int visit_packed(struct transfer_job *job, struct segment *segment) {
     return packed_segment_fill(job->params, segment, read_packed, job);
 }
 
-/* each_shard_piece - visit the tensor parts inside this rank's shard of every segment that has what is asked for. */
-static int each_shard_piece(struct transfer_job *job) {
+int state_each_piece(struct transfer_job *job) {
     struct params *params = job->params;
     int status = 0;
     job->stage = xcalloc(STAGE_COUNT, sizeof *job->stage);
@@ -251,7 +219,7 @@ int state_load_weights(struct params *params, const struct weights *weights, str
                                .wanted = model_has_adapter(weights_config(weights)) ? WANT_ALL : WANT_BASE,
                                .err = err,
                                .move = load_values};
-    return each_shard_piece(&job);
+    return state_each_piece(&job);
 }
 
 /* load_part - masters, or a state of the optimizer, from its files. */
@@ -270,7 +238,7 @@ static int load_part(struct params *params, const char *folder, const struct che
                                .wanted = WANT_SAVED,
                                .err = err,
                                .move = load_values};
-    int status = each_shard_piece(&job);
+    int status = state_each_piece(&job);
     checkpoint_reader_close(reader);
     return status ? err_prefix(err, "'%s/state/%s'", folder, part->name) : 0;
 }
@@ -337,7 +305,7 @@ static int init_values(struct transfer_job *job, const struct unit_tensor *tenso
 void state_init(struct params *params, int64_t seed) {
     struct transfer_job job = {
         .params = params, .seed = seed, .writes_device = true, .wanted = WANT_ALL, .move = init_values};
-    each_shard_piece(&job);
+    state_each_piece(&job);
 }
 
 int state_init_adapter(struct params *params, const struct weights *base, int64_t seed, struct err *err) {
@@ -348,7 +316,7 @@ int state_init_adapter(struct params *params, const struct weights *base, int64_
                                .wanted = WANT_PAIRS,
                                .err = err,
                                .move = init_values};
-    return each_shard_piece(&job);
+    return state_each_piece(&job);
 }
 
 /* find_misfits - values of the masters that a model file of that type cannot hold; the search ends with the
@@ -371,118 +339,5 @@ int state_check_values(struct params *params, enum dtype type, struct err *err) 
                                .err = err,
                                .wanted = WANT_SAVED,
                                .move = find_misfits};
-    return each_shard_piece(&job);
-}
-
-/* save_values - into the part that is being written. */
-static int save_values(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first,
-                       int64_t count, float *values) {
-    return checkpoint_write(job->checkpoint, job->part, tensor->param, first, count, values, job->err);
-}
-
-/* write_parts - this rank's byte ranges of every file. */
-static int write_parts(struct params *params, struct checkpoint *cp, const struct state_list *list,
-                       struct err *err) {
-    if (checkpoint_open_ranges(cp, err))
-        return -1;
-    int status = checkpoint_write_carried(cp, params->setup.rank, params->setup.num_ranks, err);
-    for (int part = PART_MODEL; part < PART_STATE + list->count && status == 0; part++) {
-        struct transfer_job job = {.params = params,
-                                   .checkpoint = cp,
-                                   .part = (enum checkpoint_part)part,
-                                   .state = part < PART_STATE ? NULL : &list->states[part - PART_STATE],
-                                   .err = err,
-                                   .wanted = WANT_SAVED,
-                                   .move = save_values};
-        status = each_shard_piece(&job);
-    }
-    int closed = checkpoint_close_ranges(cp, status == 0 ? err : NULL);
-    return status == 0 ? closed : -1;
-}
-
-/* hash_blocks - each rank its share of the blocks; the sum over ranks is the whole list. */
-static bool hash_blocks(struct comm *comm, struct checkpoint *cp, uint64_t *hashes) {
-    struct err err = {""};
-    int status = checkpoint_hash_blocks(cp, comm_rank(comm), comm_num_ranks(comm), hashes, &err);
-    if (!comm_all_ok(comm, status, &err))
-        return false;
-    comm_sum_i64(comm, (int64_t *)hashes, checkpoint_num_blocks(cp));
-    return true;
-}
-
-/* abandon - what was written so far goes, for on a full disk the space is needed; but not what another has under
- * the same name. */
-static void abandon(const struct state_save *save, struct checkpoint *cp) {
-    if (save->owns_folder(save->owner))
-        checkpoint_abandon(cp);
-}
-
-/* check_owner - a save may take long: the folder can have been moved since it was begun. */
-static int check_owner(const struct state_save *save, struct err *err) {
-    if (save->owns_folder(save->owner))
-        return 0;
-    return err_set(
-        err, "checkpoint of step %lld: '%s' was moved or removed while it was written; it stays unfinished",
-        (long long)save->step, save->run_folder);
-}
-
-/* begin, commit - the root's: only in the run's own folder. */
-static int begin(const struct state_save *save, struct checkpoint *cp, struct err *err) {
-    return check_owner(save, err) == 0 ? checkpoint_begin(cp, err) : -1;
-}
-
-static int commit(const struct state_save *save, struct checkpoint *cp, const uint64_t *hashes,
-                  struct err *err) {
-    return check_owner(save, err) == 0 ? checkpoint_commit(cp, hashes, save->state_text, err) : -1;
-}
-
-/* save_as - the phases, of a checkpoint that was planned.  Each ends in an agreement before the next begins: no rank may write
- * into files that the root could not make, and the manifest, which makes the checkpoint complete, is written when all have
- * closed theirs. */
-static bool save_as(struct params *params, struct comm *comm, const struct state_save *save,
-                    struct checkpoint *cp, const struct state_list *list) {
-    struct err err = {""};
-    uint64_t *hashes = xcalloc((size_t)checkpoint_num_blocks(cp), sizeof *hashes);
-    bool done = false;
-    int status = comm_is_root(comm) ? begin(save, cp, &err) : 0;
-    if (!comm_all_ok(comm, status, &err))
-        goto out;
-    if (params->setup.replica == 0) /* the others hold the same */
-        status = write_parts(params, cp, list, &err);
-    if (!comm_all_ok(comm, status, &err) || !hash_blocks(comm, cp, hashes)) {
-        if (comm_is_root(comm))
-            abandon(save, cp);
-        goto out;
-    }
-    status = comm_is_root(comm) ? commit(save, cp, hashes, &err) : 0;
-    done = comm_all_ok(comm, status, &err);
-out:
-    free(hashes);
-    return done;
-}
-
-/* open_carried - the folder that holds what is carried, on every rank; *weights is NULL where there is none.  Collective. */
-static bool open_carried(struct weights **weights, const char *folder, struct comm *comm) {
-    struct err err = {""};
-    *weights = folder ? weights_open(folder, &err) : NULL;
-    return comm_all_ok(comm, folder && !*weights ? -1 : 0, &err);
-}
-
-bool state_save(struct params *params, struct comm *comm, const struct state_save *save) {
-    struct checkpoint_source source = save->source;
-    struct state_list list;
-    struct weights *origin;
-    if (!open_carried(&origin, save->carried_from, comm))
-        return false;
-    state_list_open(&list, params);
-    source.states = list.states;
-    source.num_states = list.count;
-    const struct weights *holder = origin ? origin : save->carried_begin;
-    source.carried = holder ? weights_carried(holder) : NULL;
-    struct checkpoint *cp = checkpoint_create(save->run_folder, save->step, &source, true);
-    bool done = save_as(params, comm, save, cp, &list);
-    checkpoint_free(cp);
-    state_list_close(&list);
-    weights_close(origin);
-    return done;
+    return state_each_piece(&job);
 }

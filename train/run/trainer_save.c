@@ -8,7 +8,7 @@
 
 #include "checkpoints/model_folder.h"
 #include "kernels/clock.h"
-#include "train/model/state.h"
+#include "train/model/state_save.h"
 #include "train/record/card.h"
 #include "train/record/metrics_summary.h"
 #include "train/record/provenance.h"
