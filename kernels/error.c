@@ -3,13 +3,14 @@
 #include "kernels/error.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static char message_prefix[160];
-static int64_t message_step = -1;
+static _Atomic int64_t message_step = -1;
 static void (*abort_hook)(int);
 
 void text_clean(char *text) {
@@ -63,9 +64,9 @@ void error_set_abort_hook(void (*hook)(int)) {
 static size_t bracket(char *line, size_t room) {
     if (!message_prefix[0])
         return 0;
-    int n = message_step >= 0
-                ? snprintf(line, room, "[%s step %lld] ", message_prefix, (long long)message_step)
-                : snprintf(line, room, "[%s] ", message_prefix);
+    int64_t step = message_step;
+    int n = step >= 0 ? snprintf(line, room, "[%s step %lld] ", message_prefix, (long long)step)
+                      : snprintf(line, room, "[%s] ", message_prefix);
     return (size_t)n;
 }
 

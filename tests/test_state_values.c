@@ -58,17 +58,17 @@ static void test_masters(void **state) {
     struct params params;
     open_params(&params, &config);
     state_init(&params, 3);
-    assert_int_equal(state_check_values(&params, DTYPE_F16, &err), 0);
+    assert_int_equal(state_check_values(&params, STATE_NOW, DTYPE_F16, &err), 0);
     float *masters = params.units[params.num_units - 1].segments[0].master, before = masters[7];
     masters[7] = -70144;
-    assert_int_equal(state_check_values(&params, DTYPE_F16, &err), -1);
+    assert_int_equal(state_check_values(&params, STATE_NOW, DTYPE_F16, &err), -1);
     assert_non_null(strstr(err.text, "1 value too large for f16, the first (-70144) at element 7"));
-    assert_int_equal(state_check_values(&params, DTYPE_BF16, &err), 0);
+    assert_int_equal(state_check_values(&params, STATE_NOW, DTYPE_BF16, &err), 0);
     masters[7] = NAN;
-    assert_int_equal(state_check_values(&params, DTYPE_F32, &err), -1);
+    assert_int_equal(state_check_values(&params, STATE_NOW, DTYPE_F32, &err), -1);
     assert_non_null(strstr(err.text, "not finite"));
     masters[7] = before;
-    assert_int_equal(state_check_values(&params, DTYPE_F32, &err), 0);
+    assert_int_equal(state_check_values(&params, STATE_NOW, DTYPE_F32, &err), 0);
     params_free(&params);
 }
 

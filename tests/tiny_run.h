@@ -19,7 +19,7 @@ enum { TINY_SEQUENCES = 4, TINY_SEQUENCE = 16, TINY_VOCAB = 61, TINY_SLOTS = 320
 struct tiny_setup {
     struct comm *comm; /* NULL: alone */
     int zero_stage;
-    bool tied, offloads;
+    bool tied, offloads, snapshots;
     enum dtype compute, moments;
     const struct optimizer_kind *optimizer;
     const enum storage *storage;      /* [TINY_SLOTS]; NULL: all is trained */
@@ -84,6 +84,7 @@ static inline struct params_setup tiny_params(const struct tiny *t) {
                                  .storage = t->setup.storage,
                                  .quantised = t->setup.quantised,
                                  .offloads = t->setup.offloads,
+                                 .snapshots = t->setup.snapshots,
                                  .zero_stage = comm && comm_num_ranks(comm) > 1 ? t->setup.zero_stage : 0,
                                  .trains = true,
                                  .rank = comm ? comm_rank(comm) : 0,

@@ -280,10 +280,6 @@ static void place_weights(struct params *params, struct segment *segment) {
                        segment->own_count, DTYPE_F32);
 }
 
-enum dtype params_state_type(const struct params *params, const struct segment *segment, int i) {
-    return segment->rule->states[i].type == STATE_AS_SET ? params->setup.moments : DTYPE_F32;
-}
-
 /* place_training - the gradient, and what the segment's rule keeps for each element that this rank updates. */
 static void place_training(struct params *params, struct segment *segment) {
     if (segment->storage != STORAGE_TRAINED)
@@ -344,6 +340,7 @@ static void place_all(struct params *params) {
         place_weights(params, s);
         if (params->setup.trains)
             place_training(params, s);
+        params_place_snapshot(params, s);
     }
     place_slots(params);
     const struct optimizer_kind *kind = params->setup.optimizer;
@@ -360,7 +357,8 @@ void params_measure(struct params *params, const struct params_setup *setup) {
     params->arena_optimizer.name = "optimizer";
     params->arena_comm.name = "gather and reduce buffers";
     params->arena_offloaded.name = "masters and optimizer in host memory";
-    params->arena_offloaded.on_host = true;
+    params->arena_snapshot.name = "a copy that checkpoints are written from";
+    params->arena_offloaded.on_host = params->arena_snapshot.on_host = true;
     CHECK(setup->optimizer || !setup->trains, "parameters are to be trained, but no optimizer is set");
     layout_units(params);
     params->setup.storage = NULL; /* the caller's: it need not live on */
@@ -368,7 +366,7 @@ void params_measure(struct params *params, const struct params_setup *setup) {
 }
 
 /* all_arenas - for what is done to each of them. */
-enum { NUM_ARENAS = 5 };
+enum { NUM_ARENAS = 6 };
 
 static void all_arenas(struct params *params, struct arena *arenas[NUM_ARENAS]) {
     arenas[0] = &params->arena_params;
@@ -376,6 +374,7 @@ static void all_arenas(struct params *params, struct arena *arenas[NUM_ARENAS]) 
     arenas[2] = &params->arena_optimizer;
     arenas[3] = &params->arena_comm;
     arenas[4] = &params->arena_offloaded;
+    arenas[5] = &params->arena_snapshot;
 }
 
 void params_create(struct params *params, struct device *dev, const struct params_setup *setup) {
@@ -385,6 +384,7 @@ void params_create(struct params *params, struct device *dev, const struct param
     all_arenas(params, arenas);
     for (int i = 0; i < NUM_ARENAS; i++)
         arena_allocate(arenas[i], dev);
+    memset(params->arena_snapshot.base, 0, params->arena_snapshot.size_bytes); /* no save waits for pages */
     place_all(params);
     if (params->nested_map) {
         float map[PACKED_NESTED_CODES];
@@ -486,15 +486,4 @@ struct weight params_experts(const struct params *params, int unit, enum tensor_
     weight.value.dims[0] *= num_own;
     weight.grad.dims[0] *= num_own;
     return weight;
-}
-
-void *params_shard_of(const struct params *params, const struct segment *segment, void *own,
-                      enum dtype dtype) {
-    return params->setup.zero_stage == 0 ? plus(own, params->setup.rank * segment->shard_count, dtype) : own;
-}
-
-void *params_value_shard(const struct params *params, const struct segment *segment) {
-    if (params->setup.zero_stage == 3)
-        return segment->shard;
-    return segment->full ? (char *)segment->full + (size_t)params->setup.rank * segment->shard_bytes : NULL;
 }

@@ -74,8 +74,10 @@ struct segment {
     float *pending_scales;    /* in host memory, until the ranks know all of them: see packed_segment.h */
     float *master;            /* [own_count] f32; the same memory as full or shard when computing in f32 */
     void *states[MAX_STATES]; /* [own_count] as the rule names them */
-    float *grad;              /* [count] at stages 0 and 1, [shard_count] at 2 and 3 */
-    float *open_grad; /* [count] where the backward under way puts the gradient; NULL: there is none */
+    void *snapshot
+        [1 + MAX_STATES]; /* [shard_count] in host memory: master and states, see snapshot.h; NULL: none */
+    float *grad;          /* [count] at stages 0 and 1, [shard_count] at 2 and 3 */
+    float *open_grad;     /* [count] where the backward under way puts the gradient; NULL: there is none */
 };
 
 struct unit {
@@ -127,6 +129,7 @@ struct params_setup {
     bool packs_base; /* storage NULL: of a model with an adapter, the layers' frozen matrices are quantised */
     enum packed_kind quantised; /* form of what is quantised */
     bool offloads;              /* masters and states stay in host memory */
+    bool snapshots;             /* there is room for a copy of them, which checkpoints are written from */
     int zero_stage;
     bool trains;                    /* false: no gradients, no optimizer state */
     int rank, num_ranks;            /* among those that hold one replica of the model together */
@@ -148,7 +151,7 @@ struct params {
     int num_elsewhere;
     struct elsewhere *elsewhere;
     struct unit_slot gathered[SLOT_COUNT], gradient[SLOT_COUNT];
-    struct arena arena_params, arena_grads, arena_optimizer, arena_comm, arena_offloaded;
+    struct arena arena_params, arena_grads, arena_optimizer, arena_comm, arena_offloaded, arena_snapshot;
     bool has_nested_map;  /* some segments are in PACKED_NF4_DOUBLE */
     float *nested_map;    /* [PACKED_NESTED_CODES] then; else, and while only measured, NULL */
     void *work[MAX_WORK]; /* what the optimizer's update works in, as its rule placed it */
@@ -194,6 +197,14 @@ void *params_shard_of(const struct params *params, const struct segment *segment
 void *params_value_shard(const struct params *params, const struct segment *segment);
 /* params_state_type - in memory, of state i of a segment's rule. */
 enum dtype params_state_type(const struct params *params, const struct segment *segment, int i);
+
+/* params_place_snapshot - room for a segment's copy (snapshot.h), where setup.snapshots asks for it: called while the arenas
+ * are measured, and again when they are there. */
+void params_place_snapshot(struct params *params, struct segment *segment);
+/* params_num_arrays - that a snapshot has of a segment: the master, and what its rule keeps; 0 where nothing is trained.
+ * params_array_type - of the master (0), or of state i - 1. */
+int params_num_arrays(const struct segment *segment);
+enum dtype params_array_type(const struct params *params, const struct segment *segment, int i);
 
 /* params_slot - the slot of that unit among the gathered or the gradient slots. */
 struct unit_slot *params_slot(struct unit_slot *slots, const struct params *params, int unit);

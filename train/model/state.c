@@ -53,19 +53,21 @@ void state_list_close(struct state_list *list) {
 struct shard_array {
     void *data; /* [shard_count] */
     enum dtype dtype;
+    bool on_host; /* whatever the device */
 };
 
-/* shard_array - of the masters, or of what is stored where there are none; state not NULL: of that state. */
-static struct shard_array shard_array(const struct params *params, const struct segment *segment,
-                                      const struct checkpoint_state *state) {
-    if (state) {
-        int i = state_index(segment, state->name);
-        enum dtype dtype = params_state_type(params, segment, i);
-        return (struct shard_array){params_shard_of(params, segment, segment->states[i], dtype), dtype};
-    }
-    if (segment->storage == STORAGE_TRAINED)
-        return (struct shard_array){params_shard_of(params, segment, segment->master, DTYPE_F32), DTYPE_F32};
-    return (struct shard_array){params_value_shard(params, segment), segment->stored};
+/* shard_array - of the masters, or of what is stored where there are none; job->state not NULL: of that state. */
+static struct shard_array shard_array(const struct transfer_job *job, const struct segment *segment) {
+    const struct params *params = job->params;
+    bool is_trained = segment->storage == STORAGE_TRAINED, on_host = params->dev->ops->host_memory;
+    int i = job->state ? state_index(segment, job->state->name) : -1;
+    enum dtype dtype = job->state ? params_state_type(params, segment, i) : DTYPE_F32;
+    if (!is_trained)
+        return (struct shard_array){params_value_shard(params, segment), segment->stored, on_host};
+    if (job->source == STATE_SNAPSHOT && segment->snapshot[0])
+        return (struct shard_array){segment->snapshot[i + 1], dtype, true};
+    void *own = job->state ? segment->states[i] : segment->master;
+    return (struct shard_array){params_shard_of(params, segment, own, dtype), dtype, on_host};
 }
 
 /* to_device, from_device - through the stage; 16-bit values are f32 in files, which holds them exactly. */
@@ -78,33 +80,34 @@ static void to_device(struct transfer_job *job, struct tensor values) {
     device_upload(job->params->dev, values, job->stage);
 }
 
-/* Backwards, so that no half is overwritten before it was read. */
-static void from_device(struct transfer_job *job, struct tensor values) {
+/* Backwards, so that no half is overwritten before it was read.  A snapshot may be read on a thread that the device does not
+ * know. */
+static void from_device(struct transfer_job *job, struct shard_array run, int64_t count) {
     const uint16_t *half = (const uint16_t *)job->stage;
-    device_download(job->params->dev, job->stage, values);
-    float (*widen)(uint16_t) = values.dtype == DTYPE_BF16 ? f32_from_bf16 : f32_from_f16;
-    if (values.dtype != DTYPE_F32)
-        for (int64_t i = values.dims[0]; i-- > 0;)
+    float (*widen)(uint16_t) = run.dtype == DTYPE_BF16 ? f32_from_bf16 : f32_from_f16;
+    if (run.on_host)
+        memcpy(job->stage, run.data, (size_t)count * dtype_bytes(run.dtype));
+    else
+        device_download(job->params->dev, job->stage, tensor_1d(run.data, run.dtype, count));
+    if (run.dtype != DTYPE_F32)
+        for (int64_t i = count; i-- > 0;)
             job->stage[i] = widen(half[i]);
 }
 
-/* move_run - `count` values from element `first` of a tensor, a stage at a time; f32 in host memory needs none.  data:
- * where they are on the device. */
+/* move_run - `count` values from element `first` of a tensor, a stage at a time; f32 in host memory needs none. */
 static int move_run(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first, int64_t count,
                     struct shard_array run) {
-    bool direct = job->params->dev->ops->host_memory && run.dtype == DTYPE_F32;
+    bool direct = run.on_host && run.dtype == DTYPE_F32;
     int64_t most = direct ? count : STAGE_COUNT;
     for (int64_t done = 0; done < count; done += most) {
         int64_t part = count - done < most ? count - done : most;
         char *data = (char *)run.data + (size_t)done * dtype_bytes(run.dtype);
-        struct tensor values = tensor_1d(data, run.dtype, part);
         if (!direct && !job->writes_device)
-            from_device(job, values);
-        float *host = direct ? values.data : job->stage;
-        if (job->move(job, tensor, first + done, part, host))
+            from_device(job, (struct shard_array){data, run.dtype, run.on_host}, part);
+        if (job->move(job, tensor, first + done, part, direct ? (float *)data : job->stage))
             return -1;
         if (!direct && job->writes_device)
-            to_device(job, values);
+            to_device(job, tensor_1d(data, run.dtype, part));
     }
     return 0;
 }
@@ -122,13 +125,15 @@ static int visit_piece(void *user, const struct piece *piece) {
     struct transfer_job *job = user;
     if (!is_wanted(job, piece->tensor))
         return 0;
-    struct shard_array array = shard_array(job->params, piece->segment, job->state);
+    struct shard_array array = shard_array(job, piece->segment);
     int status = 0;
     if (job->checkpoint && !divided_writes(&job->params->setup, piece->tensor))
         return 0;
+    CHECK(!job->checkpoint || job->source == STATE_NOW || array.on_host,
+          "what is frozen of unit %d is in no snapshot", piece->segment->unit);
     for (int64_t row = 0; row < piece->num_rows && status == 0; row++) {
         size_t at_bytes = (size_t)(piece->at + row * piece->count) * dtype_bytes(array.dtype);
-        struct shard_array run = {(char *)array.data + at_bytes, array.dtype};
+        struct shard_array run = {(char *)array.data + at_bytes, array.dtype, array.on_host};
         status = move_run(job, piece->tensor, piece->whole_first + row * piece->stride, piece->count, run);
     }
     return status;
@@ -331,11 +336,12 @@ static int find_misfits(struct transfer_job *job, const struct unit_tensor *tens
     return value_scan_fail(job->scan, param_name(job->params->setup.model, tensor->param, name), job->err);
 }
 
-int state_check_values(struct params *params, enum dtype type, struct err *err) {
+int state_check_values(struct params *params, enum state_source source, enum dtype type, struct err *err) {
     struct value_scan scan = {.first = 0};
     struct transfer_job job = {.params = params,
                                .type = value_type_of(type),
                                .scan = &scan,
+                               .source = source,
                                .err = err,
                                .wanted = WANT_SAVED,
                                .move = find_misfits};

@@ -14,9 +14,13 @@
 int state_load_weights(struct params *params, const struct weights *weights, struct value_type kept_as,
                        struct err *err);
 
+/* Where the values of what is trained are read: as they are now, or as they were when snapshot_take was called.  A rank
+ * without room for a snapshot reads them as they are. */
+enum state_source { STATE_NOW, STATE_SNAPSHOT };
+
 /* state_check_values - whether this rank's shard of the masters fits a model file of that type (F32: is
  * finite).  Local. Returns 0, or -1 with err set: the tensor, how many of its values here, the first. */
-int state_check_values(struct params *params, enum dtype type, struct err *err);
+int state_check_values(struct params *params, enum state_source source, enum dtype type, struct err *err);
 
 /* state_load_checkpoint - masters and states of this rank from a checkpoint; all are finite.  Local, as
  * above. */

@@ -18,7 +18,8 @@ struct transfer_job {
     struct value_type type;               /* what the values must fit into */
     struct value_scan *scan;
     int64_t seed;
-    bool writes_device; /* values go to the device, not from it */
+    bool writes_device;       /* values go to the device, not from it */
+    enum state_source source; /* else where they come from */
     enum wanted_tensors wanted;
     float *stage; /* [STAGE_COUNT] */
     struct err *err;

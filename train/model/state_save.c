@@ -2,23 +2,38 @@
  * each. */
 #include "train/model/state_save.h"
 
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
+#include "kernels/clock.h"
 #include "train/model/state_internal.h"
 
 /* What is done until a rank needs to know that the others are as far. */
 enum save_phase { SAVE_BEGIN, SAVE_WRITE, SAVE_HASH, SAVE_COMMIT, SAVE_OVER };
 
-/* A checkpoint that is being written. */
 struct saving {
     struct params *params;
     struct comm *comm;
-    const struct state_save *save;
+    struct state_save save;
+    enum state_source source;
     struct state_list list;
-    struct weights *origin; /* that holds what is carried; NULL: save->carried_begin does */
+    struct weights *origin; /* that holds what is carried; NULL: save.carried_begin does */
     struct checkpoint *cp;
     uint64_t *hashes; /* [checkpoint_num_blocks] */
-    struct err err;   /* of this rank in the present phase */
+
+    /* Of the present phase on this rank: the thread's, while there is one. */
+    enum save_phase phase;
+    int status;
+    struct err err;
+    double worked_s; /* and of those before it */
+
+    /* Of the main thread. */
+    pthread_t thread;
+    double began_s;      /* the thread */
+    bool has_failed;     /* a phase, on some rank */
+    atomic_bool is_idle; /* set by the thread, as the last that it does */
 };
 
 /* save_values - into the part that is being written. */
@@ -35,6 +50,7 @@ static int write_part(struct saving *saving, int part) {
                                .part = (enum checkpoint_part)part,
                                .state = state,
                                .err = &saving->err,
+                               .source = saving->source,
                                .wanted = WANT_SAVED,
                                .move = save_values};
     return state_each_piece(&job);
@@ -74,40 +90,48 @@ static int check_owner(const struct state_save *save, struct err *err) {
 static int begin(struct saving *saving) {
     if (!comm_is_root(saving->comm))
         return 0;
-    return check_owner(saving->save, &saving->err) == 0 ? checkpoint_begin(saving->cp, &saving->err) : -1;
+    return check_owner(&saving->save, &saving->err) == 0 ? checkpoint_begin(saving->cp, &saving->err) : -1;
 }
 
 static int commit(struct saving *saving) {
     if (!comm_is_root(saving->comm))
         return 0;
-    if (check_owner(saving->save, &saving->err) != 0)
+    if (check_owner(&saving->save, &saving->err) != 0)
         return -1;
-    return checkpoint_commit(saving->cp, saving->hashes, saving->save->state_text, &saving->err);
+    return checkpoint_commit(saving->cp, saving->hashes, saving->save.state_text, &saving->err);
 }
 
-/* work - this rank's part of a phase; nothing in it communicates. */
-static int work(struct saving *saving, enum save_phase phase) {
+/* work - this rank's part of the present phase; nothing in it communicates. */
+static void work(struct saving *saving) {
     static int (*const parts[SAVE_OVER])(struct saving *) = {
         [SAVE_BEGIN] = begin, [SAVE_WRITE] = write_parts, [SAVE_HASH] = hash_blocks, [SAVE_COMMIT] = commit};
-    return parts[phase](saving);
+    double start = clock_s();
+    saving->status = parts[saving->phase](saving);
+    saving->worked_s += clock_s() - start;
 }
 
 /* abandon - what was written so far goes, for on a full disk the space is needed; but not what another has under
  * the same name. */
 static void abandon(const struct saving *saving) {
-    if (comm_is_root(saving->comm) && saving->save->owns_folder(saving->save->owner))
+    if (comm_is_root(saving->comm) && saving->save.owns_folder(saving->save.owner))
         checkpoint_abandon(saving->cp);
 }
 
-/* agree - that a phase went well on all ranks; of the blocks' hashes the sum over the ranks is the whole list.  What begin
- * and commit left they have removed themselves. */
-static bool agree(struct saving *saving, enum save_phase phase, int status) {
-    bool is_well = comm_all_ok(saving->comm, status, &saving->err);
-    if (is_well && phase == SAVE_HASH)
+/* agree - that the present phase went well on all ranks, and on to the next.  Of the blocks' hashes the sum over the ranks is
+ * the whole list.  What begin and commit left they have removed themselves. */
+static void agree(struct saving *saving) {
+    enum save_phase phase = saving->phase;
+    saving->has_failed = !comm_all_ok(saving->comm, saving->status, &saving->err);
+    if (!saving->has_failed && phase == SAVE_HASH)
         comm_sum_i64(saving->comm, (int64_t *)saving->hashes, checkpoint_num_blocks(saving->cp));
-    if (!is_well && (phase == SAVE_WRITE || phase == SAVE_HASH))
+    if (saving->has_failed && (phase == SAVE_WRITE || phase == SAVE_HASH))
         abandon(saving);
-    return is_well;
+    saving->phase++;
+}
+
+/* is_over - no phase is left, or one failed. */
+static bool is_over(const struct saving *saving) {
+    return saving->has_failed || saving->phase == SAVE_OVER;
 }
 
 /* open_carried - the folder that holds what is carried, on every rank; *weights is NULL where there is none.  Collective. */
@@ -118,18 +142,18 @@ static bool open_carried(struct weights **weights, const char *folder, struct co
 }
 
 /* open_saving - the checkpoint planned, the same on every rank; nothing is written.  Collective. */
-static bool open_saving(struct saving *saving, struct params *params, struct comm *comm,
-                        const struct state_save *save) {
-    struct checkpoint_source source = save->source;
-    *saving = (struct saving){.params = params, .comm = comm, .save = save};
-    if (!open_carried(&saving->origin, save->carried_from, comm))
+static bool open_saving(struct saving *saving, enum state_source source) {
+    const struct state_save *save = &saving->save;
+    struct checkpoint_source parts = save->source;
+    if (!open_carried(&saving->origin, save->carried_from, saving->comm))
         return false;
-    state_list_open(&saving->list, params);
-    source.states = saving->list.states;
-    source.num_states = saving->list.count;
+    saving->source = source;
+    state_list_open(&saving->list, saving->params);
+    parts.states = saving->list.states;
+    parts.num_states = saving->list.count;
     const struct weights *holder = saving->origin ? saving->origin : save->carried_begin;
-    source.carried = holder ? weights_carried(holder) : NULL;
-    saving->cp = checkpoint_create(save->run_folder, save->step, &source, true);
+    parts.carried = holder ? weights_carried(holder) : NULL;
+    saving->cp = checkpoint_create(save->run_folder, save->step, &parts, true);
     saving->hashes = xcalloc((size_t)checkpoint_num_blocks(saving->cp), sizeof *saving->hashes);
     return true;
 }
@@ -144,10 +168,81 @@ static void close_saving(struct saving *saving) {
 /* Each phase ends in an agreement before the next begins: no rank may write into files that the root could not make, and the
  * manifest, which makes the checkpoint complete, is written when all have closed theirs. */
 bool state_save(struct params *params, struct comm *comm, const struct state_save *save) {
-    struct saving saving;
-    bool is_well = open_saving(&saving, params, comm, save);
-    for (int phase = SAVE_BEGIN; phase < SAVE_OVER && is_well; phase++)
-        is_well = agree(&saving, (enum save_phase)phase, work(&saving, (enum save_phase)phase));
+    struct saving saving = {.params = params, .comm = comm, .save = *save};
+    bool is_open = open_saving(&saving, STATE_NOW);
+    while (is_open && !is_over(&saving)) {
+        work(&saving);
+        agree(&saving);
+    }
     close_saving(&saving);
+    return is_open && !saving.has_failed;
+}
+
+/* --- beside the training --- */
+
+/* work_beside - the thread.  A rank that is alone agrees with itself. */
+static void *work_beside(void *user) {
+    struct saving *saving = user;
+    work(saving);
+    while (comm_num_ranks(saving->comm) == 1 && saving->status == 0 && saving->phase < SAVE_COMMIT) {
+        saving->phase++;
+        work(saving);
+    }
+    atomic_store(&saving->is_idle, true);
+    return NULL;
+}
+
+/* launch - the thread of the present phase.  Signals are not for it. */
+static void launch(struct saving *saving) {
+    sigset_t all, before;
+    atomic_store(&saving->is_idle, false);
+    saving->began_s = clock_s();
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int status = pthread_create(&saving->thread, NULL, work_beside, saving);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    CHECK(status == 0, "cannot start the thread that writes a checkpoint: raise 'ulimit -u'");
+}
+
+/* conclude - wait for the thread, agree, and launch the next.  Collective. */
+static void conclude(struct saving *saving) {
+    CHECK(pthread_join(saving->thread, NULL) == 0,
+          "the thread that writes a checkpoint cannot be waited for");
+    agree(saving);
+    if (!is_over(saving))
+        launch(saving);
+}
+
+struct saving *saving_begin(struct params *params, struct comm *comm, const struct state_save *save) {
+    struct saving *saving = xcalloc(1, sizeof *saving);
+    *saving = (struct saving){.params = params, .comm = comm, .save = *save};
+    if (open_saving(saving, STATE_SNAPSHOT)) {
+        launch(saving);
+        return saving;
+    }
+    close_saving(saving);
+    free(saving);
+    return NULL;
+}
+
+bool saving_is_over(struct saving *saving, double limit_s) {
+    if (is_over(saving))
+        return true;
+    int64_t is_late = clock_s() - saving->began_s >= limit_s;
+    int64_t asked[2] = {!atomic_load(&saving->is_idle), is_late};
+    comm_max_i64(saving->comm, asked, 2);
+    if (!asked[0] || asked[1])
+        conclude(saving);
+    return is_over(saving);
+}
+
+bool saving_end(struct saving *saving, double *worked_s) {
+    while (!is_over(saving))
+        conclude(saving);
+    bool is_well = !saving->has_failed;
+    *worked_s = saving->worked_s;
+    comm_max_f64(saving->comm, worked_s, 1);
+    close_saving(saving);
+    free(saving);
     return is_well;
 }

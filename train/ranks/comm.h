@@ -1,5 +1,5 @@
 /* comm.h - what ranks say to each other.  A function communicates only if it takes a struct comm * or a struct transport *,
- * or a struct of a run that holds them (axes, rank_device, trainer), and every rank of it must call in the same order.
+ * or a struct of a run that holds them (axes, rank_device, saving, trainer), and every rank of it must call in the same order.
  * Host buffers only, implemented on MPI in comm_mpi.c; transport.h moves buffers of the device.
  *
  * Nothing here returns an error: a library that failed, a rank that is gone or a size that differs between the ranks ends

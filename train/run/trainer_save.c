@@ -90,11 +90,11 @@ static void first_reason(struct comm *comm, const struct err *mine, char *text, 
 static bool choose_type(struct trainer *t) {
     struct err err = {""};
     char reason[320];
-    state_check_values(&t->params, model_saved_type(&t->model_config), &err);
+    state_check_values(&t->params, STATE_NOW, model_saved_type(&t->model_config), &err);
     first_reason(t->comm, &err, reason, sizeof reason);
     if (!reason[0])
         return true;
-    if (!comm_all_ok(t->comm, state_check_values(&t->params, DTYPE_F32, &err), &err))
+    if (!comm_all_ok(t->comm, state_check_values(&t->params, STATE_NOW, DTYPE_F32, &err), &err))
         return false;
     metrics_note(t->metrics, "warning: step %lld: %s; the model files of this run are f32 from here on",
                  (long long)t->step, reason);

@@ -1,0 +1,13 @@
+/* snapshot.c - see snapshot.h.  Taken at once and not unit by unit beside the next step: a copy in memory takes less than a
+ * hundredth of the time that a disk needs, and no update has to wait for a part of it. */
+#include "train/model/snapshot.h"
+
+void snapshot_take(struct params *params) {
+    for (struct segment *s = NULL; (s = params_next(params, s));)
+        for (int i = 0; i < params_num_arrays(s) && s->snapshot[i]; i++) {
+            enum dtype dtype = params_array_type(params, s, i);
+            void *own = i == 0 ? s->master : s->states[i - 1];
+            void *shard = params_shard_of(params, s, own, dtype);
+            device_download(params->dev, s->snapshot[i], tensor_1d(shard, dtype, s->shard_count));
+        }
+}
