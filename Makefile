@@ -17,6 +17,7 @@
 # make refactoring  tiny models in every layout: the same bits as recorded (whole matrix; a sample is in check)
 # make interop      compare with transformers, tokenizers, gguf, llama.cpp (heavy, makes a virtual environment)
 # make bench        side-by-side timings against transformers + torch, recorded by hand in tests/bench/RESULTS.md
+# make saves        what a checkpoint costs the training, in steps (a quiet machine; not part of check)
 # make fuzz         60 s of libFuzzer for each parser (clang)
 # make clean
 # Knobs: CUDA=0 (no nvcc)  SIMT=0 (kernels not on the host)   CUDA_HOME=...  NCCL_HOME=...   SAN=address|undefined   WERROR=1   CC=...   CXX=...
@@ -232,6 +233,9 @@ distributions:
 	@tests/distributions.sh
 interop: all
 	@OUT=$(OUT) tests/interop/run.sh
+saves: all
+	@OUT=$(OUT) tests/saves.sh
+
 bench: all
 	@OUT=$(OUT) tests/bench/run.sh
 fuzz:
@@ -241,5 +245,5 @@ help:
 clean:
 	rm -rf build
 -include $(shell find $(OUT) $(CUDA_OUT) $(SIMT_OUT) -name '*.d' 2>/dev/null)
-.PHONY: all tests cuda simt simt-whole deps test check distributions budgets bundle install package gpu-check gpu-bench sanitized demo refactoring interop bench fuzz help clean
+.PHONY: all tests cuda simt simt-whole deps test check distributions budgets bundle install package gpu-check gpu-bench sanitized demo refactoring interop bench saves fuzz help clean
 .SECONDARY:

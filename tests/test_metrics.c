@@ -89,7 +89,7 @@ static void test_restarts(void **state) {
     struct metrics *metrics = open_run(folder, 0);
     metrics_validation(metrics, 0, 5.0, 100, 0.1, &(struct preference_record){.is_there = false});
     steps(metrics, 1, 3);
-    metrics_checkpoint(metrics, 3, "runs/x/step-000003", 1000000, 0.5);
+    metrics_checkpoint(metrics, &(struct checkpoint_record){3, 1000000, 0.5, 0.5}, "runs/x/step-000003");
     steps(metrics, 4, 6);
     metrics_close(metrics, "stopped");
     assert_steps(folder, "s0 v0 1 2 3 c3 4 5 6");
@@ -190,7 +190,7 @@ static void test_summary(void **state) {
     steps(metrics, 1, 4);
     metrics_validation(metrics, 4, 3.0, 100, 0.1, &(struct preference_record){.is_there = false});
     metrics_note(metrics, "resumed from %s", "nowhere");
-    metrics_checkpoint(metrics, 4, "quote\"d", 2000000, 0.5);
+    metrics_checkpoint(metrics, &(struct checkpoint_record){4, 2000000, 0.5, 0.5}, "quote\"d");
     metrics_close(metrics, "stopped by SIGUSR1");
     char *text = read_file(folder, "summary.txt"), *log = read_file(folder, "log.txt");
     static const char *const wanted[] = {"stopped by SIGUSR1",
@@ -264,7 +264,7 @@ static void test_time(void **state) {
     metrics_validation(metrics, 0, 5.0, 100, 0.1, &(struct preference_record){.is_there = false});
     steps(metrics, 1, 1);
     metrics_ranks(metrics, 1, 1, 2, 0, "host");
-    metrics_checkpoint(metrics, 1, "step-000001", 1, 0.5);
+    metrics_checkpoint(metrics, &(struct checkpoint_record){1, 1, 0.5, 0.5}, "step-000001");
     metrics_close(metrics, "done");
     char *text = read_file(folder, "metrics.jsonl");
     int num_lines = 0;
@@ -359,7 +359,7 @@ static void test_without_metrics(void **state) {
     metrics_step(NULL, &record); /* every rank but the root */
     metrics_note(NULL, "x");
     metrics_validation(NULL, 1, 1, 1, 1, &(struct preference_record){.is_there = false});
-    metrics_checkpoint(NULL, 1, "x", 1, 1);
+    metrics_checkpoint(NULL, &(struct checkpoint_record){1, 1, 1, 1}, "x");
     metrics_close(NULL, "x");
     struct metrics_setup setup = {.run_folder = "build/tmp/absent/folder", .num_steps = 1, .log_every = 1};
     assert_int_equal(metrics_open(&metrics, &setup, &err), -1);

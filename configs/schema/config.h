@@ -65,6 +65,11 @@ enum adapter_base { BASE_COMPUTE, BASE_NF4, BASE_NF4_DOUBLE, BASE_FP8, BASE_INT8
 
 /* Whether each rank has all of the model beside an adapter: as parallel.stage says, at one of 0 to 2, or not, at 3. */
 enum adapter_resident { RESIDENT_AUTO, RESIDENT_ALWAYS, RESIDENT_NEVER };
+enum async_save {
+    ASYNC_AUTO,
+    ASYNC_TRUE,
+    ASYNC_FALSE
+}; /* whether checkpoints are written beside the training */
 
 /* A kind of matrix that the adapter is for. */
 struct adapter_entry {
@@ -201,6 +206,7 @@ struct config {
         int64_t every_steps; /* 0: only at the end and on a signal; -1: as often as it pays */
         int64_t keep;        /* newest ones kept; 0: all */
         bool keep_best;      /* beside them the one of the lowest validation loss, as run.folder/best */
+        enum async_save async;
         enum resume_policy resume;
         char *from; /* RUN[@STEP] to begin a new line at, while run.folder has no checkpoint; NULL: none */
         int64_t max_file_bytes;

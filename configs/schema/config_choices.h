@@ -43,6 +43,8 @@ static const struct config_choice adapter_bases[] = {
     {"fp8", BASE_FP8},         {"int8", BASE_INT8}, {NULL, 0}};
 static const struct config_choice adapter_residents[] = {
     {"auto", RESIDENT_AUTO}, {"always", RESIDENT_ALWAYS}, {"never", RESIDENT_NEVER}, {NULL, 0}};
+static const struct config_choice async_saves[] = {
+    {"auto", ASYNC_AUTO}, {"true", ASYNC_TRUE}, {"false", ASYNC_FALSE}, {NULL, 0}};
 static const struct config_choice resumes[] = {{"auto", RESUME_AUTO}, {"never", RESUME_NEVER}, {NULL, 0}};
 static const struct config_choice spike_policies[] = {
     {"off", SPIKE_OFF}, {"skip", SPIKE_SKIP}, {"rollback", SPIKE_ROLLBACK}, {NULL, 0}};

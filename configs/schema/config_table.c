@@ -337,6 +337,12 @@ static const struct config_key run_file_keys[] = {
         "validation (valid.every_steps) that is the best so far",
         FREE, NEEDS("data.valid", NULL)),
     CHOICE(
+        "checkpoint.async", AT(checkpoint.async), "auto", async_saves,
+        "true: the training goes on while a checkpoint is written, from a copy of this rank's masters and optimizer state in "
+        "host memory (AdamW: 12 bytes for each parameter that the rank owns); false: it waits, and nothing is copied; auto: true "
+        "where the copy fits.  The last checkpoint of a start, and one that was asked for, are always waited for",
+        FREE),
+    CHOICE(
         "checkpoint.resume", AT(checkpoint.resume), "auto", resumes,
         "auto: go on from the checkpoint that run.folder/latest names, where there is one; never: start anew",
         FREE),

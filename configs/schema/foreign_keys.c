@@ -105,10 +105,11 @@ static const struct foreign_word KEYS[] = {
     {"saves_per_epoch", "checkpoint.every_steps", "in steps"},
     {"save_total_limit keep_last_n_checkpoints max_checkpoints keep_last", "checkpoint.keep", NULL},
     {"save_only_model save_last_epoch_only save_on_each_node save_strategy_kwargs "
-     "restore_callback_states_from_checkpoint enable_async_checkpointing checkpointer "
+     "restore_callback_states_from_checkpoint checkpointer "
      "safe_serialization recipe_checkpoint checkpoint_files checkpoint_format "
      "save_weights_only export_device export_size export_legacy_format save_optimizer_state",
      NULL, "a checkpoint is a model folder; what training needs stands in its state/"},
+    {"enable_async_checkpointing async_save", "checkpoint.async", NULL},
     {"save_safetensors", NULL, "checkpoints are always safetensors"},
     {"resume_from_checkpoint auto_resume_from_checkpoints", "checkpoint.resume",
      "auto: the same command goes on from run.folder"},

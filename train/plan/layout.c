@@ -26,6 +26,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .packs_base = config->adapter.base != BASE_COMPUTE,
                    .quantised = adapter_base_form(config->adapter.base),
                    .offloads = config->optimizer.offload,
+                   .snapshots = config->checkpoint.async == ASYNC_TRUE && config->checkpoint.every_steps != 0,
                    .zero_stage =
                        num_shards == 1 ? 0 : (int)config->parallel.zero_stage, /* alone: nothing to split */
                    .trains = true,
@@ -43,6 +44,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                   .teacher = {.top_k = has_teacher ? config->objective.top_k : 0,
                               .temperature = (float)config->objective.temperature,
                               .share = (float)config->objective.teacher_share}},
+        .on_gpu = on_gpu,
     };
 }
 
@@ -76,9 +78,10 @@ struct layout_memory layout_memory(const struct layout *layout, size_t scratch_b
                                    .transfers = params.arena_comm.used_bytes,
                                    .activations = model.arena.used_bytes,
                                    .on_host = params.arena_offloaded.used_bytes,
+                                   .snapshot = params.arena_snapshot.used_bytes,
                                    .scratch = scratch_bytes};
     memory.device = memory.parameters + memory.gradients + memory.optimizer + memory.transfers +
-                    memory.activations + memory.scratch;
+                    memory.activations + memory.scratch + (layout->on_gpu ? 0 : memory.snapshot);
     model_free(&model);
     params_free(&params);
     return memory;
@@ -91,7 +94,7 @@ const char *layout_memory_text(const struct layout_memory *memory, char *text, s
     } parts[] = {{"parameters", memory->parameters},   {"gradients", memory->gradients},
                  {"optimizer", memory->optimizer},     {"gather and reduce buffers", memory->transfers},
                  {"activations", memory->activations}, {"scratch", memory->scratch},
-                 {"in host memory", memory->on_host}};
+                 {"in host memory", memory->on_host},  {"copy for checkpoints", memory->snapshot}};
     size_t used = 0;
     text[0] = '\0';
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)

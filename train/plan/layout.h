@@ -11,6 +11,7 @@
 struct layout {
     struct params_setup params;
     struct model_setup model;
+    bool on_gpu;
 };
 
 /* layout_make - for a rank at that place of the grid; on_gpu: it computes on one. */
@@ -20,9 +21,10 @@ struct layout layout_make(const struct config *config, const struct model_config
 /* Bytes of one rank, from the arenas themselves. */
 struct layout_memory {
     size_t parameters, gradients, optimizer, transfers, activations;
-    size_t on_host; /* masters and moments that optimizer.offload keeps in the host's memory */
-    size_t scratch; /* of the ops; 0 on a CPU */
-    size_t device;  /* all of the above but on_host */
+    size_t on_host;  /* masters and moments that optimizer.offload keeps in the host's memory */
+    size_t snapshot; /* of checkpoint.async, in the host's memory */
+    size_t scratch;  /* of the ops; 0 on a CPU */
+    size_t device;   /* all of the above but what a GPU's rank keeps in the host's memory */
 };
 
 /* layout_memory - without allocating anything.  scratch_bytes is what the device's ops ask for

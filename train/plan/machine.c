@@ -73,6 +73,8 @@ struct machine machine_of_partition(const struct site_partition *partition, cons
         machine.link_bytes_per_s = BUS_PER_PAYLOAD * partition->intra_gb_s * GIGA;
     if (partition->inter_gb_s > 0)
         machine.node_bytes_per_s = BUS_PER_PAYLOAD * partition->inter_gb_s * GIGA;
+    if (on_gpu)
+        machine.host_bytes = (size_t)(partition->memory_gb / ranks_per_node / GB_PER_GIB * GIB);
     machine.watts = on_gpu ? WATTS_SHARE * partition->gpu_watts : 0;
     return machine;
 }

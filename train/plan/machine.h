@@ -17,6 +17,7 @@ struct machine {
     bool on_gpu;
     bool measured;       /* a calibration; else assumed from data sheets, or this processor for a moment */
     size_t memory_bytes; /* of the device; 0: not known */
+    size_t host_bytes;   /* beside a GPU: a rank's share of the node's memory; 0: not known */
 };
 
 /* machine_of_partition - a GPU of this partition computing in that type, or a rank of ranks_per_node on a

@@ -7,6 +7,7 @@
 
 #include "kernels/units.h"
 #include "slurm/walltime.h"
+#include "train/plan/async_choice.h"
 
 /* What a rank writes per second (as train/run/control.c guesses until a save was measured), and what a job needs
  * until its first step: modules, MPI, loading. */
@@ -73,7 +74,8 @@ static void count_time(struct run_plan *plan) {
         every = save_interval_steps(plan->save_s, step_s, c->checkpoint.node_mtbf_h, plan->place->nodes);
     plan->num_saves = 1 + (every > 0 ? (c->train.steps - 1) / every : 0);
     plan->reference_s = reference_s(plan);
-    plan->wall_s = steps * step_s + validations * valid_s + (double)plan->num_saves * plan->save_s +
+    double waited = c->checkpoint.async == ASYNC_TRUE ? 1 : (double)plan->num_saves; /* for the last one */
+    plan->wall_s = steps * step_s + validations * valid_s + waited * plan->save_s +
                    (isfinite(plan->reference_s) ? plan->reference_s : 0);
     plan->num_jobs = run_plan_jobs(plan->place, plan->wall_s);
     double held_s = plan->wall_s + (double)plan->num_jobs * START_S;
@@ -213,7 +215,8 @@ static void compare_base(struct run_plan *plan) {
  * was measured, where there is a calibration. */
 int run_plan_make(struct run_plan *plan, const struct config *config, const struct model_config *model,
                   const struct run_place *place, struct err *err) {
-    *plan = (struct run_plan){.config = *config, .model = model, .place = place};
+    *plan = (struct run_plan){
+        .config = *config, .model = model, .place = place, .asked_async = config->checkpoint.async};
     int64_t num_ranks = place->nodes * place->ranks_per_node;
     int per_node = (int)place->ranks_per_node;
     if (layout_check_sizes(config, model, num_ranks, err) != 0)
@@ -222,6 +225,7 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
         auto_layout_machine(&place->facts, place->machine.on_gpu, place->machine.memory_bytes);
     const struct search_ranks ranks = {(int)num_ranks, per_node, &compared};
     auto_layout_choose(&plan->config, model, &ranks, plan->choice);
+    async_choose(&plan->config, model, &ranks);
     if (grid_make(&plan->grid, (int)num_ranks, 0, (int)plan->config.parallel.replicas, per_node, err) != 0)
         return -1;
     plan->proposal = estimate_proposal(&plan->config, model, &plan->grid, per_node, &place->machine);

@@ -33,6 +33,7 @@ struct run_plan {
     struct grid grid;
     char choice[AUTO_LAYOUT_ROOM]; /* what was chosen and why; "" nothing was left open */
     struct proposal proposal;
+    enum async_save asked_async; /* before it was chosen */
     size_t
         other_bytes; /* of a rank's device, were an adapter's base held the other way; 0: there is no other way */
     double save_s, wall_s;

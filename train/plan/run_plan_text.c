@@ -6,6 +6,7 @@
 
 #include "kernels/units.h"
 #include "train/model/adapter_setup.h"
+#include "train/plan/async_choice.h"
 #include "train/plan/hints.h"
 #include "train/plan/run_plan.h"
 #include "train/record/metrics_summary.h"
@@ -61,6 +62,13 @@ static void print_objective(const struct run_plan *plan) {
                                         : "its time is known when the token files are there");
     else
         printf("no reference model\n");
+}
+
+/* print_saves - how checkpoints are written. */
+static void print_saves(const struct run_plan *plan) {
+    char text[ASYNC_ROOM];
+    if (async_tell(&plan->config, plan->asked_async, plan->proposal.memory.snapshot, text)[0])
+        printf("checkpoints  %s\n", text);
 }
 
 static void print_memory(const struct run_plan *plan) {
@@ -232,6 +240,7 @@ void run_plan_print(const struct run_plan *plan, const char *origin) {
     print_objective(plan);
     print_memory(plan);
     print_base(plan);
+    print_saves(plan);
     print_time(plan);
     print_jobs(plan);
     print_cost(plan);
@@ -244,11 +253,12 @@ void run_plan_print(const struct run_plan *plan, const char *origin) {
 /* --- JSON --- */
 
 static json_t *memory_json(const struct layout_memory *memory) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "parameters", (json_int_t)memory->parameters,
-                     "gradients", (json_int_t)memory->gradients, "optimizer", (json_int_t)memory->optimizer,
-                     "transfers", (json_int_t)memory->transfers, "activations",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "parameters",
+                     (json_int_t)memory->parameters, "gradients", (json_int_t)memory->gradients, "optimizer",
+                     (json_int_t)memory->optimizer, "transfers", (json_int_t)memory->transfers, "activations",
                      (json_int_t)memory->activations, "scratch", (json_int_t)memory->scratch, "on_host",
-                     (json_int_t)memory->on_host, "device", (json_int_t)memory->device);
+                     (json_int_t)memory->on_host, "snapshot", (json_int_t)memory->snapshot, "device",
+                     (json_int_t)memory->device);
 }
 
 static json_t *hints_json(const struct run_plan *plan) {

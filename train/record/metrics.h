@@ -62,6 +62,13 @@ struct tasks_record {
         *groups; /* as in the file of 'atelier eval --results', train/measure/task_results.h; borrowed */
 };
 
+/* A checkpoint that is complete. */
+struct checkpoint_record {
+    int64_t step, size_bytes;
+    double seconds;  /* that the slowest rank worked on it */
+    double waited_s; /* that the training stood still for it: as long, where nothing is done meanwhile */
+};
+
 struct metrics_setup {
     const char *run_folder;
     const char *run_id; /* of run.json, in every line of metrics.jsonl; NULL: in none */
@@ -87,8 +94,7 @@ void metrics_sources(struct metrics *metrics, const struct source_loss *losses, 
 void metrics_tasks(struct metrics *metrics, const struct tasks_record *record);
 /* metrics_bits_per_byte - of all that is told next; NaN: not known. */
 void metrics_bits_per_byte(struct metrics *metrics, double value);
-void metrics_checkpoint(struct metrics *metrics, int64_t step, const char *path, int64_t size_bytes,
-                        double seconds);
+void metrics_checkpoint(struct metrics *metrics, const struct checkpoint_record *record, const char *path);
 /* metrics_go_back - the run stands after step `step` again, having done those up to `from`, whose records are its own no more:
  * a start line that says so. */
 void metrics_go_back(struct metrics *metrics, int64_t step, int64_t from);

@@ -84,26 +84,26 @@ void metrics_best(struct metrics *m, int64_t step, double loss) {
     m->totals.best_checkpoint_loss = loss;
 }
 
-void metrics_checkpoint(struct metrics *m, int64_t step, const char *path, int64_t size_bytes,
-                        double seconds) {
+void metrics_checkpoint(struct metrics *m, const struct checkpoint_record *record, const char *path) {
     if (!m)
         return;
     struct run_totals *t = &m->totals;
     t->num_checkpoints++;
-    t->checkpoint_bytes += size_bytes;
-    t->checkpoint_s += seconds;
+    t->checkpoint_bytes += record->size_bytes;
+    t->checkpoint_s += record->seconds;
     snprintf(t->last_checkpoint, sizeof t->last_checkpoint, "%s", path);
     json_t *text = json_string(path); /* NULL when the path is not UTF-8 */
     char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
     fprintf(m->lines, "{\"event\": \"checkpoint\", \"step\": %lld, \"path\": %s, \"size_bytes\": %lld",
-            (long long)step, quoted ? quoted : "null", (long long)size_bytes);
-    metrics_put_number(m->lines, "seconds", seconds, 6);
+            (long long)record->step, quoted ? quoted : "null", (long long)record->size_bytes);
+    metrics_put_number(m->lines, "seconds", record->seconds, 6);
+    metrics_put_number(m->lines, "waited_s", record->waited_s, 6);
     metrics_end_line(m);
     free(quoted);
     json_decref(text);
     metrics_flush(m, m->lines, "metrics.jsonl");
-    metrics_note(m, "step %lld  saved '%s'  (%.1f MB, %.1f s)", (long long)step, path,
-                 (double)size_bytes / MEGA, seconds);
+    metrics_note(m, "step %lld  saved '%s'  (%.1f MB, %.1f s)", (long long)record->step, path,
+                 (double)record->size_bytes / MEGA, record->seconds);
 }
 
 void metrics_left_out(struct metrics *m, const char *text) {

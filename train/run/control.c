@@ -34,7 +34,8 @@ static enum request root_request(const struct control *control) {
     if (run_lock_check(control->lock, NULL) != 0) /* a command that waits there now is another's */
         return REQUEST_FOLDER_LOST;
     double left_s = walltime_remaining_s(&control->walltime);
-    if (walltime_must_stop(left_s, control->save_s, control->step_s))
+    int num_saves = control->is_saving ? 2 : 1;
+    if (walltime_must_stop(left_s, num_saves * control->save_s, control->step_s))
         return REQUEST_JOB_ENDS;
     switch (command_file_poll(control->config->run.folder)) {
     case RUN_COMMAND_STOP:
@@ -136,11 +137,20 @@ bool control_has_time(const struct control *control, double work_s, struct comm 
     return has;
 }
 
+void control_saving(struct control *control, int64_t step) {
+    control->saved_step = step;
+    control->is_saving = true;
+}
+
 void control_saved(struct control *control, int64_t step, double save_s, struct comm *comm) {
     control->saved_step = step;
     control->save_s = save_s;
+    control->is_saving = false;
     set_interval(control, comm);
-    /* A stop that came while this was saved is still to be obeyed; the next start clears it. */
+}
+
+/* A stop that came while this was saved is still to be obeyed; the next start clears it. */
+void control_obeyed(struct control *control, const struct comm *comm) {
     if (comm_is_root(comm) && command_file_poll(control->config->run.folder) == RUN_COMMAND_SAVE)
         command_file_clear(control->config->run.folder);
 }

@@ -28,7 +28,8 @@ struct control {
     double started_s;
     double looked_s;       /* when the root looked last, in what may be cut short */
     double step_s, save_s; /* measured: the last step, the last save (0: none yet) */
-    int64_t saved_step;    /* after which the last save was */
+    int64_t saved_step;    /* after which the last save was, or was begun */
+    bool is_saving;        /* one is written beside the training: an end has to wait for it */
     int64_t save_every;    /* steps between two saves; 0: none before the end; -1: not known yet */
     int64_t num_hosts;
     double minute_s;     /* when the last whole minute was told */
@@ -61,6 +62,9 @@ bool control_save_is_due(const struct control *control, int64_t step);
  * Collective. */
 bool control_has_time(const struct control *control, double work_s, struct comm *comm);
 
-/* control_saved - a checkpoint of that step was written and took save_s: the command is obeyed, the interval
- * follows the measurement.  Collective. */
+/* control_saving - a checkpoint of that step has been begun, and the training goes on.  control_saved - one was written and took
+ * save_s: the interval follows the measurement; collective.  control_obeyed - a checkpoint that was asked for is there: the
+ * command goes.  Root; nothing elsewhere. */
+void control_saving(struct control *control, int64_t step);
 void control_saved(struct control *control, int64_t step, double save_s, struct comm *comm);
+void control_obeyed(struct control *control, const struct comm *comm);

@@ -245,6 +245,13 @@ static bool is_due(int64_t step, int64_t every) {
     return every > 0 && step % every == 0;
 }
 
+/* save - where one is asked for, or is the best so far, it is waited for; one that is due may be written beside the next steps. */
+static bool save(struct trainer *t, enum request request) {
+    if (request != REQUEST_NOTHING || t->best_is_new)
+        return trainer_save(t);
+    return trainer_save_look(t) && (!control_save_is_due(&t->control, t->step) || trainer_save_beside(t));
+}
+
 /* between_steps - a checkpoint where one is due or asked for, the accounts once a minute.  Returns -1 to go
  * on, or the exit code. */
 static int between_steps(struct trainer *t, double step_s) {
@@ -257,8 +264,7 @@ static int between_steps(struct trainer *t, double step_s) {
     if (request_ends(request))
         metrics_note(t->metrics, "step %lld: save and stop, because of %s", (long long)t->step,
                      request_name(request));
-    bool saves = request != REQUEST_NOTHING || t->best_is_new || control_save_is_due(&t->control, t->step);
-    if (saves && !trainer_save(t))
+    if (!save(t, request))
         return EXIT_FAULT;
     if (t->control.minute_is_over || is_last || request_ends(request))
         accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before, t->comm);
@@ -413,6 +419,8 @@ int trainer_run(const struct config *config, struct comm *comm) {
         char cost[400], outcome[300];
         bool at_once = trainer.step < config->train.steps && control_stops_at_once(comm);
         code = at_once ? EXIT_REQUEUE : train_loop(&trainer);
+        if (!trainer_save_end(&trainer)) /* of a run that a fault ended: what was good until then is kept */
+            code = EXIT_FAULT;
         metrics_cost(trainer.metrics, accounts_text(&trainer.accounts, cost, sizeof cost));
         metrics_close(trainer.metrics, at_once ? "stopped by a signal before its first step; start it again"
                                                : outcome_text(&trainer, code, outcome, sizeof outcome));

@@ -8,6 +8,7 @@
 
 #include "checkpoints/model_folder.h"
 #include "kernels/clock.h"
+#include "train/model/snapshot.h"
 #include "train/model/state_save.h"
 #include "train/record/card.h"
 #include "train/record/metrics_summary.h"
@@ -87,14 +88,14 @@ static void first_reason(struct comm *comm, const struct err *mine, char *text, 
  * must not be lost for that in the night, and infinity must not be written: the model files are f32 from here
  * on, and it is said. Returns false on all ranks where weights are not finite: such a state is not worth the
  * place of a good one. */
-static bool choose_type(struct trainer *t) {
+static bool choose_type(struct trainer *t, enum state_source source) {
     struct err err = {""};
     char reason[320];
-    state_check_values(&t->params, STATE_NOW, model_saved_type(&t->model_config), &err);
+    state_check_values(&t->params, source, model_saved_type(&t->model_config), &err);
     first_reason(t->comm, &err, reason, sizeof reason);
     if (!reason[0])
         return true;
-    if (!comm_all_ok(t->comm, state_check_values(&t->params, STATE_NOW, DTYPE_F32, &err), &err))
+    if (!comm_all_ok(t->comm, state_check_values(&t->params, source, DTYPE_F32, &err), &err))
         return false;
     metrics_note(t->metrics, "warning: step %lld: %s; the model files of this run are f32 from here on",
                  (long long)t->step, reason);
@@ -117,41 +118,53 @@ static int64_t step_to_spare(const struct trainer *t) {
     return t->config->checkpoint.keep == 1 && !is_last ? t->divergence.good_step : 0;
 }
 
-/* Nothing is pruned while losses are out of bounds: the older checkpoint may be the one to go back to. */
+/* Nothing is pruned while losses are out of bounds: the older checkpoint may be the one to go back to; nor while a thread
+ * works in the folder, which prunes itself. */
 void trainer_confirm(struct trainer *t) {
-    if (!t->has_to_prune || t->divergence.num_out > 0 || t->divergence.good_step < t->parent.step)
+    if (t->saving.beside || !t->has_to_prune || t->divergence.num_out > 0 ||
+        t->divergence.good_step < t->parent.step)
         return;
     if (run_lock_owns(&t->lock)) /* what stands there may be another's; control_ask says so */
         checkpoint_prune(t->config->run.folder, &t->parent, (int)t->config->checkpoint.keep, &t->stuck);
     t->has_to_prune = false;
 }
 
-/* note_saved - a checkpoint of this step is complete: the next one descends from it, and takes its small files from it. */
-static void note_saved(struct trainer *t, double took_s) {
+/* note_saved - a checkpoint is complete: the next one descends from it, and takes its small files from it. */
+static void note_saved(struct trainer *t, const struct checkpoint_record *record) {
     char name[64];
-    snprintf(name, sizeof name, "step-%06lld", (long long)t->step);
-    metrics_checkpoint(t->metrics, t->step, name, state_bytes(&t->params, model_saved_type(&t->model_config)),
-                       took_s);
+    snprintf(name, sizeof name, "step-%06lld", (long long)record->step);
+    metrics_checkpoint(t->metrics, record, name);
     free(t->last_saved);
     t->last_saved = xasprintf("%s/%s", t->config->run.folder, name);
     if (comm_is_root(t->comm) && checkpoint_identity(t->last_saved, &t->parent, NULL) != 0)
         warn("'%s' is gone as soon as it was saved", t->last_saved);
     t->has_to_prune = comm_is_root(t->comm) && t->config->checkpoint.keep > 0;
-    if (t->best_is_new)
+    if (t->best_is_new &&
+        record->step == t->step) /* and not one from before, which was still being written */
         trainer_best_saved(t);
+    control_saved(&t->control, record->step, record->seconds, t->comm);
 }
 
-/* save_state - the model card is the base model's own only until the first checkpoint has one of this run. */
-static bool save_state(struct trainer *t) {
-    double start = clock_s();
+/* end_saving - what the checkpoint was made of goes. */
+static void end_saving(struct trainer *t) {
+    free(t->saving.state_text);
+    free(t->saving.provenance);
+    free(t->saving.card);
+    t->saving = (struct trainer_saving){.beside = NULL};
+}
+
+/* describe_save - of the present state; the texts are in t->saving.  The model card is the base model's own only until the
+ * first checkpoint has one of this run.  Collective. */
+static struct state_save describe_save(struct trainer *t) {
     bool carries = t->model_config.wrapper_type[0] && !model_has_adapter(&t->model_config);
-    char *state_text = trainer_state_text(t), *provenance, *card;
     const char *folder = small_files_folder(t);
     bool has_other_card =
         folder && !t->last_saved && (!t->resume.checkpoint || model_folder_card_is_of_base(folder));
+    t->saving.step = t->step;
+    t->saving.state_text = trainer_state_text(t);
     accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before, t->comm);
-    describe(t, &provenance, &card);
-    struct state_save save = {
+    describe(t, &t->saving.provenance, &t->saving.card);
+    return (struct state_save){
         .run_folder = t->config->run.folder,
         .step = t->step,
         .source = {.config = &t->model_config,
@@ -163,38 +176,112 @@ static bool save_state(struct trainer *t) {
                    .chat = t->source.chat.is_there ? &t->source.chat.learnt : NULL,
                    .max_file_bytes = t->config->checkpoint.max_file_bytes,
                    .base_folder = folder,
-                   .card = card,
-                   .provenance = provenance,
+                   .card = t->saving.card,
+                   .provenance = t->saving.provenance,
                    .card_is_of_base = has_other_card,
                    .parent = t->parent.id[0] ? &t->parent : NULL,
                    .keep_count = (int)t->config->checkpoint.keep,
                    .good_step = step_to_spare(t),
                    .is_best = t->best_is_new,
                    .stuck = &t->stuck},
-        .state_text = state_text,
+        .state_text = t->saving.state_text,
         .carried_from = carries ? t->last_saved : NULL,
         .carried_begin = carries ? t->source.weights : NULL,
         .owns_folder = run_lock_owns,
         .owner = &t->lock,
     };
+}
+
+/* save_now - and wait for it. */
+static bool save_now(struct trainer *t) {
+    double start = clock_s();
+    struct state_save save = describe_save(t);
     bool done = state_save(&t->params, t->comm, &save);
-    free(state_text);
-    free(provenance);
-    free(card);
+    end_saving(t);
     if (done) {
-        note_saved(t, clock_s() - start);
-        control_saved(&t->control, t->step, clock_s() - start, t->comm);
+        double took_s = clock_s() - start;
+        struct checkpoint_record record = {
+            t->step, state_bytes(&t->params, model_saved_type(&t->model_config)), took_s, took_s};
+        note_saved(t, &record);
+        control_obeyed(&t->control, t->comm);
     }
     return done;
 }
 
-bool trainer_save(struct trainer *t) {
-    /* A disk may be slow for one rank and not for another: the others wait longer around a checkpoint. */
+/* begin_beside - from a snapshot of the present state. */
+static bool begin_beside(struct trainer *t, double start) {
+    struct state_save save = describe_save(t);
+    t->saving.beside = saving_begin(&t->params, t->comm, &save);
+    if (!t->saving.beside) {
+        end_saving(t);
+        return false;
+    }
+    control_saving(&t->control, t->step);
+    t->saving.waited_s = clock_s() - start;
+    return true;
+}
+
+/* end_beside - wait for the rest of it.  Collective. */
+static bool end_beside(struct trainer *t, double start) {
+    struct checkpoint_record record = {
+        .step = t->saving.step, .size_bytes = state_bytes(&t->params, model_saved_type(&t->model_config))};
+    bool done = saving_end(t->saving.beside, &record.seconds);
+    record.waited_s = t->saving.waited_s + clock_s() - start;
+    end_saving(t);
+    if (done)
+        note_saved(t, &record);
+    return done;
+}
+
+/* What is done to save, between two steps.  Collective. */
+typedef bool (*save_part)(struct trainer *t, double start);
+
+/* in_phase - a disk may be slow for one rank and not for another: the others wait longer around a checkpoint.  Where the folder
+ * has gone while it was saved, that is why it failed, and it is said. */
+static bool in_phase(struct trainer *t, save_part part) {
     struct comm_phase before = *comm_phase(t->comm);
     run_phase_enter(t->comm, t->config, RUN_SAVING);
-    bool done = choose_type(t) && trainer_owns_folder(t) && save_state(t);
+    bool done = part(t, clock_s());
     if (!done)
-        trainer_owns_folder(t); /* it may have gone while it was saved, and then that is why */
+        trainer_owns_folder(t);
     comm_set_phase(t->comm, &before);
     return done;
+}
+
+static bool save_part_now(struct trainer *t, double start) {
+    if (t->saving.beside && !end_beside(t, start))
+        return false;
+    return choose_type(t, STATE_NOW) && trainer_owns_folder(t) && save_now(t);
+}
+
+static bool save_part_begin(struct trainer *t, double start) {
+    if (t->saving.beside && !end_beside(t, start)) /* one at a time: there is one snapshot */
+        return false;
+    snapshot_take(&t->params);
+    return choose_type(t, STATE_SNAPSHOT) && trainer_owns_folder(t) && begin_beside(t, start);
+}
+
+static bool save_part_look(struct trainer *t, double start) {
+    double limit_s = run_phase_limit_s(t->config, RUN_SAVING);
+    if (saving_is_over(t->saving.beside, limit_s))
+        return end_beside(t, start);
+    t->saving.waited_s += clock_s() - start;
+    return true;
+}
+
+bool trainer_save(struct trainer *t) {
+    return in_phase(t, save_part_now);
+}
+
+bool trainer_save_beside(struct trainer *t) {
+    bool waits = t->config->checkpoint.async != ASYNC_TRUE;
+    return in_phase(t, waits ? save_part_now : save_part_begin);
+}
+
+bool trainer_save_look(struct trainer *t) {
+    return !t->saving.beside || in_phase(t, save_part_look);
+}
+
+bool trainer_save_end(struct trainer *t) {
+    return !t->saving.beside || in_phase(t, end_beside);
 }

@@ -13,6 +13,13 @@ bool trainer_owns_folder(struct trainer *t);
  * as they were. Collective. */
 bool trainer_save(struct trainer *t);
 
+/* trainer_save_beside - the same, with checkpoint.async while the training goes on: then true means that it was begun, and the
+ * files follow.  trainer_save_look - after each step: whether it is complete; returns false when it failed.  trainer_save_end -
+ * wait for it; true where there is none.  There is one at a time, and each save waits for the one before it.  Collective. */
+bool trainer_save_beside(struct trainer *t);
+bool trainer_save_look(struct trainer *t);
+bool trainer_save_end(struct trainer *t);
+
 /* trainer_confirm - after a step: where its loss shows that the newest checkpoint is sound, older ones may
  * go.  Root; nothing elsewhere. */
 void trainer_confirm(struct trainer *t);

@@ -10,6 +10,7 @@
 #include "train/model/adapter_setup.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
+#include "train/plan/async_choice.h"
 #include "train/plan/hints.h"
 #include "train/plan/layout.h"
 #include "train/run/gemm_choices.h"
@@ -124,7 +125,7 @@ static const char *trained_text(const struct trainer *t, char *text, size_t room
 
 /* tell_memory - what each rank is about to hold. */
 static void tell_memory(struct trainer *t, const struct layout *layout, const struct layout_memory *memory) {
-    char text[300], trained[120], hint[HINT_ROOM];
+    char text[300], trained[120], hint[HINT_ROOM], saves[ASYNC_ROOM];
     int num_replicas = t->rank.grid.axes[AXIS_REPLICA].size;
     metrics_note(
         t->metrics, "model: %lld parameters%s, %s; %d rank%s of %d thread%s, %s; stage %d, %d replica%s",
@@ -149,6 +150,8 @@ static void tell_memory(struct trainer *t, const struct layout *layout, const st
         metrics_note(t->metrics, "%s", t->source.vocabulary_note);
     metrics_note(t->metrics, "memory per rank, planned: %.3f GiB (%s)", gib_of(memory->device),
                  layout_memory_text(memory, text, sizeof text));
+    if (async_tell(t->config, t->given->checkpoint.async, memory->snapshot, saves)[0])
+        metrics_note(t->metrics, "checkpoints: %s", saves);
 }
 
 /* check_memory - measured before it is taken: a table and three ways out are better than an allocation that fails. */

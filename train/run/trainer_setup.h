@@ -6,6 +6,7 @@
 #include "train/model/objective_distill.h"
 #include "train/model/objective_preference.h"
 #include "train/model/params.h"
+#include "train/model/state_save.h"
 #include "train/plan/auto_layout_run.h"
 #include "train/ranks/rank_device.h"
 #include "train/record/accounts.h"
@@ -26,6 +27,14 @@
 #include "train/run/stragglers.h"
 #include "train/run/trainer.h"
 #include "train/run/valid_sources.h"
+
+/* A checkpoint that is written, or the one that is written beside the training: what it points to. */
+struct trainer_saving {
+    struct saving *beside; /* NULL: none is */
+    int64_t step;
+    double waited_s; /* that the training stood still for it */
+    char *state_text, *provenance, *card;
+};
 
 /* In the order in which trainer_open fills it. */
 struct trainer {
@@ -85,6 +94,7 @@ struct trainer {
     struct accounts accounts;
     struct provenance provenance;
     struct stragglers stragglers;
+    struct trainer_saving saving;
     char *last_saved;              /* newest checkpoint of this start, or NULL */
     bool has_to_prune;             /* root: an older checkpoint waits until the newest one has proved sound */
     struct checkpoint_stuck stuck; /* root */
