@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "kernels/clock.h"
 #include "train/model/state_internal.h"
@@ -180,9 +181,14 @@ bool state_save(struct params *params, struct comm *comm, const struct state_sav
 
 /* --- beside the training --- */
 
-/* work_beside - the thread.  A rank that is alone agrees with itself. */
+/* Where a thread computes on each core, this is by how much less of a core the one that writes gets: a tenth of it.  The write
+ * may last longer, the step may not.  On a core that is free it makes no difference. */
+enum { LESS_URGENT = 10 };
+
+/* work_beside - the thread; process 0 is to Linux the calling thread.  A rank that is alone agrees with itself. */
 static void *work_beside(void *user) {
     struct saving *saving = user;
+    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + LESS_URGENT);
     work(saving);
     while (comm_num_ranks(saving->comm) == 1 && saving->status == 0 && saving->phase < SAVE_COMMIT) {
         saving->phase++;
