@@ -34,6 +34,7 @@ struct saving {
     pthread_t thread;
     double began_s;      /* the thread */
     bool has_failed;     /* a phase, on some rank */
+    bool is_over;        /* no phase is left, or one has failed: `phase` may be the thread's */
     atomic_bool is_idle; /* set by the thread, as the last that it does */
 };
 
@@ -128,11 +129,7 @@ static void agree(struct saving *saving) {
     if (saving->has_failed && (phase == SAVE_WRITE || phase == SAVE_HASH))
         abandon(saving);
     saving->phase++;
-}
-
-/* is_over - no phase is left, or one failed. */
-static bool is_over(const struct saving *saving) {
-    return saving->has_failed || saving->phase == SAVE_OVER;
+    saving->is_over = saving->has_failed || saving->phase == SAVE_OVER;
 }
 
 /* open_carried - the folder that holds what is carried, on every rank; *weights is NULL where there is none.  Collective. */
@@ -171,7 +168,7 @@ static void close_saving(struct saving *saving) {
 bool state_save(struct params *params, struct comm *comm, const struct state_save *save) {
     struct saving saving = {.params = params, .comm = comm, .save = *save};
     bool is_open = open_saving(&saving, STATE_NOW);
-    while (is_open && !is_over(&saving)) {
+    while (is_open && !saving.is_over) {
         work(&saving);
         agree(&saving);
     }
@@ -215,7 +212,7 @@ static void conclude(struct saving *saving) {
     CHECK(pthread_join(saving->thread, NULL) == 0,
           "the thread that writes a checkpoint cannot be waited for");
     agree(saving);
-    if (!is_over(saving))
+    if (!saving->is_over)
         launch(saving);
 }
 
@@ -232,18 +229,18 @@ struct saving *saving_begin(struct params *params, struct comm *comm, const stru
 }
 
 bool saving_is_over(struct saving *saving, double limit_s) {
-    if (is_over(saving))
+    if (saving->is_over)
         return true;
     int64_t is_late = clock_s() - saving->began_s >= limit_s;
     int64_t asked[2] = {!atomic_load(&saving->is_idle), is_late};
     comm_max_i64(saving->comm, asked, 2);
     if (!asked[0] || asked[1])
         conclude(saving);
-    return is_over(saving);
+    return saving->is_over;
 }
 
 bool saving_end(struct saving *saving, double *worked_s) {
-    while (!is_over(saving))
+    while (!saving->is_over)
         conclude(saving);
     bool is_well = !saving->has_failed;
     *worked_s = saving->worked_s;
