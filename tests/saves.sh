@@ -25,7 +25,7 @@ ratio() {
 measure() {
     rm -rf "${work:?}/$1"
     run 0 "$atelier" train tests/scenario/memory.yaml --set "data.train=$work/fiches.h5" --set "run.folder=$work/$1" \
-        --set train.steps=24 --set checkpoint.every_steps=5 --set "checkpoint.async=$1" --set train.batch_sequences=12 \
+        --set train.steps=19 --set checkpoint.every_steps=5 --set "checkpoint.async=$1" --set train.batch_sequences=16 \
         --set train.micro_sequences=4 --set data.sequence_tokens=32
     longest=$(ratio "$work/$1")
     waited=$(sed -n 's/^{"event": "checkpoint".*"waited_s": \([0-9.]*\).*/\1/p' "$work/$1/metrics.jsonl" | sed '$d' | tr '\n' ' ')
