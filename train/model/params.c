@@ -138,8 +138,7 @@ static void split_segment(struct segment *segment, const struct params_setup *se
     segment->own_count = setup->zero_stage == 0 ? segment->count : segment->shard_count;
 }
 
-/* passes_slot - operations read the segment from a slot: it is gathered there, or dequantised. */
-static bool passes_slot(const struct segment *segment, const struct params_setup *setup) {
+bool params_passes_slot(const struct segment *segment, const struct params_setup *setup) {
     return setup->zero_stage == 3 || segment->storage == STORAGE_QUANTISED;
 }
 
@@ -149,7 +148,7 @@ static void split_unit(struct unit *unit, const struct params_setup *setup) {
         struct segment *segment = &unit->segments[i];
         split_segment(segment, setup);
         segment->first = unit->count;
-        unit->count += passes_slot(segment, setup) ? segment->count : 0;
+        unit->count += params_passes_slot(segment, setup) ? segment->count : 0;
         segment->packed_first = unit->packed_bytes;
         if (segment->storage == STORAGE_QUANTISED) {
             unit->is_quantised = true;
@@ -292,14 +291,14 @@ static void place_training(struct params *params, struct segment *segment) {
         segment->states[i] = arena_take(arena, segment->own_count, params_state_type(params, segment, i));
 }
 
-/* slot_of - embedding and head are as a rule larger than a layer, and never needed at the same time: one slot for both. */
-static int slot_of(const struct params *params, int unit) {
+/* Embedding and head are as a rule larger than a layer, and never needed at the same time: one slot for both. */
+int params_slot_index(const struct params *params, int unit) {
     bool vocab = unit == 0 || unit == params_head_unit(params);
     return vocab ? SLOT_VOCAB : unit % 2 ? SLOT_ODD : SLOT_EVEN;
 }
 
 struct unit_slot *params_slot(struct unit_slot *slots, const struct params *params, int unit) {
-    return &slots[slot_of(params, unit)];
+    return &slots[params_slot_index(params, unit)];
 }
 
 /* larger - the larger of two counts. */
@@ -311,7 +310,7 @@ static int64_t larger(int64_t a, int64_t b) {
 static void place_slots(struct params *params) {
     struct unit largest[SLOT_COUNT] = {{0}};
     for (int u = 0; u < params->num_units; u++) {
-        struct unit *most = &largest[slot_of(params, u)];
+        struct unit *most = &largest[params_slot_index(params, u)];
         most->count = larger(most->count, params->units[u].count);
         most->grad_count = larger(most->grad_count, params->units[u].grad_count);
         most->landing_count = larger(most->landing_count, params->units[u].landing_count);
@@ -412,78 +411,4 @@ void params_free(struct params *params) {
 
 int params_head_unit(const struct params *params) {
     return params->setup.model->tied_head ? 0 : params->num_units - 1;
-}
-
-/* A role of a unit: its segment, and the tensor in it. */
-struct place {
-    const struct segment *segment;
-    const struct unit_tensor *tensor;
-};
-
-/* find_role - dies where the unit has no such tensor: a layer plan and its table of parameters would disagree. */
-static struct place find_role(const struct params *params, int unit, enum tensor_role role) {
-    const struct unit *u = &params->units[unit];
-    for (int s = 0; s < u->num_segments; s++)
-        for (int i = 0; i < u->segments[s].num_tensors; i++)
-            if (u->segments[s].tensors[i].param.role == role)
-                return (struct place){&u->segments[s], &u->segments[s].tensors[i]};
-    die("unit %d has no tensor of role %d", unit, (int)role);
-}
-
-/* values_of - what the forward reads of a segment, [count]; NULL where its unit is not gathered. */
-static void *values_of(const struct params *params, const struct segment *segment) {
-    const struct unit_slot *slot = &params->gathered[slot_of(params, segment->unit)];
-    if (!passes_slot(segment, &params->setup))
-        return segment->full;
-    return slot->unit == segment->unit ? plus(slot->data, segment->first, segment->stored) : NULL;
-}
-
-struct weight params_weight(const struct params *params, int unit, enum tensor_role role) {
-    struct place at = find_role(params, unit, role);
-    struct tensor shape = divided_shape(&params->setup, at.tensor->param);
-    struct weight weight = {.value = shape, .grad = shape, .write = params->units[unit].write};
-    weight.value.dtype = at.segment->compute;
-    weight.value.data = plus(values_of(params, at.segment), at.tensor->offset, at.segment->stored);
-    weight.grad.data = plus(at.segment->open_grad, at.tensor->offset, DTYPE_F32);
-    if (at.segment->storage == STORAGE_STORED)
-        weight.stored = (struct stored){at.segment->rows + (at.tensor - at.segment->tensors), 1};
-    return weight;
-}
-
-/* They lie side by side because segments keep the family's order; a family that lists query, key and value apart would die
- * here at its first step, and not compute something else. */
-struct weight params_fused(const struct params *params, int unit, enum tensor_role first,
-                           enum tensor_role last) {
-    struct weight weight = params_weight(params, unit, first);
-    struct place begin = find_role(params, unit, first);
-    int64_t count = begin.tensor->count;
-    for (int role = (int)first + 1; role <= (int)last; role++) {
-        struct place next = find_role(params, unit, (enum tensor_role)role);
-        CHECK(
-            next.segment == begin.segment && next.tensor->offset == begin.tensor->offset + count,
-            "unit %d: roles %d to %d are one product, but do not lie side by side; freeze all of them or none",
-            unit, (int)first, (int)last);
-        count += next.tensor->count;
-        weight.stored.num_parts += weight.stored.num_parts > 0;
-    }
-    int64_t row_count = weight.value.ndim == 1 ? 1 : weight.value.dims[1];
-    weight.value.dims[0] = weight.grad.dims[0] = count / row_count;
-    return weight;
-}
-
-struct weight params_experts(const struct params *params, int unit, enum tensor_role role) {
-    struct weight weight = params_weight(params, unit, role);
-    struct place first = find_role(params, unit, role);
-    struct param param = first.tensor->param;
-    int num_experts = family_layer_plan(params->setup.model, param.layer).num_experts, num_own = 0;
-    const struct unit_tensor *end = first.segment->tensors + first.segment->num_tensors;
-    for (; param.expert < num_experts && divided_has(&params->setup, param); param.expert++, num_own++) {
-        const struct unit_tensor *next = first.tensor + num_own;
-        CHECK(next < end && next->param.role == role && next->param.expert == param.expert,
-              "unit %d: the experts of role %d do not lie side by side; freeze all of them or none", unit,
-              (int)role);
-    }
-    weight.value.dims[0] *= num_own;
-    weight.grad.dims[0] *= num_own;
-    return weight;
 }

@@ -206,7 +206,10 @@ void params_place_snapshot(struct params *params, struct segment *segment);
 int params_num_arrays(const struct segment *segment);
 enum dtype params_array_type(const struct params *params, const struct segment *segment, int i);
 
-/* params_slot - the slot of that unit among the gathered or the gradient slots. */
+/* params_slot_index - which slot is a unit's: of enum { SLOT_EVEN ... }.  params_slot - the slot itself, among the gathered or the
+ * gradient slots.  params_passes_slot - operations read the segment from a slot: it is gathered there, or dequantised. */
+int params_slot_index(const struct params *params, int unit);
+bool params_passes_slot(const struct segment *segment, const struct params_setup *setup);
 struct unit_slot *params_slot(struct unit_slot *slots, const struct params *params, int unit);
 
 /* A part of a tensor: num_rows runs of count elements, one after the other in the segment, stride apart in the whole
