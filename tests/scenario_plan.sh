@@ -58,6 +58,14 @@ whole=$plan
 compare 2 --set parallel.stage=3
 agrees "$whole" "$(awk -v a="$plan" 'BEGIN { print a / 1073741824 }')" && fail "stages 0 and 3 take the same: nothing is compared"
 
+# Gradients reduced once a step are whole, and planned so; a stage that knows no other way refuses the word.
+compare 2 --set parallel.stage=3 --set parallel.reduce=micro
+parts=$(json_number gradients "$work/plan.json")
+compare 2 --set parallel.stage=3 --set parallel.reduce=step
+expect "gradients of two ranks that keep them whole" "$((2 * parts))" "$(json_number gradients "$work/plan.json")"
+run 2 "$atelier" plan "$run_file" --ranks 2 --set "data.train=$work/fiches.h5" --set parallel.stage=1 --set parallel.reduce=micro
+expect_output "'parallel.reduce' is micro, and at parallel.stage 1"
+
 # What 'auto' chooses is the same in both, and said.
 for ranks in 2 4; do
     compare "$ranks" --set train.micro_sequences=auto --set train.recompute=auto --set parallel.stage=auto \

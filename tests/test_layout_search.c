@@ -18,6 +18,7 @@ static void load(struct config *config) {
     struct err err = {""};
     if (config_load_text(config, RUN, strlen(RUN), "run.yaml", NULL, 0, &err) != 0)
         fail_msg("%s", err.text);
+    config->parallel.reduce = REDUCE_MICRO; /* layouts are made without 'auto' */
 }
 
 static struct model_config llama(int64_t width, int64_t ffn_width, int layers, int heads, int64_t vocab) {
@@ -53,7 +54,8 @@ static bool comes_before(const struct proposal *a, const struct proposal *b) {
                               {a->grid.axes[AXIS_REPLICA].size, b->grid.axes[AXIS_REPLICA].size},
                               {a->zero_stage, b->zero_stage},
                               {a->recompute, b->recompute},
-                              {(double)a->micro_sequences, (double)b->micro_sequences}};
+                              {(double)a->micro_sequences, (double)b->micro_sequences},
+                              {(double)a->reduce, (double)b->reduce}};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (keys[i][0] != keys[i][1])
             return keys[i][0] < keys[i][1];
@@ -77,11 +79,14 @@ static struct proposal search_all(const struct config *config, const struct mode
                     trial.train.micro_sequences = micro;
                     trial.train.recompute = (enum recompute)recompute;
                     trial.parallel.zero_stage = zero_stage;
-                    struct proposal next =
-                        estimate_proposal(&trial, model, &grid, ranks->per_node, ranks->machine);
-                    ++*count;
-                    if (best.zero_stage < 0 || comes_before(&next, &best))
-                        best = next;
+                    for (int reduce = REDUCE_STEP; reduce >= REDUCE_MICRO; reduce--) {
+                        trial.parallel.reduce = (enum reduce_when)reduce;
+                        struct proposal next =
+                            estimate_proposal(&trial, model, &grid, ranks->per_node, ranks->machine);
+                        ++*count;
+                        if (best.zero_stage < 0 || comes_before(&next, &best))
+                            best = next;
+                    }
                 }
     return best;
 }
@@ -89,7 +94,7 @@ static struct proposal search_all(const struct config *config, const struct mode
 static void expect_same(const struct proposal *got, const struct proposal *want) {
     if (got->grid.axes[AXIS_REPLICA].size != want->grid.axes[AXIS_REPLICA].size ||
         got->zero_stage != want->zero_stage || got->recompute != want->recompute ||
-        got->micro_sequences != want->micro_sequences)
+        got->micro_sequences != want->micro_sequences || got->reduce != want->reduce)
         fail_msg("chosen: replicas %d, stage %d, micro_sequences %lld, recompute %s (%.6g s); "
                  "by brute force: %d, %d, %lld, %s (%.6g s)",
                  got->grid.axes[AXIS_REPLICA].size, got->zero_stage, (long long)got->micro_sequences,
@@ -98,7 +103,7 @@ static void expect_same(const struct proposal *got, const struct proposal *want)
                  want->time.step_s);
 }
 
-static const struct search_freedom ALL = {true, true, true, true};
+static const struct search_freedom ALL = {true, true, true, true, true};
 
 static void test_brute_force(void **state) {
     (void)state;
@@ -147,20 +152,20 @@ static void test_fixed_parts(void **state) {
     load(&config);
     assert_true(layout_search(&all, &config, &model, &ranks, ALL));
     config.parallel.replicas = 4;
-    assert_true(
-        layout_search(&fixed, &config, &model, &ranks, (struct search_freedom){false, true, true, true}));
+    assert_true(layout_search(&fixed, &config, &model, &ranks,
+                              (struct search_freedom){false, true, true, true, true}));
     assert_true(fixed.grid.axes[AXIS_REPLICA].size == 4 && fixed.time.step_s >= all.time.step_s);
     config.parallel.replicas = 0; /* one in each node */
-    assert_true(
-        layout_search(&fixed, &config, &model, &ranks, (struct search_freedom){false, true, true, true}));
+    assert_true(layout_search(&fixed, &config, &model, &ranks,
+                              (struct search_freedom){false, true, true, true, true}));
     assert_int_equal(fixed.grid.axes[AXIS_REPLICA].size, 2);
     config.train.recompute = RECOMPUTE_FFN;
-    assert_true(
-        layout_search(&fixed, &config, &model, &ranks, (struct search_freedom){false, true, false, true}));
+    assert_true(layout_search(&fixed, &config, &model, &ranks,
+                              (struct search_freedom){false, true, false, true, true}));
     assert_int_equal(fixed.recompute, RECOMPUTE_FFN);
     config.parallel.zero_stage = 2;
-    assert_true(
-        layout_search(&fixed, &config, &model, &ranks, (struct search_freedom){false, true, false, false}));
+    assert_true(layout_search(&fixed, &config, &model, &ranks,
+                              (struct search_freedom){false, true, false, false, true}));
     assert_int_equal(fixed.zero_stage, 2);
     config_free(&config);
 }
@@ -236,7 +241,8 @@ static int chosen_stage(int memory_gib, enum adapter_resident resident, bool *fi
     model.adapter = (struct adapter){.method = ADAPTER_LORA, .ranks[ADAPTER_QUERY] = 8};
     for (int layer = 0; layer < model.num_layers; layer++)
         layer_set_add(&model.adapter.layers, layer);
-    *fits = layout_search(&best, &config, &model, &ranks, (struct search_freedom){false, true, true, true});
+    *fits =
+        layout_search(&best, &config, &model, &ranks, (struct search_freedom){false, true, true, true, true});
     config_free(&config);
     return best.zero_stage;
 }

@@ -36,6 +36,7 @@ static void load(struct config *config, const char *const *overrides, int num_ov
     struct err err = {""};
     if (config_load_text(config, RUN, strlen(RUN), "run.yaml", overrides, num_overrides, &err) != 0)
         fail_msg("%s", err.text);
+    config->parallel.reduce = REDUCE_MICRO; /* layouts are made without 'auto' */
 }
 
 static struct machine h100(void) {
@@ -127,6 +128,7 @@ static void test_memory(void **state) {
                         config.train.micro_sequences = micro;
                         config.optimizer.state_dtype = micro == 1 ? DTYPE_F32 : DTYPE_BF16;
                         config.optimizer.offload = replicas == 2;
+                        config.parallel.reduce = recompute % 2 ? REDUCE_STEP : REDUCE_MICRO;
                         check_memory(&config, &model, &grid);
                     }
     config_free(&config);
@@ -218,7 +220,7 @@ static void test_packed_time(void **state) {
 
 static void test_best(void **state) {
     (void)state;
-    static const struct search_freedom ALL = {true, true, true, true};
+    static const struct search_freedom ALL = {true, true, true, true, true};
     struct config config;
     struct model_config model = llama_8b();
     struct machine machine = h100();
@@ -240,8 +242,8 @@ static void test_best(void **state) {
     ranks.machine = &machine;
     config.train.recompute = RECOMPUTE_LAYER;
     config.parallel.zero_stage = 2;
-    assert_true(
-        layout_search(&tight, &config, &model, &ranks, (struct search_freedom){false, true, false, false}));
+    assert_true(layout_search(&tight, &config, &model, &ranks,
+                              (struct search_freedom){false, true, false, false, true}));
     assert_true(tight.recompute == RECOMPUTE_LAYER && tight.zero_stage == 2 &&
                 tight.grid.axes[AXIS_REPLICA].size == 1);
     /* Nothing fits: told, with the smallest. */
@@ -252,8 +254,8 @@ static void test_best(void **state) {
                 tight.micro_sequences == 1 && tight.grid.axes[AXIS_REPLICA].size == 1);
     /* Replicas that do not divide the ranks: no layout at all. */
     config.parallel.replicas = 3;
-    assert_false(
-        layout_search(&tight, &config, &model, &ranks, (struct search_freedom){false, true, true, true}));
+    assert_false(layout_search(&tight, &config, &model, &ranks,
+                               (struct search_freedom){false, true, true, true, true}));
     assert_int_equal(tight.grid.num_axes, 0);
     config_free(&config);
 }

@@ -35,6 +35,7 @@ struct layout {
     enum recompute recompute;
     int replicas;                /* 0: one */
     const struct axis_row *rows; /* of a grid with an axis more, of two ranks; NULL: the usual grid */
+    bool keeps_gradients;        /* reduced once a step at stages 2 and 3 */
     bool mean_of_means;          /* the mistake */
     enum dtype compute, moments;
     bool offloads, wide;
@@ -133,6 +134,7 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
         .moments = layout->moments,
         .offloads = layout->offloads,
         .zero_stage = run->rank.grid.axes[AXIS_SHARD].size == 1 ? 0 : layout->zero_stage,
+        .keeps_gradients = layout->keeps_gradients,
         .trains = true,
         .rank = run->rank.grid.axes[AXIS_SHARD].index,
         .num_ranks = run->rank.grid.axes[AXIS_SHARD].size,
@@ -184,8 +186,11 @@ static double step(struct run *run, const struct layout *layout, int64_t index) 
     if (layout->mean_of_means && weight > 0)
         scale = 1.0 / (weight * grid_num_ranks(&run->rank.grid));
     params_grad_reset(&run->params);
-    for (int64_t m = 0; m < run->feed.num_micros; m++)
+    for (int64_t m = 0; m < run->feed.num_micros; m++) {
+        if (m == run->feed.num_micros - 1)
+            params_grad_last(&run->params);
         loss += model_train(&run->model, run->rank.link, &run->feed.micros[m], (float)scale);
+    }
     params_grad_finish(&run->params, run->rank.link, run->rank.across);
     step_sums_computed(&run->sums, loss, 0, &run->rank);
     unsigned divided = grid_axes(&run->rank.grid, DIVIDES_PARAMETERS);
@@ -246,6 +251,35 @@ static void check_layouts(bool tied) {
                     fail_msg("%d ranks, stage %d, %lld sequences per micro-batch, recompute %d: losses "
                              "differ by %.2e",
                              num_ranks, zero_stage, (long long)layout.micro_sequences, (int)recompute, worst);
+            }
+}
+
+/* Gradients that are reduced once a step, of one micro-batch and of several, in one replica and in two: the curve of one
+ * rank, and, of one micro-batch, the bits of gradients that are reduced after each. */
+static void test_reduced_once_a_step(void **state) {
+    (void)state;
+    double want[STEPS], got[STEPS], each[STEPS];
+    int num_ranks = comm_num_ranks(comm);
+    reference(true, want);
+    for (int replicas = 1; replicas <= num_ranks && num_ranks % replicas == 0; replicas++)
+        for (int zero_stage = on_gpu ? 3 : 2; zero_stage <= 3; zero_stage++)
+            for (int micros = on_gpu ? 3 : 1; micros <= 3; micros += 2) {
+                struct layout layout = {.zero_stage = zero_stage,
+                                        .micro_sequences = BATCH / num_ranks / micros,
+                                        .replicas = replicas,
+                                        .keeps_gradients = true};
+                curve(comm, &layout, true, got);
+                double worst = worst_difference(got, want);
+                if (!(worst < 1e-5))
+                    fail_msg(
+                        "%d ranks, %d replicas, stage %d, %d micro-batches reduced once: losses differ by %.2e",
+                        num_ranks, replicas, zero_stage, micros, worst);
+                layout.keeps_gradients = false;
+                curve(comm, &layout, true, each);
+                if (micros == 1) /* of several, sums run in another order: the control */
+                    assert_memory_equal(got, each, (size_t)num_steps * sizeof *got);
+                else if (num_ranks / replicas > 1)
+                    assert_memory_not_equal(got, each, (size_t)num_steps * sizeof *got);
             }
 }
 
@@ -432,10 +466,15 @@ int main(int argc, char **argv) {
     look_for_gpu();
     int status = comm_is_root(comm) ? write_tokens(token_path, &err) : 0;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layouts_agree),         cmocka_unit_test(test_layouts_agree_tied),
-        cmocka_unit_test(test_replicas_agree),        cmocka_unit_test(test_mean_of_means_is_noticed),
-        cmocka_unit_test(test_same_layout_same_bits), cmocka_unit_test(test_third_axis),
-        cmocka_unit_test(test_shared_samples_summed), cmocka_unit_test(test_types_agree),
+        cmocka_unit_test(test_layouts_agree),
+        cmocka_unit_test(test_layouts_agree_tied),
+        cmocka_unit_test(test_reduced_once_a_step),
+        cmocka_unit_test(test_replicas_agree),
+        cmocka_unit_test(test_mean_of_means_is_noticed),
+        cmocka_unit_test(test_same_layout_same_bits),
+        cmocka_unit_test(test_third_axis),
+        cmocka_unit_test(test_shared_samples_summed),
+        cmocka_unit_test(test_types_agree),
     };
     int failed = comm_all_ok(comm, status, &err) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
     free(token_path);

@@ -64,6 +64,8 @@ enum { ADAPTER_USUAL_RANK = 16, ADAPTER_USUAL_ALPHA = 32 };
 enum adapter_base { BASE_COMPUTE, BASE_NF4, BASE_NF4_DOUBLE, BASE_FP8, BASE_INT8 };
 
 /* Whether each rank has all of the model beside an adapter: as parallel.stage says, at one of 0 to 2, or not, at 3. */
+/* When stages 2 and 3 reduce their gradients over the ranks of a replica. */
+enum reduce_when { REDUCE_MICRO, REDUCE_STEP, REDUCE_AUTO };
 enum adapter_resident { RESIDENT_AUTO, RESIDENT_ALWAYS, RESIDENT_NEVER };
 enum async_save {
     ASYNC_AUTO,
@@ -196,6 +198,7 @@ struct config {
         int64_t zero_stage; /* 0 nothing sharded, 1 optimizer, 2 + gradients, 3 + parameters; or AUTO_STAGE */
         int64_t replicas;   /* copies of the model, each sharded over its own ranks; 0: one per node; or
                              AUTO_REPLICAS */
+        enum reduce_when reduce;
         enum comm_kind comm; /* how GPUs exchange parameters and gradients */
     } parallel;
     struct { /* fabric: */

@@ -214,6 +214,18 @@ static int check_new_tokens(const struct loading *loading) {
     return status;
 }
 
+/* check_reduce - stages 0 and 1 know one way alone. */
+static int check_reduce(const struct loading *loading) {
+    int64_t stage = loading->config->parallel.zero_stage;
+    if (loading->config->parallel.reduce != REDUCE_MICRO || stage < 0 || stage >= 2)
+        return 0;
+    return config_fail_key(
+        loading, "parallel.reduce",
+        "'parallel.reduce' is micro, and at parallel.stage %lld gradients are whole on each rank until the "
+        "step's end: set parallel.stage to 2 or 3, or leave parallel.reduce out",
+        (long long)stage);
+}
+
 /* check_resident - it and the stage say the same thing, and may not say two. */
 static int check_resident(const struct loading *loading) {
     enum adapter_resident resident = loading->config->adapter.resident;
@@ -234,7 +246,7 @@ static int check_resident(const struct loading *loading) {
 
 int config_check(const struct loading *loading) {
     const struct config *config = loading->config;
-    if (check_objective(loading) != 0 || check_resident(loading) != 0)
+    if (check_objective(loading) != 0 || check_resident(loading) != 0 || check_reduce(loading) != 0)
         return -1;
     if (config->train.micro_sequences > config->train.batch_sequences)
         return config_fail_key(loading, "train.micro_sequences",

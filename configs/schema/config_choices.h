@@ -29,6 +29,8 @@ static const struct config_choice dpo_losses[] = {
 static const struct config_choice moments[] = {{"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {NULL, 0}};
 static const struct config_choice devices[] = {
     {"auto", DEVICE_AUTO}, {"cpu", DEVICE_CPU}, {"cuda", DEVICE_CUDA}, {NULL, 0}};
+static const struct config_choice reduces[] = {
+    {"micro", REDUCE_MICRO}, {"step", REDUCE_STEP}, {"auto", REDUCE_AUTO}, {NULL, 0}};
 static const struct config_choice comms[] = {{"nccl", COMM_NCCL}, {"mpi", COMM_MPI}, {NULL, 0}};
 static const struct config_choice packings[] = {
     {"stream", PACKING_STREAM}, {"whole", PACKING_WHOLE}, {NULL, 0}};

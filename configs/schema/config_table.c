@@ -310,6 +310,11 @@ static const struct config_key run_file_keys[] = {
            "a slow network; auto: so where the site's network is slow, else 1",
            FREE),
     CHOICE(
+        "parallel.reduce", AT(parallel.reduce), "auto", reduces,
+        "when stages 2 and 3 add up gradients over the ranks: micro, after each micro-batch; step, once a step, "
+        "from a buffer of each rank as large as the whole gradient; auto: step where it is faster and fits",
+        FREE),
+    CHOICE(
         "parallel.comm", AT(parallel.comm), "nccl", comms,
         "how GPUs exchange parameters and gradients; mpi: through host memory, slow, lets ranks share a GPU",
         FREE),

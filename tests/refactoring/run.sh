@@ -118,12 +118,14 @@ files() {
     fi
 }
 
-# train_row NAME RANKS PROGRAM SETTING... - one run; prints its line.
+# train_row NAME RANKS PROGRAM SETTING... - one run; prints its line.  Gradients are reduced after each micro-batch where a row
+# does not say otherwise: what 'auto' takes is not what a row is about.
 train_row() {
-    local name=$1 ranks=$2 program=$3 step
+    local name=$1 ranks=$2 program=$3 step reduce=(--set parallel.reduce=micro)
     shift 3
     rm -rf "$work/run"
-    local command=("$program" train "$work/run.yaml" --set "run.folder=$work/run" "$@")
+    case " $* " in *" parallel.stage="[01]" "* | *parallel.reduce=*) reduce=() ;; esac
+    local command=("$program" train "$work/run.yaml" --set "run.folder=$work/run" "${reduce[@]}" "$@")
     [ "$ranks" -eq 0 ] || command=(mpirun -n "$ranks" "${command[@]}")
     "${command[@]}" >"$work/log" 2>&1 || give_up "$name: ${command[*]}"
     step=$work/run/$(cat "$work/run/latest")
@@ -208,6 +210,20 @@ layout_rows() {
             # shellcheck disable=SC2046
             row all "replicas-$variant-stage-$stage" 4 "$atelier" $(path_of "$variant") \
                 --set parallel.replicas=2 --set parallel.stage=$stage --set train.compute=bf16
+        done
+    done
+}
+
+# reduce_rows - whole gradients, reduced once a step.
+reduce_rows() {
+    local stage compute kind
+    for stage in 2 3; do
+        for compute in f32 bf16; do
+            kind=all
+            [ $stage-$compute != 3-f32 ] || kind=sample
+            # shellcheck disable=SC2046
+            row $kind "reduce-step-2-ranks-stage-$stage-$compute" 2 "$atelier" $(path_of llama3) \
+                --set parallel.stage=$stage --set parallel.reduce=step --set train.compute=$compute
         done
     done
 }
@@ -384,6 +400,7 @@ all_rows() {
     environment
     family_rows
     layout_rows
+    reduce_rows
     memory_rows
     vocabulary_rows
     adapter_rows

@@ -279,13 +279,17 @@ static void place_weights(struct params *params, struct segment *segment) {
                        segment->own_count, DTYPE_F32);
 }
 
+bool params_has_whole_gradients(const struct params_setup *setup) {
+    return setup->zero_stage < 2 || setup->keeps_gradients;
+}
+
 /* place_training - the gradient, and what the segment's rule keeps for each element that this rank updates. */
 static void place_training(struct params *params, struct segment *segment) {
     if (segment->storage != STORAGE_TRAINED)
         return;
+    bool is_whole = params_has_whole_gradients(&params->setup);
     segment->grad =
-        arena_take(&params->arena_grads, params->setup.zero_stage < 2 ? segment->count : segment->shard_count,
-                   DTYPE_F32);
+        arena_take(&params->arena_grads, is_whole ? segment->count : segment->shard_count, DTYPE_F32);
     struct arena *arena = params->setup.offloads ? &params->arena_offloaded : &params->arena_optimizer;
     for (int i = 0; i < segment->rule->num_states; i++)
         segment->states[i] = arena_take(arena, segment->own_count, params_state_type(params, segment, i));
@@ -324,7 +328,7 @@ static void place_slots(struct params *params) {
             gathered->data = arena_take(&params->arena_comm, largest[s].count, params->setup.compute);
         if (largest[s].packed_bytes > 0)
             gathered->packed = take_bytes(&params->arena_comm, largest[s].packed_bytes);
-        if (!params->setup.trains || params->setup.zero_stage < 2)
+        if (!params->setup.trains || params_has_whole_gradients(&params->setup))
             continue;
         gradient->data = arena_take(&params->arena_comm, largest[s].grad_count, DTYPE_F32);
         gradient->landing = arena_take(&params->arena_comm, largest[s].landing_count, DTYPE_F32);

@@ -13,6 +13,9 @@
  *     2     whole        shard       shard        reduce-scatter per unit and micro-batch
  *     3     shard        shard       shard        gathered before use as well
  *
+ * With keeps_gradients stages 2 and 3 have whole gradients, as stage 1: they are reduced once per step instead of once
+ * per micro-batch, for as much memory as the gradient of the whole model.
+ *
  * A frozen segment has neither gradient nor master nor state, and nothing of it moves after it is loaded but the
  * gathers of stage 3.  A quantised one is frozen, and kept in fewer bits: at every stage params_acquire dequantises it into a
  * slot, and what is gathered at stage 3 is the packed bytes.  In what is stored each of its tensors begins at a multiple of the
@@ -76,7 +79,7 @@ struct segment {
     void *states[MAX_STATES]; /* [own_count] as the rule names them */
     void *snapshot
         [1 + MAX_STATES]; /* [shard_count] in host memory: master and states, see snapshot.h; NULL: none */
-    float *grad;          /* [count] at stages 0 and 1, [shard_count] at 2 and 3 */
+    float *grad;          /* [count] where gradients stay whole, else [shard_count] */
     float *open_grad;     /* [count] where the backward under way puts the gradient; NULL: there is none */
 };
 
@@ -87,6 +90,7 @@ struct unit {
     size_t packed_bytes; /* of a slot that it is gathered into before it is dequantised */
     bool is_quantised;   /* some of it */
     bool fresh;          /* the gradients hold nothing of this step yet */
+    bool sent;           /* whole gradients: their reduction has begun */
     enum op_write write; /* of the backward under way: how products write gradients */
 };
 
@@ -131,6 +135,7 @@ struct params_setup {
     bool offloads;              /* masters and states stay in host memory */
     bool snapshots;             /* there is room for a copy of them, which checkpoints are written from */
     int zero_stage;
+    bool keeps_gradients;           /* at stages 2 and 3: whole until the step's last micro-batch */
     bool trains;                    /* false: no gradients, no optimizer state */
     int rank, num_ranks;            /* among those that hold one replica of the model together */
     int replica;                    /* which one; the first writes the checkpoints */
@@ -155,6 +160,7 @@ struct params {
     bool has_nested_map;  /* some segments are in PACKED_NF4_DOUBLE */
     float *nested_map;    /* [PACKED_NESTED_CODES] then; else, and while only measured, NULL */
     void *work[MAX_WORK]; /* what the optimizer's update works in, as its rule placed it */
+    bool is_last;         /* the micro-batch at hand is the step's last: what it completes can be sent */
     double comm_s;        /* seconds spent waiting for transfers */
 };
 
@@ -205,6 +211,9 @@ void params_place_snapshot(struct params *params, struct segment *segment);
  * params_array_type - of the master (0), or of state i - 1. */
 int params_num_arrays(const struct segment *segment);
 enum dtype params_array_type(const struct params *params, const struct segment *segment, int i);
+
+/* params_has_whole_gradients - a rank keeps the gradient of the whole model until the step's end. */
+bool params_has_whole_gradients(const struct params_setup *setup);
 
 /* params_slot_index - which slot is a unit's: of enum { SLOT_EVEN ... }.  params_slot - the slot itself, among the gathered or the
  * gradient slots.  params_passes_slot - operations read the segment from a slot: it is gathered there, or dequantised. */

@@ -2,8 +2,9 @@
  * published. Every rank walks the units in the same order, so the collectives match.
  *
  * What overlaps.  At stage 3 the gather of the next unit runs while this one computes, and at stages 2 and 3 so does the
- * reduce-scatter of the one before: two slots for the layers, which take turns, are as much as can be under way.  At stages
- * 0 and 1 gradients stay whole until the last micro-batch, as one sum for a step costs less than one for each. */
+ * reduce-scatter of the one before: two slots for the layers, which take turns, are as much as can be under way.  Gradients
+ * that stay whole (stages 0 and 1, keeps_gradients) are reduced once a step: from stage 1 on each unit's as soon as the last
+ * micro-batch has completed it, beside the backward of the units before it. */
 #include "train/model/shard.h"
 
 #include "kernels/clock.h"
@@ -90,8 +91,15 @@ static void settle(struct params *params, struct transport *link, struct unit_sl
 }
 
 void params_grad_reset(struct params *params) {
-    for (int u = 0; u < params->num_units; u++)
+    for (int u = 0; u < params->num_units; u++) {
         params->units[u].fresh = true;
+        params->units[u].sent = false;
+    }
+    params->is_last = false;
+}
+
+void params_grad_last(struct params *params) {
+    params->is_last = true;
 }
 
 /* open_gradients - where the backward of a unit puts them: in a slot, or where the segments' whole gradients stay. */
@@ -125,13 +133,13 @@ static bool take_slot(struct params *params, struct transport *link, int unit, s
     return true;
 }
 
-/* fresh is of the step, at stages 0 and 1, where the whole gradient stays; a slot is fresh whenever another unit was in it,
+/* fresh is of the step where the whole gradient stays; a slot is fresh whenever another unit was in it,
  * and what earlier micro-batches left of this one is in segment.grad already. */
 void params_grad_begin(struct params *params, struct transport *link, int unit) {
     struct unit *u = &params->units[unit];
     struct unit_slot *slot = NULL;
     bool overwrites = u->fresh;
-    if (params->setup.zero_stage >= 2) {
+    if (!params_has_whole_gradients(&params->setup)) {
         slot = params_slot(params->gradient, params, unit);
         overwrites = take_slot(params, link, unit, slot);
     } else {
@@ -155,14 +163,39 @@ static void send_gradients(struct transport *link, const struct unit *unit, stru
     }
 }
 
+/* send_whole - the reduction of a unit's gradients, which every rank has whole, into the part of it that is its own.  The slot
+ * has no memory here: it counts how many are under way. */
+static void send_whole(struct params *params, struct transport *link, int unit) {
+    struct unit *u = &params->units[unit];
+    struct unit_slot *slot = params_slot(params->gradient, params, unit);
+    settle(params, link, slot);
+    slot->unit = unit;
+    slot->sending = u->sent = true;
+    slot->adds = false;
+    for (int i = 0; i < u->num_segments; i++) {
+        const struct segment *s = &u->segments[i];
+        if (s->storage == STORAGE_TRAINED)
+            transport_reduce_scatter_start(link, s->grad + s->own_first, s->grad, s->shard_count,
+                                           &slot->transfers[i]);
+    }
+}
+
+/* end_whole - only after the step's last micro-batch is there anything to send, and at stage 0 not even then. */
+static void end_whole(struct params *params, struct transport *link, int unit) {
+    if (params->is_last && params->setup.zero_stage > 0)
+        send_whole(params, link, unit);
+}
+
 /* The first micro-batch's sums land in the unit's gradient itself; those of the others beside it, and settle adds them: a
  * reduction writes, it does not add. */
 void params_grad_end(struct params *params, struct transport *link, int unit) {
     struct unit *u = &params->units[unit];
     for (int i = 0; i < u->num_segments; i++)
         u->segments[i].open_grad = NULL;
-    if (params->setup.zero_stage < 2)
+    if (params_has_whole_gradients(&params->setup)) {
+        end_whole(params, link, unit);
         return;
+    }
     struct unit_slot *slot = params_slot(params->gradient, params, unit);
     CHECK(slot->unit == unit, "gradient of unit %d ends, but unit %d is open", unit, slot->unit);
     slot->sending = true;
@@ -191,13 +224,22 @@ static void sum_replicas(struct params *params, struct transport *across) {
         transport_sum_f32(across, params_own_grad(params, s), s->own_count);
 }
 
+/* send_rest - whole gradients that were not sent while the last micro-batch ran. */
+static void send_rest(struct params *params, struct transport *link) {
+    for (int u = params->num_units - 1; u >= 0; u--)
+        if (!params->units[u].sent)
+            send_whole(params, link, u);
+}
+
 /* Inside the replica first: from stage 1 on what crosses between replicas is a shard for each rank.  The time counts
  * as waiting altogether, also what settle adds up. */
 void params_grad_finish(struct params *params, struct transport *link, struct transport *across) {
     double start = clock_s(), comm_s = params->comm_s;
-    if (params->setup.zero_stage < 2)
+    if (params->setup.zero_stage == 0)
         for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
-            sum_whole(params, link, s, s->grad); /* they were kept whole until the end of the step */
+            sum_whole(params, link, s, s->grad);
+    else if (params_has_whole_gradients(&params->setup))
+        send_rest(params, link);
     for (int s = 0; s < SLOT_COUNT; s++)
         settle(params, link, &params->gradient[s]);
     if (across)
@@ -206,7 +248,7 @@ void params_grad_finish(struct params *params, struct transport *link, struct tr
 }
 
 float *params_own_grad(const struct params *params, const struct segment *segment) {
-    return params->setup.zero_stage == 1 ? segment->grad + segment->own_first : segment->grad;
+    return params_has_whole_gradients(&params->setup) ? segment->grad + segment->own_first : segment->grad;
 }
 
 void *params_own_copy(const struct params *params, const struct segment *segment) {

@@ -65,6 +65,26 @@ struct machine auto_layout_machine(const struct site_facts *facts, bool on_gpu, 
 
 /* --- choosing --- */
 
+/* may_split - stage or reduction are open, and make a difference: a rank is not alone in its replica, and where the stage
+ * is set, gradients of several micro-batches are split. */
+static bool may_split(const struct config *config, const struct search_ranks *ranks) {
+    const struct config *c = config;
+    bool has_micros = c->train.batch_sequences > c->train.micro_sequences * ranks->num_ranks;
+    if (ranks->num_ranks == 1 || c->parallel.replicas == ranks->num_ranks)
+        return false;
+    if (c->parallel.zero_stage == AUTO_STAGE)
+        return true;
+    return c->parallel.reduce == REDUCE_AUTO && c->parallel.zero_stage >= 2 && has_micros;
+}
+
+/* settle_split - numbers for what makes no difference. */
+static void settle_split(struct config *config) {
+    if (config->parallel.zero_stage == AUTO_STAGE)
+        config->parallel.zero_stage = 0;
+    if (config->parallel.reduce == REDUCE_AUTO)
+        config->parallel.reduce = REDUCE_MICRO;
+}
+
 /* What the run file says is not touched; what it leaves to 'auto' is chosen together, as stage, recompute and micro-batch
  * depend on each other. */
 bool auto_layout_choose(struct config *config, const struct model_config *model,
@@ -73,21 +93,21 @@ bool auto_layout_choose(struct config *config, const struct model_config *model,
                                            .micro_sequences =
                                                config->train.micro_sequences == AUTO_MICRO_SEQUENCES,
                                            .recompute = config->train.recompute == RECOMPUTE_AUTO,
-                                           .zero_stage = config->parallel.zero_stage == AUTO_STAGE};
+                                           .zero_stage = config->parallel.zero_stage == AUTO_STAGE,
+                                           .reduce = config->parallel.reduce == REDUCE_AUTO};
     struct proposal best;
-    bool stage_alone =
-        freedom.zero_stage && !freedom.replicas && !freedom.micro_sequences && !freedom.recompute;
-    if (stage_alone && ranks->num_ranks == 1) { /* nothing to split, nothing to say */
-        config->parallel.zero_stage = 0;
+    bool split_alone = !freedom.replicas && !freedom.micro_sequences && !freedom.recompute;
+    if (split_alone && !may_split(config, ranks)) { /* nothing to say */
+        settle_split(config);
         return true;
     }
-    if (!freedom.replicas && !freedom.micro_sequences && !freedom.recompute && !freedom.zero_stage)
-        return true;
     bool fits = layout_search(&best, config, model, ranks, freedom);
     if (best.grid.num_axes == 0) /* no grid: told by whoever makes it */
         return false;
     config->train.micro_sequences = best.micro_sequences;
     config->train.recompute = best.recompute;
+    if (freedom.reduce)
+        config->parallel.reduce = best.reduce;
     if (freedom.replicas)
         config->parallel.replicas = best.grid.axes[AXIS_REPLICA].size;
     if (freedom.zero_stage)
@@ -100,6 +120,8 @@ bool auto_layout_choose(struct config *config, const struct model_config *model,
         add(why, "micro_sequences %lld, ", (long long)best.micro_sequences);
     if (freedom.recompute)
         add(why, "recompute %s, ", recompute_name(best.recompute));
+    if (freedom.reduce && best.zero_stage >= 2)
+        add(why, "reduce %s, ", best.reduce == REDUCE_STEP ? "step" : "micro");
     add(why,
         fits ? "the fastest expected of what fits: %.2f of %.2f GiB"
              : "the smallest, though it does not fit: %.2f of %.2f GiB",

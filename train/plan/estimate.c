@@ -28,6 +28,12 @@ enum { METRICS_LINE_BYTES = 512, SMALL_FILES_PER_CHECKPOINT = 8, SMALL_FILES = 1
 /* Rows at which a matrix product reaches half of its rate: few rows leave most of a device idle. */
 enum { HALF_RATE_ROWS_GPU = 512, HALF_RATE_ROWS_CPU = 32 };
 
+/* Memory traffic of a byte that is sent in a sum: a term is read, and one is written where it arrives. */
+static const double SUM_TRAFFIC = 2;
+
+/* Of a micro-batch's time, that of its backward. */
+static const double BACKWARD_SHARE = 2.0 / 3;
+
 /* Between a GPU and the host's memory, both ways together: PCIe 4 as it is shared in a node. */
 static const double OFFLOAD_BYTES_PER_S = 20e9;
 
@@ -152,9 +158,10 @@ static double optimizer_products_s(const struct layout *layout, const struct mac
 }
 
 /* Bytes that one rank sends inside its replica in a step, as bus bandwidth counts: (n - 1) / n of the whole
- * per gather or scatter.  hidden: layer by layer beside the computation; exposed: after it. */
+ * per gather or scatter.  hidden: layer by layer beside the computation; last: beside the backward of the last micro-batch;
+ * exposed: after it.  reduced: of all of them, those of sums, which also pass through the rank's memory. */
 struct link_bytes {
-    double hidden, exposed;
+    double hidden, last, exposed, reduced;
 };
 
 /* base_bytes - of what is packed: as it is stored, and as operations read it. */
@@ -195,16 +202,19 @@ static struct link_bytes link_bytes(const struct layout *layout, double num_micr
     double publish = share * (double)model_num_trained(p->model) * (double)dtype_bytes(p->compute);
     /* Whole matrices go to their owners and back, or are summed. */
     double update = 2 * share * GRADIENT_BYTES * optimizer_matrix_values(p->optimizer, p->model);
-    switch (p->zero_stage) {
-    case 0:
-        return (struct link_bytes){0, 2 * scatter + update};
-    case 1:
-        return (struct link_bytes){0, scatter + publish + update};
-    case 2:
-        return (struct link_bytes){scatter * num_micros, publish + update};
-    default: /* gathers for the forward and the backward */
-        return (struct link_bytes){num_micros * (scatter + 2 * gather), update};
-    }
+    if (p->zero_stage == 0)
+        return (struct link_bytes){.exposed = 2 * scatter + update, .reduced = scatter};
+    struct link_bytes bytes = {.exposed = update};
+    if (p->zero_stage < 3)
+        bytes.exposed += publish;
+    else /* for the forward and the backward */
+        bytes.hidden = num_micros * 2 * gather;
+    if (params_has_whole_gradients(p))
+        bytes.last = scatter;
+    else
+        bytes.hidden += num_micros * scatter;
+    bytes.reduced = params_has_whole_gradients(p) ? scatter : num_micros * scatter;
+    return bytes;
 }
 
 /* across_bytes - the sum of gradients between replicas, once per step. */
@@ -256,14 +266,18 @@ struct step_time estimate_step(const struct config *config, const struct model_c
     struct step_time time = {.low = machine->measured ? LOW_MEASURED : LOW_ASSUMED,
                              .high = machine->measured ? HIGH_MEASURED : HIGH_ASSUMED};
     time.model_flops = per_token * (double)(batch * sequence);
-    time.compute_s =
+    double passes_s =
         tokens * ((per_token + again) / product_rate(machine, micro * sequence) +
                   element_bytes(model, layout->params.compute) / machine->bytes_per_s) +
-        num_micros * restore_bytes(&layout->params) / machine->bytes_per_s +
-        optimizer_products_s(layout, machine) +
+        (num_micros * restore_bytes(&layout->params) + SUM_TRAFFIC * sent.reduced) / machine->bytes_per_s;
+    time.compute_s =
+        passes_s + optimizer_products_s(layout, machine) +
         optimizer_bytes(layout) / (layout->params.offloads ? OFFLOAD_BYTES_PER_S : machine->bytes_per_s);
-    time.hidden_s = grid->axes[AXIS_SHARD].size > 1 ? sent.hidden / link : 0;
-    time.link_s = grid->axes[AXIS_SHARD].size > 1 ? sent.exposed / link : 0;
+    if (grid->axes[AXIS_SHARD].size > 1) {
+        double last_s = sent.last / link, beside_s = BACKWARD_SHARE * passes_s / num_micros;
+        time.hidden_s = sent.hidden / link + fmin(last_s, beside_s);
+        time.link_s = sent.exposed / link + fmax(0, last_s - beside_s);
+    }
     time.across_s = grid->axes[AXIS_REPLICA].size > 1
                         ? across_bytes(layout, grid) / across_rate(grid, ranks_per_node, machine)
                         : 0;
@@ -328,6 +342,7 @@ struct proposal estimate_proposal(const struct config *config, const struct mode
         .micro_sequences = config->train.micro_sequences,
         .recompute = config->train.recompute,
         .zero_stage = layout.params.zero_stage,
+        .reduce = config->parallel.reduce,
         .memory = layout_memory(&layout, machine->on_gpu ? layout_scratch_bytes(&limits) : 0),
         .time = estimate_step(config, model, &layout, grid, ranks_per_node, machine)};
     proposal.fits = machine->memory_bytes == 0 || proposal.memory.device <= estimate_room_bytes(machine);

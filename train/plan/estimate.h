@@ -6,7 +6,7 @@
  *   compute    flops of the model / (ranks x rate) + element-wise bytes / memory bandwidth
  *              + optimizer bytes / bandwidth
  *   transfers  what stage and replicas send / bandwidth of the axis; those of single layers overlap with
- *              compute and are hidden by it
+ *              compute and are hidden by it, those of whole gradients with the last micro-batch's backward alone
  *   step       max(compute, hidden transfers) + transfers at the end of the step + sum between replicas
  * Flops per token: 6 per parameter of a matrix (2 forward, 4 backward), 12 D per score and head that the mask
  * lets through, and what is computed twice; of a frozen matrix 4, and 2 in layers below the first that trains.  Source: Narayanan et al. 2021 (Megatron-LM), appendix;
@@ -63,6 +63,7 @@ struct proposal {
     int64_t micro_sequences;
     enum recompute recompute;
     int zero_stage;
+    enum reduce_when reduce; /* as set, or chosen; at stages 0 and 1 it is of no effect */
     struct layout_memory memory;
     struct step_time time;
     bool fits;
@@ -74,7 +75,7 @@ struct proposal estimate_proposal(const struct config *config, const struct mode
 
 /* What layout_search may choose; the rest stays as config has it. */
 struct search_freedom {
-    bool replicas, micro_sequences, recompute, zero_stage;
+    bool replicas, micro_sequences, recompute, zero_stage, reduce;
 };
 
 /* The ranks that a layout is for. */
@@ -85,9 +86,9 @@ struct search_ranks {
 };
 
 /* layout_search - the fastest layout of all that fit into the device: every number of replicas that divides the
- * ranks, every stage, every way to recompute, and the micro-batches that matter (of those that need the same
+ * ranks, every stage, every way to recompute, gradients reduced per micro-batch or per step, and the micro-batches that matter (of those that need the same
  * number of passes the smallest is the fastest).  Of layouts exactly as fast the one with the least memory is
- * taken, then the simplest: fewer replicas, a lower stage, less recomputed, fewer sequences at a time.  Beside an adapter
+ * taken, then the simplest: fewer replicas, a lower stage, less recomputed, fewer sequences at a time, gradients reduced per micro-batch.  Beside an adapter
  * whose adapter.resident is auto, the fastest that has all of the base on each rank, unless it does not fit or lasts 5 % longer than
  * the fastest of all.  A pure function.  Returns false when none fits; best is then the smallest one, or has no rank
  * (a grid without axes) where config's replicas do not divide the ranks. */

@@ -14,7 +14,7 @@ enum { HEAD_ROWS_GPU = 4096 };
 struct layout layout_make(const struct config *config, const struct model_config *model,
                           const struct grid *grid, bool on_gpu) {
     CHECK(config->train.recompute != RECOMPUTE_AUTO && config->train.micro_sequences > 0 &&
-              config->parallel.zero_stage >= 0,
+              config->parallel.zero_stage >= 0 && config->parallel.reduce != REDUCE_AUTO,
           "a layout was asked for before 'auto' was replaced");
     int num_shards = grid->axes[AXIS_SHARD].size;
     bool has_teacher = objective_kind(config->objective.kind)->distance != NULL;
@@ -29,6 +29,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .snapshots = config->checkpoint.async == ASYNC_TRUE && config->checkpoint.every_steps != 0,
                    .zero_stage =
                        num_shards == 1 ? 0 : (int)config->parallel.zero_stage, /* alone: nothing to split */
+                   .keeps_gradients = config->parallel.reduce == REDUCE_STEP,
                    .trains = true,
                    .rank = grid->axes[AXIS_SHARD].index,
                    .num_ranks = num_shards,

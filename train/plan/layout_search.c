@@ -23,7 +23,9 @@ static int compare_simplicity(const struct proposal *a, const struct proposal *b
         return a->zero_stage < b->zero_stage ? -1 : 1;
     if (a->recompute != b->recompute)
         return a->recompute < b->recompute ? -1 : 1;
-    return a->micro_sequences < b->micro_sequences ? -1 : a->micro_sequences > b->micro_sequences;
+    if (a->micro_sequences != b->micro_sequences)
+        return a->micro_sequences < b->micro_sequences ? -1 : 1;
+    return (int)a->reduce - (int)b->reduce;
 }
 
 /* better - one that fits before one that does not; of those that fit the faster, else the smaller. */
@@ -76,6 +78,20 @@ static struct stages stages_of(const struct search *search, const struct grid *g
     return (struct stages){resident == RESIDENT_NEVER ? 3 : 0, resident == RESIDENT_ALWAYS ? 2 : 3};
 }
 
+/* try_reduce - per micro-batch, and per step where that differs: with whole gradients at stages 2 and 3. */
+static void try_reduce(struct search *search, const struct grid *grid) {
+    bool differs = search->trial.parallel.zero_stage >= 2 && grid->axes[AXIS_SHARD].size > 1;
+    enum reduce_when reduce = search->trial.parallel.reduce;
+    if (search->freedom.reduce)
+        search->trial.parallel.reduce = REDUCE_MICRO;
+    try_layout(search, grid);
+    if (search->freedom.reduce && differs) {
+        search->trial.parallel.reduce = REDUCE_STEP;
+        try_layout(search, grid);
+    }
+    search->trial.parallel.reduce = reduce;
+}
+
 /* try_stages - the stages and all ways to recompute. */
 static void try_stages(struct search *search, const struct grid *grid) {
     int64_t zero_stage = search->trial.parallel.zero_stage;
@@ -87,7 +103,7 @@ static void try_stages(struct search *search, const struct grid *grid) {
                 continue;
             search->trial.parallel.zero_stage = s;
             search->trial.train.recompute = (enum recompute)r;
-            try_layout(search, grid);
+            try_reduce(search, grid);
         }
     search->trial.parallel.zero_stage = zero_stage;
     search->trial.train.recompute = recompute;

@@ -113,6 +113,8 @@ static void tell_change(char *text, size_t room_bytes, const struct config *from
         say(text, room_bytes, "parallel.replicas=%lld", (long long)to->parallel.replicas);
     if (to->parallel.zero_stage != from->parallel.zero_stage)
         say(text, room_bytes, "parallel.stage=%lld", (long long)to->parallel.zero_stage);
+    if (to->parallel.reduce != from->parallel.reduce)
+        say(text, room_bytes, "parallel.reduce=%s", to->parallel.reduce == REDUCE_STEP ? "step" : "micro");
     if (to->optimizer.state_dtype != from->optimizer.state_dtype)
         say(text, room_bytes, "optimizer.state_dtype=%s", dtype_name(to->optimizer.state_dtype));
     if (to->optimizer.offload != from->optimizer.offload)
@@ -123,7 +125,7 @@ static void tell_change(char *text, size_t room_bytes, const struct config *from
  */
 static bool try_nodes(struct advice *advice, const struct run_plan *plan, const struct config *config,
                       int64_t nodes) {
-    static const struct search_freedom ALL = {true, true, true, true};
+    static const struct search_freedom ALL = {true, true, true, true, true};
     const struct run_place *place = plan->place;
     struct config trial = *config;
     const struct search_ranks ranks = {(int)(nodes * place->ranks_per_node), (int)place->ranks_per_node,
@@ -138,6 +140,8 @@ static bool try_nodes(struct advice *advice, const struct run_plan *plan, const 
     trial.parallel.replicas = advice->proposal.grid.axes[AXIS_REPLICA].size;
     if (advice->proposal.grid.axes[AXIS_SHARD].size > 1)
         trial.parallel.zero_stage = advice->proposal.zero_stage;
+    if (advice->proposal.zero_stage >= 2)
+        trial.parallel.reduce = advice->proposal.reduce;
     struct config from = plan->config;
     from.slurm.nodes = place->nodes;
     from.parallel.replicas =

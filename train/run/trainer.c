@@ -54,8 +54,11 @@ static double compute_gradients(struct trainer *t, double num_means) {
     t->distilled.loss = t->distilled.divergence = 0;
     params_grad_reset(&t->params);
     model_step_pass(&t->model, t->rank.link, t->comm, t->feed.micros, t->feed.num_micros);
-    for (int64_t m = 0; m < t->feed.num_micros; m++)
+    for (int64_t m = 0; m < t->feed.num_micros; m++) {
+        if (m == t->feed.num_micros - 1)
+            params_grad_last(&t->params);
         loss += model_train(&t->model, t->rank.link, &t->feed.micros[m], grad_scale);
+    }
     params_grad_finish(&t->params, t->rank.link, t->rank.across);
     return loss;
 }
