@@ -215,6 +215,15 @@ static void compare_base(struct run_plan *plan) {
             .memory.device;
 }
 
+/* count_traffic - what a rank of the plan sends in a step. */
+static void count_traffic(struct run_plan *plan) {
+    const struct config *c = &plan->config;
+    int64_t at_a_time = c->train.micro_sequences * grid_num_ranks(&plan->grid);
+    struct layout layout = layout_make(c, plan->model, &plan->grid, plan->place->machine.on_gpu);
+    int64_t num_micros = (c->train.batch_sequences + at_a_time - 1) / at_a_time;
+    plan->traffic = traffic_of(&layout, plan->grid.axes[AXIS_REPLICA].size, num_micros);
+}
+
 /* The layout is chosen for the machine that the run will see, which knows the profile alone; its time is told for the one that
  * was measured, where there is a calibration. */
 int run_plan_make(struct run_plan *plan, const struct config *config, const struct model_config *model,
@@ -234,6 +243,7 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
         return -1;
     plan->proposal = estimate_proposal(&plan->config, model, &plan->grid, per_node, &place->machine);
     compare_base(plan);
+    count_traffic(plan);
     int64_t micro = plan->config.train.micro_sequences, batch = config->train.batch_sequences;
     int64_t round = micro * num_ranks, computed = (batch + round - 1) / round * round;
     plan->padding = (double)(computed - batch) / (double)computed;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "train/plan/auto_layout.h"
+#include "train/plan/traffic.h"
 
 /* What the run will have: a job of the site, or ranks on this computer. */
 struct run_place {
@@ -40,8 +41,9 @@ struct run_plan {
     double reference_s; /* of the pass before the first step; NaN: the token files are not there yet */
     int64_t num_saves, num_jobs; /* jobs: 1 where there is no limit */
     double billed_hours;
-    double kwh;     /* with the building; 0: not known */
-    double padding; /* share of the computed sequences that is padding */
+    double kwh;             /* with the building; 0: not known */
+    double padding;         /* share of the computed sequences that is padding */
+    struct traffic traffic; /* of a rank in a step */
     struct disk_use disk;
     struct advice advice[MAX_ADVICE];
     int num_advice;

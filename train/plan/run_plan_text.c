@@ -85,6 +85,19 @@ static void print_memory(const struct run_plan *plan) {
            memory->scratch ? " (scratch: an allowance)" : "");
 }
 
+/* print_traffic - nothing, of a rank alone. */
+static void print_traffic(const struct run_plan *plan) {
+    const struct traffic *traffic = &plan->traffic;
+    bool splits = plan->proposal.zero_stage >= 2 && traffic->inside > 0;
+    if (traffic->inside + traffic->across == 0)
+        return;
+    printf("exchange     %.4g GB a rank and step inside a replica, %.4g GB between replicas%s\n",
+           (double)traffic->inside / GIGA, (double)traffic->across / GIGA,
+           !splits                                ? ""
+           : plan->proposal.reduce == REDUCE_STEP ? "; gradients once a step"
+                                                  : "; gradients in each micro-batch");
+}
+
 /* print_base - of an adapter on several ranks: where it is, and what the other way would take. */
 static void print_base(const struct run_plan *plan) {
     bool is_resident = plan->proposal.zero_stage < 3;
@@ -241,6 +254,7 @@ void run_plan_print(const struct run_plan *plan, const char *origin) {
     print_memory(plan);
     print_base(plan);
     print_saves(plan);
+    print_traffic(plan);
     print_time(plan);
     print_jobs(plan);
     print_cost(plan);
@@ -316,6 +330,9 @@ void run_plan_print_json(const struct run_plan *plan) {
         json_object_set_new(root, "base_resident", json_boolean(plan->proposal.zero_stage < 3));
         json_object_set_new(root, "other_bytes", json_integer((json_int_t)plan->other_bytes));
     }
+    json_object_set_new(root, "exchange_bytes",
+                        json_pack("{s:I, s:I}", "inside", (json_int_t)plan->traffic.inside, "across",
+                                  (json_int_t)plan->traffic.across));
     json_object_set_new(root, "device_bytes", json_integer((json_int_t)machine->memory_bytes));
     json_object_set_new(root, "room_bytes", json_integer((json_int_t)estimate_room_bytes(machine)));
     json_object_set_new(root, "basis", json_string(machine->basis));

@@ -146,22 +146,32 @@ void transport_close(struct transport *transport) {
     memset(transport, 0, sizeof *transport);
 }
 
+/* num_others - ranks that this one sends to. */
+static int64_t num_others(const struct transport *transport) {
+    return transport->comm ? comm_num_ranks(transport->comm) - 1 : 0;
+}
+
 void transport_all_gather_start(struct transport *transport, void *full, const void *shard,
                                 size_t shard_bytes, struct transfer *transfer) {
+    transport->sent_bytes += num_others(transport) * (int64_t)shard_bytes;
     transport->ops->all_gather_start(transport, full, shard, shard_bytes, transfer);
 }
 
 void transport_reduce_scatter_start(struct transport *transport, float *shard, const float *full,
                                     int64_t shard_count, struct transfer *transfer) {
+    transport->sent_bytes += num_others(transport) * shard_count * (int64_t)sizeof *shard;
     transport->ops->reduce_scatter_start(transport, shard, full, shard_count, transfer);
 }
 
 void transport_sum_f32(struct transport *transport, float *values, int64_t count) {
+    int64_t others = num_others(transport);
+    transport->sent_bytes += 2 * others * count * (int64_t)sizeof *values / (others + 1);
     transport->ops->sum_f32(transport, values, count);
 }
 
 void transport_send_start(struct transport *transport, const void *data, size_t size_bytes, int to,
                           struct transfer *transfer) {
+    transport->sent_bytes += (int64_t)size_bytes;
     transport->ops->send_start(transport, data, size_bytes, to, transfer);
 }
 
@@ -172,6 +182,9 @@ void transport_receive_start(struct transport *transport, void *data, size_t siz
 
 void transport_all_to_all_start(struct transport *transport, const struct comm_pieces *pieces,
                                 struct transfer *transfer) {
+    for (int r = 0; r <= num_others(transport); r++)
+        if (transport->comm && r != comm_rank(transport->comm))
+            transport->sent_bytes += (int64_t)pieces->sent_bytes[r];
     transport->ops->all_to_all_start(transport, pieces, transfer);
 }
 

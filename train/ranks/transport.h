@@ -21,6 +21,10 @@
  * nodes has the same bits; another number of ranks, placement, NCCL version or NCCL_* setting may have
  * others.
  *
+ * Bytes.  sent_bytes counts what a rank sends to the others, as the bandwidth of a bus is counted: of n ranks (n - 1) / n of the
+ * whole in a gather or a reduce-scatter, twice as much in a sum for all, and what is for other ranks of pieces.  How a library
+ * moves them may take more.
+ *
  * Faults.  While the host waits for the device (device.while_waiting), and when it is too far ahead of it,
  * NCCL's asynchronous errors and the timeout of comm.h are looked at; a rank that sees one aborts both
  * communicators and dies with one line naming rank, host, GPU, step, the oldest unfinished transfer and what
@@ -69,6 +73,7 @@ struct transport {
     const struct transport_ops *ops;
     struct comm *comm;     /* borrowed; NULL: one rank */
     struct device *device; /* borrowed */
+    int64_t sent_bytes;    /* since it was opened, as below */
     int sms;               /* NCCL: multiprocessors that one transfer may occupy; 0: as many as NCCL likes */
     void *state;           /* the kind's own */
 };
