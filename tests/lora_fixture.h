@@ -170,7 +170,7 @@ static inline double listed(const struct fixture *f, const char *key, size_t ind
 static inline double gradients(struct fixture *f) {
     params_grad_reset(&f->params);
     double loss = model_train(&f->model, NULL, &f->batch, (float)(1.0 / f->num_targets));
-    params_grad_finish(&f->params, NULL, NULL);
+    params_grad_finish(&f->params, NULL);
     return loss / f->num_targets;
 }
 

@@ -95,7 +95,7 @@ static inline void params_run_step(struct params_run *r, int64_t number, int shi
                 params_run_gradient(r, s, &s->tensors[t], number, shift);
         params_grad_end(&r->params, &r->link, unit);
     }
-    params_grad_finish(&r->params, &r->link, NULL);
+    params_grad_finish(&r->params, &r->link);
     struct optimizer_step update = {.number = number,
                                     .learning_rate = PARAMS_RUN.optimizer.learning_rate,
                                     .grad_norm = 1,

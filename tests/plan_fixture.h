@@ -133,7 +133,7 @@ static inline void plan_close(struct plan_fixture *f) {
 static inline double plan_gradients(struct plan_fixture *f) {
     params_grad_reset(&f->params);
     double loss = model_train(&f->model, NULL, &f->batch, 1.0f);
-    params_grad_finish(&f->params, NULL, NULL);
+    params_grad_finish(&f->params, NULL);
     return loss;
 }
 

@@ -56,6 +56,19 @@ for pair in 3:0 0:3 1:2 2:1; do
     say "saved at stage $saved, loaded at $loaded: largest relative difference of the losses $worst"
 done
 
+# --- replicas, which split masters and states once more: saved in one layout RANKS:REPLICAS:STAGE, loaded in another ---
+for pair in 4:2:3-4:4:1 4:4:3-2:1:2 2:1:3-4:2:1 3:3:2-1:1:0 1:1:0-4:2:2 4:2:0-4:2:3; do
+    saved=${pair%-*} loaded=${pair#*-}
+    folder=$work/replicas-$saved-$loaded steps=5
+    for layout in "$saved" "$loaded"; do
+        ranks=${layout%%:*} rest=${layout#*:}
+        train 0 "$ranks" "$folder" --set train.steps=$steps --set "parallel.replicas=${rest%:*}" --set "parallel.stage=${rest#*:}"
+        steps=10
+    done
+    close_to_straight "$folder" || fail "saved as ranks:replicas:stage $saved, loaded as $loaded: losses differ by $worst"
+    say "saved as ranks:replicas:stage $saved, loaded as $loaded: largest relative difference of the losses $worst"
+done
+
 # --- controls: another seed is another run, and a slightly wrong loss is seen ---
 train 0 0 "$work/other-seed" --set run.seed=8
 if close_to_straight "$work/other-seed"; then

@@ -148,7 +148,7 @@ static float *gradients(struct fixture *f, int64_t *count) {
     *count = 0;
     params_grad_reset(&f->params);
     model_train(&f->model, NULL, &f->batch, 0.1f);
-    params_grad_finish(&f->params, NULL, NULL);
+    params_grad_finish(&f->params, NULL);
     for (struct segment *s = NULL; (s = params_next_trained(&f->params, s, NULL));) {
         all = xrealloc(all, (size_t)(*count + s->count) * sizeof *all);
         memcpy(all + *count, s->grad, (size_t)s->count * sizeof *all);

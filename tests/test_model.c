@@ -141,7 +141,7 @@ static double number(const struct fixture *f, const char *key) {
 static double gradients(struct fixture *f) {
     params_grad_reset(&f->params);
     double loss = model_train(&f->model, NULL, &f->batch, (float)(1.0 / f->num_targets));
-    params_grad_finish(&f->params, NULL, NULL);
+    params_grad_finish(&f->params, NULL);
     return loss / f->num_targets;
 }
 

@@ -103,7 +103,7 @@ static void test_step_pass(void **state) {
     model_step_pass(&f.model, NULL, NULL, micros, 2);
     for (int m = 0; m < 2; m++)
         model_train(&f.model, NULL, &micros[m], 1.0f);
-    params_grad_finish(&f.params, NULL, NULL);
+    params_grad_finish(&f.params, NULL);
     assert_int_equal(own.num_passes, 1);
     assert_true(fabs(own.sum / reference_loss(&f.reference) - 1) < 1e-6);
     assert_true(plan_worst(&f, whole_square, NULL, 1) < 1e-5);

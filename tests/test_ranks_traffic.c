@@ -43,8 +43,8 @@ static void one_step(struct model *model, struct params *params, struct rank_dev
             params_grad_last(params);
         model_train(model, rank->link, &batch, 1e-3f);
     }
-    params_grad_finish(params, rank->link, rank->across);
-    unsigned divided = grid_axes(&rank->grid, DIVIDES_PARAMETERS);
+    params_grad_finish(params, rank->link);
+    unsigned divided = grid_update_axes(&rank->grid);
     struct optimizer_step step = {1, 1e-3, optimizer_grad_norm(params, axes_comm(&rank->axes, divided)), 1};
     optimizer_update(params, rank->link, config, &step);
     params_publish(params, rank->link);
@@ -66,6 +66,7 @@ static void measure(const struct variant *v, struct traffic *sent, struct traffi
     CHECK(rank_device_open(&rank, &config, comm), "the device could not be opened");
     struct layout layout = layout_make(&config, &tiny, &rank.grid, false);
     params_create(&params, &rank.dev, &layout.params);
+    params_join_replicas(&params, rank.across);
     model_create(&model, &rank.dev, &params, &layout.model);
     state_init(&params, 5);
     params_share_masters(&params, rank.link);
@@ -74,7 +75,7 @@ static void measure(const struct variant *v, struct traffic *sent, struct traffi
     int64_t inside = rank.link->sent_bytes, across = rank.across->sent_bytes;
     one_step(&model, &params, &rank, &config, v);
     *sent = (struct traffic){rank.link->sent_bytes - inside, rank.across->sent_bytes - across};
-    *planned = traffic_of(&layout, v->replicas, v->num_micros);
+    *planned = traffic_of(&layout, v->num_micros);
     model_free(&model);
     params_free(&params);
     rank_device_close(&rank);

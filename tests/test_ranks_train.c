@@ -117,6 +117,13 @@ static void open_rank(struct run *run, struct comm *run_comm, const struct layou
     CHECK(rank_device_join(&run->rank, &config, NULL), "no transport");
 }
 
+/* split_stage - as a rank has it: alone in its replica it splits its updates with other replicas, and nothing else. */
+static int split_stage(const struct grid *grid, int zero_stage) {
+    if (grid->axes[AXIS_SHARD].size > 1)
+        return zero_stage;
+    return zero_stage > 0 && grid_size(grid, grid_replica_axes(grid)) > 1 ? 1 : 0;
+}
+
 static void run_open(struct run *run, struct comm *run_comm, const struct layout *layout, bool tied) {
     struct err err = {""};
     struct loader_file file = {token_path, 1.0};
@@ -127,18 +134,20 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     CHECK(run->loader, "%s", err.text);
     run->model_config = layout->wide ? wide_model() : tiny_config(tied);
     open_rank(run, run_comm, layout);
+    unsigned alike = grid_replica_axes(&run->rank.grid);
     struct params_setup params_setup = {
         .model = &run->model_config,
         .compute = layout->compute,
         .optimizer = &optimizer_adamw,
         .moments = layout->moments,
         .offloads = layout->offloads,
-        .zero_stage = run->rank.grid.axes[AXIS_SHARD].size == 1 ? 0 : layout->zero_stage,
+        .zero_stage = split_stage(&run->rank.grid, layout->zero_stage),
         .keeps_gradients = layout->keeps_gradients,
         .trains = true,
         .rank = run->rank.grid.axes[AXIS_SHARD].index,
         .num_ranks = run->rank.grid.axes[AXIS_SHARD].size,
-        .replica = grid_group(&run->rank.grid, AXIS_BIT(AXIS_SHARD))};
+        .replica = grid_group(&run->rank.grid, AXIS_BIT(AXIS_SHARD)),
+        .replicas = {grid_size(&run->rank.grid, alike), grid_index(&run->rank.grid, alike)}};
     struct model_setup model_setup = {.config = &run->model_config,
                                       .max_tokens = layout->micro_sequences * SEQUENCE,
                                       .max_positions = SEQUENCE,
@@ -147,6 +156,7 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
                                       .trains = true};
     rank_device_spare_sms(&run->rank, params_setup.zero_stage);
     params_create(&run->params, &run->rank.dev, &params_setup);
+    params_join_replicas(&run->params, run->rank.across);
     model_create(&run->model, &run->rank.dev, &run->params, &model_setup);
     unsigned divided = grid_axes(&run->rank.grid, DIVIDES_SAMPLES);
     feed_open(&run->feed, SEQUENCE, BATCH, layout->micro_sequences, grid_index(&run->rank.grid, divided),
@@ -191,9 +201,9 @@ static double step(struct run *run, const struct layout *layout, int64_t index) 
             params_grad_last(&run->params);
         loss += model_train(&run->model, run->rank.link, &run->feed.micros[m], (float)scale);
     }
-    params_grad_finish(&run->params, run->rank.link, run->rank.across);
+    params_grad_finish(&run->params, run->rank.link);
     step_sums_computed(&run->sums, loss, 0, &run->rank);
-    unsigned divided = grid_axes(&run->rank.grid, DIVIDES_PARAMETERS);
+    unsigned divided = grid_update_axes(&run->rank.grid);
     run->grad_norm = optimizer_grad_norm(&run->params, axes_comm(&run->rank.axes, divided));
     struct optimizer_step update = {index + 1, layout->rate > 0 ? layout->rate : 1e-2, run->grad_norm,
                                     loss_scale};

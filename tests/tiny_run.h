@@ -141,7 +141,7 @@ static inline double tiny_gradients(struct tiny *t) {
     params_grad_reset(&t->params);
     model_step_pass(&t->model, &t->link, t->setup.comm, &t->batch, 1);
     double loss = model_train(&t->model, &t->link, &t->batch, (float)(1 / count));
-    params_grad_finish(&t->params, &t->link, NULL);
+    params_grad_finish(&t->params, &t->link);
     if (t->setup.comm)
         comm_sum_f64(t->setup.comm, &loss, 1);
     return loss / count;

@@ -304,11 +304,13 @@ static const struct config_key run_file_keys[] = {
            "auto: the "
            "fastest that fits; usual: 3, and beside an adapter auto, for what is split is then little",
            FREE),
-    INT_OR("parallel.replicas", AT(parallel.replicas), "1", 0, 1 << 20, NULL, auto_replicas,
-           "copies of the model, each sharded over its own ranks, with one sum between them per step; 0: one "
-           "per node, for "
-           "a slow network; auto: so where the site's network is slow, else 1",
-           FREE),
+    INT_OR(
+        "parallel.replicas", AT(parallel.replicas), "1", 0, 1 << 20, NULL, auto_replicas,
+        "copies of the model, each sharded over its own ranks, with one sum between them per step, which from "
+        "stage 1 on they split, with the optimizer's state; 0: one "
+        "per node, for "
+        "a slow network; auto: so where the site's network is slow, else 1",
+        FREE),
     CHOICE(
         "parallel.reduce", AT(parallel.reduce), "auto", reduces,
         "when stages 2 and 3 add up gradients over the ranks: micro, after each micro-batch; step, once a step, "

@@ -217,7 +217,7 @@ static double run_step(struct run *run) {
     params_grad_reset(&run->params);
     for (int64_t m = 0; m < run->num_micros; m++)
         loss += model_train(&run->model, NULL, &run->batch, (float)(1.0 / (double)step_tokens(run)));
-    params_grad_finish(&run->params, NULL, NULL);
+    params_grad_finish(&run->params, NULL);
     double norm = optimizer_grad_norm(&run->params, NULL);
     struct optimizer_step step = {++run->step, 1e-5, norm, 1};
     optimizer_update(&run->params, NULL, &run->settings, &step);

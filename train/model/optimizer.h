@@ -29,7 +29,7 @@ double optimizer_flops(const struct optimizer_kind *kind, const struct model_con
 double optimizer_matrix_values(const struct optimizer_kind *kind, const struct model_config *model);
 
 /* optimizer_grad_norm - global L2 norm of the reduced gradients, the same bits on every rank.  comm joins the
- * ranks that share a replica.  Collective. */
+ * ranks that an update is split over (grid_update_axes).  Collective. */
 double optimizer_grad_norm(struct params *params, struct comm *comm);
 
 /* One update.  number counts the updates made, from 1: the corrections of the moments' bias depend on it, and

@@ -124,9 +124,15 @@ static void add_tensors(struct params *params, enum tensor_kind kind) {
     }
 }
 
+bool params_is_split(const struct params_setup *setup) {
+    return setup->zero_stage > 0 && setup->replicas.size > 1;
+}
+
 /* split_segment - pad, and say what this rank owns. */
 static void split_segment(struct segment *segment, const struct params_setup *setup) {
-    int64_t stored = round_up(stored_end(segment), setup->num_ranks * segment->align);
+    bool is_split = segment->storage == STORAGE_TRAINED && params_is_split(setup);
+    int parts = is_split ? setup->replicas.size : 1; /* of a shard */
+    int64_t stored = round_up(stored_end(segment), setup->num_ranks * parts * segment->align);
     bool is_quantised = segment->storage == STORAGE_QUANTISED;
     segment->shard_count = stored / setup->num_ranks;
     segment->count = is_quantised ? round_up(segment->count, SHARD_ALIGN_COUNT) : stored;
@@ -134,8 +140,13 @@ static void split_segment(struct segment *segment, const struct params_setup *se
                                         : (size_t)segment->shard_count * dtype_bytes(segment->stored);
     if (segment->storage != STORAGE_TRAINED)
         return;
-    segment->own_first = setup->zero_stage == 0 ? 0 : setup->rank * segment->shard_count;
-    segment->own_count = setup->zero_stage == 0 ? segment->count : segment->shard_count;
+    segment->own_first = 0;
+    segment->own_count = segment->count;
+    if (setup->zero_stage == 0)
+        return;
+    segment->own_count = segment->shard_count / parts;
+    segment->own_first =
+        setup->rank * segment->shard_count + (is_split ? setup->replicas.index : 0) * segment->own_count;
 }
 
 bool params_passes_slot(const struct segment *segment, const struct params_setup *setup) {
@@ -272,7 +283,8 @@ static void place_weights(struct params *params, struct segment *segment) {
     if (segment->storage != STORAGE_TRAINED)
         return;
     if (segment->stored == DTYPE_F32)
-        segment->master = is_resident ? plus(weights, segment->own_first, DTYPE_F32) : weights;
+        segment->master =
+            plus(weights, is_resident ? segment->own_first : params_own_in_shard(params, segment), DTYPE_F32);
     else
         segment->master =
             arena_take(params->setup.offloads ? &params->arena_offloaded : &params->arena_params,
@@ -323,7 +335,7 @@ static void place_slots(struct params *params) {
     }
     for (int s = 0; s < SLOT_COUNT; s++) {
         struct unit_slot *gathered = &params->gathered[s], *gradient = &params->gradient[s];
-        gathered->unit = gradient->unit = -1;
+        gathered->unit = gradient->unit = params->crossing[s].unit = -1;
         if (largest[s].count > 0)
             gathered->data = arena_take(&params->arena_comm, largest[s].count, params->setup.compute);
         if (largest[s].packed_bytes > 0)
@@ -415,4 +427,8 @@ void params_free(struct params *params) {
 
 int params_head_unit(const struct params *params) {
     return params->setup.model->tied_head ? 0 : params->num_units - 1;
+}
+
+void params_join_replicas(struct params *params, struct transport *across) {
+    params->across = across;
 }

@@ -16,6 +16,10 @@
  * With keeps_gradients stages 2 and 3 have whole gradients, as stage 1: they are reduced once per step instead of once
  * per micro-batch, for as much memory as the gradient of the whole model.
  *
+ * Between replicas stage 0 adds up gradients and every rank updates everything.  From stage 1 on the ranks that hold the same
+ * shard of other replicas split it once more: each has masters and states of its own part alone, gradients are
+ * reduce-scattered and new values gathered between them.
+ *
  * A frozen segment has neither gradient nor master nor state, and nothing of it moves after it is loaded but the
  * gathers of stage 3.  A quantised one is frozen, and kept in fewer bits: at every stage params_acquire dequantises it into a
  * slot, and what is gathered at stage 3 is the packed bytes.  In what is stored each of its tensors begins at a multiple of the
@@ -64,8 +68,8 @@ struct segment {
     int64_t shard_count; /* elements of one rank's shard, as they are stored */
     size_t shard_bytes;
     int64_t own_first,
-        own_count;      /* what this rank's optimizer updates: its shard, or all at stage 0; frozen: none */
-    int64_t zero_first; /* gradient elements before this one are overwritten by matrix products */
+        own_count; /* what this rank's optimizer updates: its part of its shard, or all at stage 0; frozen: none */
+    int64_t zero_first;        /* gradient elements before this one are overwritten by matrix products */
     int64_t first, grad_first; /* where it starts in a slot that holds the whole unit, or its gradient */
     size_t packed_first;       /* where its packed bytes start in a slot's place for them */
     int64_t landing_first;     /* where its reduced shard starts in a slot's landing place */
@@ -91,6 +95,7 @@ struct unit {
     bool is_quantised;   /* some of it */
     bool fresh;          /* the gradients hold nothing of this step yet */
     bool sent;           /* whole gradients: their reduction has begun */
+    bool crossed;        /* their sum between replicas has begun */
     enum op_write write; /* of the backward under way: how products write gradients */
 };
 
@@ -107,6 +112,7 @@ struct weight {
 struct unit_slot {
     int unit;     /* which one is in it, -1: none */
     bool sending; /* gradients: the reduce-scatter of what is in it is under way */
+    bool closes;  /* gradients: it is the last of the step for this unit */
     bool adds;    /* gradients: the reduced shards land beside the unit's gradients and are added to them */
     bool packed_waits; /* what is quantised of it has not been dequantised into data */
     void *data;
@@ -138,7 +144,8 @@ struct params_setup {
     bool keeps_gradients;           /* at stages 2 and 3: whole until the step's last micro-batch */
     bool trains;                    /* false: no gradients, no optimizer state */
     int rank, num_ranks;            /* among those that hold one replica of the model together */
-    int replica;                    /* which one; the first writes the checkpoints */
+    int replica;                    /* which one; the first writes into checkpoints what all hold alike */
+    struct divided replicas;        /* those that split a shard among themselves */
     struct divided tensor, experts; /* rows and columns; experts */
 };
 
@@ -156,12 +163,14 @@ struct params {
     int num_elsewhere;
     struct elsewhere *elsewhere;
     struct unit_slot gathered[SLOT_COUNT], gradient[SLOT_COUNT];
+    struct unit_slot crossing[SLOT_COUNT]; /* between replicas; without memory */
     struct arena arena_params, arena_grads, arena_optimizer, arena_comm, arena_offloaded, arena_snapshot;
-    bool has_nested_map;  /* some segments are in PACKED_NF4_DOUBLE */
-    float *nested_map;    /* [PACKED_NESTED_CODES] then; else, and while only measured, NULL */
-    void *work[MAX_WORK]; /* what the optimizer's update works in, as its rule placed it */
-    bool is_last;         /* the micro-batch at hand is the step's last: what it completes can be sent */
-    double comm_s;        /* seconds spent waiting for transfers */
+    bool has_nested_map;      /* some segments are in PACKED_NF4_DOUBLE */
+    float *nested_map;        /* [PACKED_NESTED_CODES] then; else, and while only measured, NULL */
+    void *work[MAX_WORK];     /* what the optimizer's update works in, as its rule placed it */
+    bool is_last;             /* the micro-batch at hand is the step's last: what it completes can be sent */
+    struct transport *across; /* borrowed, of params_join_replicas; NULL: one replica */
+    double comm_s;            /* seconds spent waiting for transfers */
 };
 
 /* params_measure - the layout, and the arenas measured but not allocated.  params_create - the same with memory
@@ -174,6 +183,10 @@ void params_free(struct params *params);
 /* params_put_stored - where products read a tensor of STORAGE_STORED; what rows points to outlives the parameters.  Before the
  * first use. */
 void params_put_stored(struct params *params, struct param param, const struct stored_rows *rows);
+
+/* params_join_replicas - the way to the ranks that hold the same shard of other replicas, setup.replicas.size of them.  Before
+ * the first transfer; not needed where there is one replica.  Not collective. */
+void params_join_replicas(struct params *params, struct transport *across);
 
 /* params_head_unit - the unit with final norm and head. */
 int params_head_unit(const struct params *params);
@@ -199,6 +212,10 @@ struct weight params_experts(const struct params *params, int unit, enum tensor_
  * [shard_count]. */
 void *params_shard_of(const struct params *params, const struct segment *segment, void *own,
                       enum dtype dtype);
+/* params_is_split - between replicas: what updates the segment.  params_own_in_shard - where the owned range begins in this
+ * rank's shard; 0 at stage 0. */
+bool params_is_split(const struct params_setup *setup);
+int64_t params_own_in_shard(const struct params *params, const struct segment *segment);
 /* params_value_shard - this rank's shard of what is stored: shard_bytes. */
 void *params_value_shard(const struct params *params, const struct segment *segment);
 /* params_state_type - in memory, of state i of a segment's rule. */
@@ -236,3 +253,12 @@ struct piece {
 typedef int (*params_visit)(void *user, const struct piece *piece);
 int params_each_piece(const struct segment *segment, int64_t first, int64_t count, params_visit visit,
                       void *user);
+
+/* params_file_range - elements of a segment, as they are stored, that this rank reads and writes: what it updates; its shard, where
+ * it updates nothing or everything.  params_writes - they are this rank's to write: what replicas hold alike is the first
+ * one's. */
+struct params_range {
+    int64_t first, count;
+};
+struct params_range params_file_range(const struct params *params, const struct segment *segment);
+bool params_writes(const struct params *params, const struct segment *segment);

@@ -7,6 +7,10 @@ void *params_shard_of(const struct params *params, const struct segment *segment
     return own ? (char *)own + (size_t)first * dtype_bytes(dtype) : NULL;
 }
 
+int64_t params_own_in_shard(const struct params *params, const struct segment *segment) {
+    return params->setup.zero_stage == 0 ? 0 : segment->own_first - params->setup.rank * segment->shard_count;
+}
+
 void *params_value_shard(const struct params *params, const struct segment *segment) {
     if (params->setup.zero_stage == 3)
         return segment->shard;
@@ -25,11 +29,12 @@ enum dtype params_array_type(const struct params *params, const struct segment *
     return i == 0 ? DTYPE_F32 : params_state_type(params, segment, i - 1);
 }
 
-/* Replicas hold the same, and the first one writes. */
+/* Of what this rank writes: replicas may hold the same, and then the first one does. */
 void params_place_snapshot(struct params *params, struct segment *segment) {
-    if (!params->setup.snapshots || params->setup.replica != 0)
+    if (!params->setup.snapshots || !params_writes(params, segment))
         return;
+    int64_t count = params_file_range(params, segment).count;
     for (int i = 0; i < params_num_arrays(segment); i++)
         segment->snapshot[i] =
-            arena_take(&params->arena_snapshot, segment->shard_count, params_array_type(params, segment, i));
+            arena_take(&params->arena_snapshot, count, params_array_type(params, segment, i));
 }

@@ -72,6 +72,37 @@ static struct tensor floats(float *data, int64_t count) {
     return tensor_1d(data, DTYPE_F32, count);
 }
 
+/* shard_grad - where this rank's shard of a segment's gradient is reduced to: [shard_count]. */
+static float *shard_grad(const struct params *params, const struct segment *segment) {
+    bool is_whole = params_has_whole_gradients(&params->setup);
+    return is_whole ? segment->grad + params->setup.rank * segment->shard_count : segment->grad;
+}
+
+/* land - what crosses between the replicas through this slot is there. */
+static void land(struct params *params, struct unit_slot *slot) {
+    if (slot->unit >= 0)
+        wait_timed(params, params->across, slot);
+    slot->unit = -1;
+}
+
+/* cross - the sum between the replicas of a unit's gradients, whose sum inside this one is complete: each rank gets its part of
+ * the shard. */
+static void cross(struct params *params, int unit) {
+    struct unit *u = &params->units[unit];
+    struct unit_slot *slot = params_slot(params->crossing, params, unit);
+    u->crossed = true;
+    land(params, slot);
+    slot->unit = unit;
+    for (int i = 0; i < u->num_segments; i++) {
+        const struct segment *s = &u->segments[i];
+        if (s->storage != STORAGE_TRAINED)
+            continue;
+        float *shard = shard_grad(params, s);
+        transport_reduce_scatter_start(params->across, shard + params_own_in_shard(params, s), shard,
+                                       s->own_count, &slot->transfers[i]);
+    }
+}
+
 /* settle - the reduced shards have arrived: add them to the unit's gradients, unless they landed there, and free
  * the slot. */
 static void settle(struct params *params, struct transport *link, struct unit_slot *slot) {
@@ -86,6 +117,8 @@ static void settle(struct params *params, struct transport *link, struct unit_sl
         struct tensor sum = floats(segment->grad, segment->shard_count);
         op_add(params->dev, sum, sum, floats(slot->landing + segment->landing_first, segment->shard_count));
     }
+    if (slot->closes && params_is_split(&params->setup))
+        cross(params, slot->unit);
     slot->sending = false;
     slot->unit = -1;
 }
@@ -93,7 +126,7 @@ static void settle(struct params *params, struct transport *link, struct unit_sl
 void params_grad_reset(struct params *params) {
     for (int u = 0; u < params->num_units; u++) {
         params->units[u].fresh = true;
-        params->units[u].sent = false;
+        params->units[u].sent = params->units[u].crossed = false;
     }
     params->is_last = false;
 }
@@ -170,12 +203,12 @@ static void send_whole(struct params *params, struct transport *link, int unit) 
     struct unit_slot *slot = params_slot(params->gradient, params, unit);
     settle(params, link, slot);
     slot->unit = unit;
-    slot->sending = u->sent = true;
+    slot->sending = slot->closes = u->sent = true;
     slot->adds = false;
     for (int i = 0; i < u->num_segments; i++) {
         const struct segment *s = &u->segments[i];
         if (s->storage == STORAGE_TRAINED)
-            transport_reduce_scatter_start(link, s->grad + s->own_first, s->grad, s->shard_count,
+            transport_reduce_scatter_start(link, shard_grad(params, s), s->grad, s->shard_count,
                                            &slot->transfers[i]);
     }
 }
@@ -199,6 +232,7 @@ void params_grad_end(struct params *params, struct transport *link, int unit) {
     struct unit_slot *slot = params_slot(params->gradient, params, unit);
     CHECK(slot->unit == unit, "gradient of unit %d ends, but unit %d is open", unit, slot->unit);
     slot->sending = true;
+    slot->closes = params->is_last;
     slot->adds = !u->fresh;
     u->fresh = false;
     send_gradients(link, u, slot);
@@ -213,15 +247,24 @@ static void sum_whole(struct params *params, struct transport *link, const struc
         return;
     }
     struct transfer transfer = {0};
-    transport_reduce_scatter_start(link, whole + segment->own_first, whole, segment->shard_count, &transfer);
+    float *shard = whole + params->setup.rank * segment->shard_count;
+    transport_reduce_scatter_start(link, shard, whole, segment->shard_count, &transfer);
     transport_wait(link, &transfer);
 }
 
-/* sum_replicas - each rank's own gradients, over those who own the same elsewhere: the one exchange between
- * replicas. */
-static void sum_replicas(struct params *params, struct transport *across) {
+/* finish_crossing - between replicas: units that did not cross while the last micro-batch ran, and the ends of all. */
+static void finish_crossing(struct params *params) {
+    for (int u = params->num_units - 1; u >= 0; u--)
+        if (!params->units[u].crossed)
+            cross(params, u);
+    for (int s = 0; s < SLOT_COUNT; s++)
+        land(params, &params->crossing[s]);
+}
+
+/* sum_replicas - at stage 0: every rank of every replica gets the whole sum. */
+static void sum_replicas(struct params *params) {
     for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
-        transport_sum_f32(across, params_own_grad(params, s), s->own_count);
+        transport_sum_f32(params->across, s->grad, s->count);
 }
 
 /* send_rest - whole gradients that were not sent while the last micro-batch ran. */
@@ -233,7 +276,7 @@ static void send_rest(struct params *params, struct transport *link) {
 
 /* Inside the replica first: from stage 1 on what crosses between replicas is a shard for each rank.  The time counts
  * as waiting altogether, also what settle adds up. */
-void params_grad_finish(struct params *params, struct transport *link, struct transport *across) {
+void params_grad_finish(struct params *params, struct transport *link) {
     double start = clock_s(), comm_s = params->comm_s;
     if (params->setup.zero_stage == 0)
         for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
@@ -242,20 +285,35 @@ void params_grad_finish(struct params *params, struct transport *link, struct tr
         send_rest(params, link);
     for (int s = 0; s < SLOT_COUNT; s++)
         settle(params, link, &params->gradient[s]);
-    if (across)
-        sum_replicas(params, across);
+    if (params_is_split(&params->setup))
+        finish_crossing(params);
+    else if (params->across)
+        sum_replicas(params);
     params->comm_s = comm_s + clock_s() - start;
 }
 
 float *params_own_grad(const struct params *params, const struct segment *segment) {
-    return params_has_whole_gradients(&params->setup) ? segment->grad + segment->own_first : segment->grad;
+    if (params->setup.zero_stage == 0)
+        return segment->grad;
+    return shard_grad(params, segment) + params_own_in_shard(params, segment);
 }
 
 void *params_own_copy(const struct params *params, const struct segment *segment) {
+    size_t value_bytes = dtype_bytes(segment->stored);
     if (segment->stored == DTYPE_F32)
         return NULL;
-    size_t offset_bytes = (size_t)segment->own_first * dtype_bytes(segment->stored);
-    return params->setup.zero_stage == 3 ? segment->shard : (char *)segment->full + offset_bytes;
+    if (params->setup.zero_stage == 3)
+        return (char *)segment->shard + (size_t)params_own_in_shard(params, segment) * value_bytes;
+    return (char *)segment->full + (size_t)segment->own_first * value_bytes;
+}
+
+/* complete_shard - of an array [shard_count] of which each replica's rank has its owned part, each gets the rest. */
+static void complete_shard(struct params *params, const struct segment *segment, void *shard,
+                           enum dtype dtype, struct transfer *transfer) {
+    size_t value_bytes = dtype_bytes(dtype);
+    const char *own = (char *)shard + (size_t)params_own_in_shard(params, segment) * value_bytes;
+    transport_all_gather_start(params->across, shard, own, (size_t)segment->own_count * value_bytes,
+                               transfer);
 }
 
 void params_gather_own(struct params *params, struct transport *link, const struct segment *segment,
@@ -264,8 +322,12 @@ void params_gather_own(struct params *params, struct transport *link, const stru
     double start = clock_s();
     if (params->setup.zero_stage == 0) /* the owned range is all of it */
         return;
-    transport_all_gather_start(link, whole, whole + segment->own_first,
-                               (size_t)segment->shard_count * sizeof *whole, &transfer);
+    float *shard = whole + params->setup.rank * segment->shard_count;
+    if (params_is_split(&params->setup)) {
+        complete_shard(params, segment, shard, DTYPE_F32, &transfer);
+        transport_wait(params->across, &transfer);
+    }
+    transport_all_gather_start(link, whole, shard, (size_t)segment->shard_count * sizeof *whole, &transfer);
     transport_wait(link, &transfer);
     params->comm_s += clock_s() - start;
 }
@@ -285,19 +347,49 @@ static void gather_values(struct params *params, struct transport *link, struct 
     transport_wait(link, &transfer);
 }
 
-/* At stage 0 every rank has updated everything, and at stage 3 the next gather takes the new values: only in between is there
- * something to send.  What was gathered before the update is old in any case. */
+/* cross_values - the new values of a unit, which the ranks of the replicas have in parts, into the shard of each. */
+static void cross_values(struct params *params, int unit) {
+    struct unit *u = &params->units[unit];
+    struct unit_slot *slot = params_slot(params->crossing, params, unit);
+    land(params, slot);
+    slot->unit = unit;
+    for (int i = 0; i < u->num_segments; i++)
+        if (u->segments[i].storage == STORAGE_TRAINED)
+            complete_shard(params, &u->segments[i], params_value_shard(params, &u->segments[i]),
+                           u->segments[i].stored, &slot->transfers[i]);
+}
+
+/* publish_unit - inside the replica; at stage 3 the next gather takes the new values, and at stage 0 every rank has updated
+ * everything. */
+static void publish_unit(struct params *params, struct transport *link, int unit) {
+    struct unit *u = &params->units[unit];
+    if (params->setup.zero_stage != 1 && params->setup.zero_stage != 2)
+        return;
+    for (int i = 0; i < u->num_segments; i++)
+        if (u->segments[i].storage == STORAGE_TRAINED)
+            gather_values(params, link, &u->segments[i]);
+}
+
+/* What was gathered before the update is old in any case.  Unit by unit, in the order of the forward: while one is completed between
+ * the replicas, the one before it is inside of each. */
 void params_publish(struct params *params, struct transport *link) {
+    bool is_split = params_is_split(&params->setup);
     for (int s = 0; s < SLOT_COUNT; s++) {
         if (params->setup.zero_stage == 3)
             wait_timed(params, link, &params->gathered[s]);
         params->gathered[s].unit = -1;
     }
-    double start = clock_s();
-    if (params->setup.zero_stage == 1 || params->setup.zero_stage == 2)
-        for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
-            gather_values(params, link, s);
-    params->comm_s += clock_s() - start;
+    double start = clock_s(), comm_s = params->comm_s;
+    for (int u = 0; u <= params->num_units; u++) {
+        if (is_split && u < params->num_units)
+            cross_values(params, u);
+        if (u == 0)
+            continue;
+        if (is_split)
+            land(params, params_slot(params->crossing, params, u - 1));
+        publish_unit(params, link, u - 1);
+    }
+    params->comm_s = comm_s + clock_s() - start;
 }
 
 void params_refresh(struct params *params, struct transport *link) {

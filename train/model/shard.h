@@ -1,6 +1,6 @@
 /* shard.h - moving the units of params.h between ranks.  All calls that take a transport are collective; with
- * link NULL there is one rank and stage 0.  link joins the ranks that share one replica, across the ranks
- * that hold the same shard of different replicas (NULL: one replica). */
+ * link NULL there is one rank and stage 0.  link joins the ranks that share one replica; those of other replicas are reached
+ * as params_join_replicas said. */
 #pragma once
 
 #include "train/model/params.h"
@@ -19,7 +19,7 @@ void params_acquire(struct params *params, struct transport *link, int unit);
  * in params_grad_finish; the same on all ranks. */
 void params_grad_begin(struct params *params, struct transport *link, int unit);
 void params_grad_end(struct params *params, struct transport *link, int unit);
-void params_grad_finish(struct params *params, struct transport *link, struct transport *across);
+void params_grad_finish(struct params *params, struct transport *link);
 void params_grad_reset(struct params *params);
 void params_grad_last(struct params *params);
 

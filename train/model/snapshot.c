@@ -8,6 +8,7 @@ void snapshot_take(struct params *params) {
             enum dtype dtype = params_array_type(params, s, i);
             void *own = i == 0 ? s->master : s->states[i - 1];
             void *shard = params_shard_of(params, s, own, dtype);
-            device_download(params->dev, s->snapshot[i], tensor_1d(shard, dtype, s->shard_count));
+            device_download(params->dev, s->snapshot[i],
+                            tensor_1d(shard, dtype, params_file_range(params, s).count));
         }
 }

@@ -49,9 +49,9 @@ void state_list_close(struct state_list *list) {
     free(list->holds);
 }
 
-/* An array of a segment that a file holds: this rank's shard of it. */
+/* An array of a segment that a file holds: this rank's part of it. */
 struct shard_array {
-    void *data; /* [shard_count] */
+    void *data; /* of the elements that params_file_range says */
     enum dtype dtype;
     bool on_host; /* whatever the device */
 };
@@ -127,7 +127,8 @@ static int visit_piece(void *user, const struct piece *piece) {
         return 0;
     struct shard_array array = shard_array(job, piece->segment);
     int status = 0;
-    if (job->checkpoint && !divided_writes(&job->params->setup, piece->tensor))
+    if (job->checkpoint &&
+        (!params_writes(job->params, piece->segment) || !divided_writes(&job->params->setup, piece->tensor)))
         return 0;
     CHECK(!job->checkpoint || job->source == STATE_NOW || array.on_host,
           "what is frozen of unit %d is in no snapshot", piece->segment->unit);
@@ -167,9 +168,10 @@ int state_each_piece(struct transfer_job *job) {
             continue; /* the file has it */
         else if (s->storage == STORAGE_QUANTISED)
             status = visit_packed(job, s);
-        else if (!job->state || state_index(s, job->state->name) >= 0)
-            status =
-                params_each_piece(s, params->setup.rank * s->shard_count, s->shard_count, visit_piece, job);
+        else if (!job->state || state_index(s, job->state->name) >= 0) {
+            struct params_range range = params_file_range(params, s);
+            status = params_each_piece(s, range.first, range.count, visit_piece, job);
+        }
     free(job->stage);
     return status;
 }

@@ -58,15 +58,16 @@ static int write_part(struct saving *saving, int part) {
     return state_each_piece(&job);
 }
 
-/* write_parts - of every file.  Replicas hold the same, and the first one writes. */
+/* write_parts - of every file.  What replicas hold alike the first one writes. */
 static int write_parts(struct saving *saving) {
     const struct params_setup *setup = &saving->params->setup;
     struct checkpoint *cp = saving->cp;
-    if (setup->replica != 0)
+    if (setup->replica != 0 && !params_is_split(setup))
         return 0;
     if (checkpoint_open_ranges(cp, &saving->err) != 0)
         return -1;
-    int status = checkpoint_write_carried(cp, setup->rank, setup->num_ranks, &saving->err);
+    int status =
+        setup->replica == 0 ? checkpoint_write_carried(cp, setup->rank, setup->num_ranks, &saving->err) : 0;
     for (int part = PART_MODEL; part < PART_STATE + saving->list.count && status == 0; part++)
         status = write_part(saving, part);
     int closed = checkpoint_close_ranges(cp, status == 0 ? &saving->err : NULL);

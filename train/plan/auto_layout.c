@@ -65,16 +65,17 @@ struct machine auto_layout_machine(const struct site_facts *facts, bool on_gpu, 
 
 /* --- choosing --- */
 
-/* may_split - stage or reduction are open, and make a difference: a rank is not alone in its replica, and where the stage
- * is set, gradients of several micro-batches are split. */
+/* may_split - stage or reduction are open, and make a difference: a rank is not alone, and where the stage is set, gradients of
+ * several micro-batches are split. */
 static bool may_split(const struct config *config, const struct search_ranks *ranks) {
     const struct config *c = config;
     bool has_micros = c->train.batch_sequences > c->train.micro_sequences * ranks->num_ranks;
-    if (ranks->num_ranks == 1 || c->parallel.replicas == ranks->num_ranks)
+    if (ranks->num_ranks == 1)
         return false;
     if (c->parallel.zero_stage == AUTO_STAGE)
         return true;
-    return c->parallel.reduce == REDUCE_AUTO && c->parallel.zero_stage >= 2 && has_micros;
+    return c->parallel.replicas != ranks->num_ranks && c->parallel.reduce == REDUCE_AUTO &&
+           c->parallel.zero_stage >= 2 && has_micros;
 }
 
 /* settle_split - numbers for what makes no difference. */

@@ -141,6 +141,11 @@ static double element_bytes(const struct model_config *m, enum dtype compute) {
                           VOCAB_TRAFFIC * (double)m->vocab_size);
 }
 
+/* num_parts - into how many the replicas split what updates a shard. */
+static int num_parts(const struct params_setup *p) {
+    return params_is_split(p) ? p->replicas.size : 1;
+}
+
 /* optimizer_bytes - masters and states read and written, gradient read, copy written: of what one rank owns.
  */
 static double optimizer_bytes(const struct layout *layout) {
@@ -148,7 +153,7 @@ static double optimizer_bytes(const struct layout *layout) {
     double per_value = 2 * MASTER_BYTES + GRADIENT_BYTES + (double)dtype_bytes(p->compute);
     double states = 2 * optimizer_state_bytes(p->optimizer, p->model, p->moments);
     return ((double)model_num_trained(p->model) * per_value + states) /
-           (p->zero_stage > 0 ? p->num_ranks : 1);
+           (p->zero_stage > 0 ? p->num_ranks * num_parts(p) : 1);
 }
 
 /* optimizer_products_s - of one rank: matrices that are owned whole are shared by the ranks of a replica. */
@@ -217,12 +222,22 @@ static struct link_bytes link_bytes(const struct layout *layout, double num_micr
     return bytes;
 }
 
-/* across_bytes - the sum of gradients between replicas, once per step. */
-static double across_bytes(const struct layout *layout, const struct grid *grid) {
+/* Bytes that one rank sends to other replicas in a step.  last: beside the backward of the last micro-batch; exposed: after it. */
+struct across_bytes {
+    double last, exposed;
+};
+
+/* across_bytes - a sum for all at stage 0; else a reduce-scatter of the shard's gradients, and a gather of its new values. */
+static struct across_bytes across_bytes(const struct layout *layout) {
     const struct params_setup *p = &layout->params;
-    double owned = (double)model_num_trained(p->model) / (p->zero_stage > 0 ? p->num_ranks : 1);
-    int num_replicas = grid->axes[AXIS_REPLICA].size;
-    return 2.0 * (num_replicas - 1) / num_replicas * owned * GRADIENT_BYTES;
+    double share = (double)(p->replicas.size - 1) / p->replicas.size;
+    double trained = (double)model_num_trained(p->model), shard = trained / p->num_ranks;
+    if (!params_is_split(p))
+        return (struct across_bytes){.exposed = 2 * share * trained * GRADIENT_BYTES};
+    double matrices = optimizer_matrix_values(p->optimizer, p->model) / p->num_ranks;
+    return (struct across_bytes){
+        .last = share * shard * GRADIENT_BYTES,
+        .exposed = share * (shard * (double)dtype_bytes(p->compute) + matrices * GRADIENT_BYTES)};
 }
 
 /* link_rate - bus bandwidth of a rank inside its replica: over the node's own links, or over the network
@@ -273,14 +288,18 @@ struct step_time estimate_step(const struct config *config, const struct model_c
     time.compute_s =
         passes_s + optimizer_products_s(layout, machine) +
         optimizer_bytes(layout) / (layout->params.offloads ? OFFLOAD_BYTES_PER_S : machine->bytes_per_s);
+    double beside_s = BACKWARD_SHARE * passes_s / num_micros;
     if (grid->axes[AXIS_SHARD].size > 1) {
-        double last_s = sent.last / link, beside_s = BACKWARD_SHARE * passes_s / num_micros;
+        double last_s = sent.last / link;
         time.hidden_s = sent.hidden / link + fmin(last_s, beside_s);
         time.link_s = sent.exposed / link + fmax(0, last_s - beside_s);
     }
-    time.across_s = grid->axes[AXIS_REPLICA].size > 1
-                        ? across_bytes(layout, grid) / across_rate(grid, ranks_per_node, machine)
-                        : 0;
+    if (layout->params.replicas.size > 1) {
+        struct across_bytes across = across_bytes(layout);
+        double rate = across_rate(grid, ranks_per_node, machine), last_s = across.last / rate;
+        time.hidden_s += fmin(last_s, beside_s);
+        time.across_s = across.exposed / rate + fmax(0, last_s - beside_s);
+    }
     time.step_s = fmax(time.compute_s, time.hidden_s) + time.link_s + time.across_s;
     time.tokens_per_s = (double)(batch * sequence) / time.step_s;
     return time;

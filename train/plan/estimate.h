@@ -7,7 +7,7 @@
  *              + optimizer bytes / bandwidth
  *   transfers  what stage and replicas send / bandwidth of the axis; those of single layers overlap with
  *              compute and are hidden by it, those of whole gradients with the last micro-batch's backward alone
- *   step       max(compute, hidden transfers) + transfers at the end of the step + sum between replicas
+ *   step       max(compute, hidden transfers) + transfers at the end of the step, inside replicas and between them
  * Flops per token: 6 per parameter of a matrix (2 forward, 4 backward), 12 D per score and head that the mask
  * lets through, and what is computed twice; of a frozen matrix 4, and 2 in layers below the first that trains.  Source: Narayanan et al. 2021 (Megatron-LM), appendix;
  * memory traffic counted from the ops of train/model/model.c. */

@@ -16,7 +16,11 @@ struct layout layout_make(const struct config *config, const struct model_config
     CHECK(config->train.recompute != RECOMPUTE_AUTO && config->train.micro_sequences > 0 &&
               config->parallel.zero_stage >= 0 && config->parallel.reduce != REDUCE_AUTO,
           "a layout was asked for before 'auto' was replaced");
-    int num_shards = grid->axes[AXIS_SHARD].size;
+    int num_shards = grid->axes[AXIS_SHARD].size, stage = (int)config->parallel.zero_stage;
+    unsigned alike = grid_replica_axes(grid);
+    if (num_shards ==
+        1) /* alone in its replica, what updates can be split between replicas, and nothing else */
+        stage = stage > 0 && grid_size(grid, alike) > 1 ? 1 : 0;
     bool has_teacher = objective_kind(config->objective.kind)->distance != NULL;
     return (struct layout){
         .params = {.model = model,
@@ -27,13 +31,13 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .quantised = adapter_base_form(config->adapter.base),
                    .offloads = config->optimizer.offload,
                    .snapshots = config->checkpoint.async == ASYNC_TRUE && config->checkpoint.every_steps != 0,
-                   .zero_stage =
-                       num_shards == 1 ? 0 : (int)config->parallel.zero_stage, /* alone: nothing to split */
+                   .zero_stage = stage,
                    .keeps_gradients = config->parallel.reduce == REDUCE_STEP,
                    .trains = true,
                    .rank = grid->axes[AXIS_SHARD].index,
                    .num_ranks = num_shards,
-                   .replica = grid_group(grid, grid_axes(grid, DIVIDES_PARAMETERS))},
+                   .replica = grid_group(grid, grid_axes(grid, DIVIDES_PARAMETERS)),
+                   .replicas = {grid_size(grid, alike), grid_index(grid, alike)}},
         .model = {.config = model,
                   .max_tokens = config->train.micro_sequences * config->data.sequence_tokens,
                   .max_positions = config->data.sequence_tokens,

@@ -66,7 +66,7 @@ struct stages {
     int first, last;
 };
 
-/* stages_of - those that are free to choose: alone in its replica a rank has nothing to split, and the base of an adapter may have
+/* stages_of - those that are free to choose: alone in its replica a rank splits nothing but its updates, and the base of an adapter may have
  * to be in memory, or not. */
 static struct stages stages_of(const struct search *search, const struct grid *grid) {
     enum adapter_resident resident = search->trial.adapter.resident;
@@ -74,7 +74,7 @@ static struct stages stages_of(const struct search *search, const struct grid *g
     if (!search->freedom.zero_stage)
         return (struct stages){set, set};
     if (grid->axes[AXIS_SHARD].size == 1)
-        return (struct stages){0, 0};
+        return (struct stages){0, grid->axes[AXIS_REPLICA].size > 1 ? 1 : 0};
     return (struct stages){resident == RESIDENT_NEVER ? 3 : 0, resident == RESIDENT_ALWAYS ? 2 : 3};
 }
 

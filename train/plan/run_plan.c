@@ -221,7 +221,7 @@ static void count_traffic(struct run_plan *plan) {
     int64_t at_a_time = c->train.micro_sequences * grid_num_ranks(&plan->grid);
     struct layout layout = layout_make(c, plan->model, &plan->grid, plan->place->machine.on_gpu);
     int64_t num_micros = (c->train.batch_sequences + at_a_time - 1) / at_a_time;
-    plan->traffic = traffic_of(&layout, plan->grid.axes[AXIS_REPLICA].size, num_micros);
+    plan->traffic = traffic_of(&layout, num_micros);
 }
 
 /* The layout is chosen for the machine that the run will see, which knows the profile alone; its time is told for the one that

@@ -51,12 +51,21 @@ static void add_matrices(struct walk *walk, const struct segment *s) {
         walk->inside += 2 * walk->others * s->shard_count * (int64_t)sizeof(float);
 }
 
-/* across_bytes - of the sum between replicas of what one rank owns of a segment. */
-static int64_t across_bytes(const struct segment *s, int num_replicas) {
-    return 2 * (num_replicas - 1) * s->own_count * (int64_t)sizeof(float) / num_replicas;
+/* across_bytes - of a segment, between replicas: a sum for all at stage 0; else the gradients of the shard to those who update them,
+ * and the new values back. */
+static int64_t across_bytes(const struct params_setup *setup, const struct segment *s) {
+    int64_t others = setup->replicas.size - 1, sum_bytes = s->own_count * (int64_t)sizeof(float);
+    if (setup->replicas.size < 2)
+        return 0;
+    if (!params_is_split(setup))
+        return 2 * others * sum_bytes / setup->replicas.size;
+    int64_t bytes = sum_bytes + s->own_count * (int64_t)dtype_bytes(s->stored);
+    if (s->rule->owns == OWNS_MATRICES)
+        bytes += sum_bytes;
+    return others * bytes;
 }
 
-struct traffic traffic_of(const struct layout *layout, int num_replicas, int64_t num_micros) {
+struct traffic traffic_of(const struct layout *layout, int64_t num_micros) {
     struct walk walk = {.others = layout->params.num_ranks - 1, .in_slot = {-1, -1, -1}};
     struct traffic traffic = {0, 0};
     params_measure(&walk.params, &layout->params);
@@ -65,7 +74,7 @@ struct traffic traffic_of(const struct layout *layout, int num_replicas, int64_t
     for (struct segment *s = NULL; (s = params_next_trained(&walk.params, s, NULL));) {
         add_sums(&walk, s, num_micros);
         add_matrices(&walk, s);
-        traffic.across += across_bytes(s, num_replicas);
+        traffic.across += across_bytes(&layout->params, s);
     }
     traffic.inside = walk.inside;
     params_free(&walk.params);

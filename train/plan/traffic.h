@@ -11,4 +11,4 @@ struct traffic {
 
 /* traffic_of - of a step of so many micro-batches.  Not counted: validation, the pass before a step that some objectives make,
  * and numbers of a few bytes, which go another way. */
-struct traffic traffic_of(const struct layout *layout, int num_replicas, int64_t num_micros);
+struct traffic traffic_of(const struct layout *layout, int64_t num_micros);

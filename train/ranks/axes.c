@@ -60,18 +60,18 @@ static bool add_link(struct axes *axes, const struct axes_setup *setup, struct c
  * last, as most of them join the ranks of a group that is there already: in the usual grid they make no new comm. */
 bool axes_open(struct axes *axes, const struct axes_setup *setup, struct comm *comm) {
     const struct grid *grid = setup->grid;
-    unsigned loss = grid_axes(grid, DIVIDES_LOSS), parameters = grid_axes(grid, DIVIDES_PARAMETERS);
     memset(axes, 0, sizeof *axes);
     CHECK(grid_num_ranks(grid) == (comm ? comm_num_ranks(comm) : 1), "a grid of %d ranks for %d",
           grid_num_ranks(grid), comm ? comm_num_ranks(comm) : 1);
     for (int a = grid->num_axes - 1; a >= 0; a--)
         if (!add_link(axes, setup, comm, AXIS_BIT(a)))
             return false;
-    if (!add_link(axes, setup, comm, loss & ~parameters))
+    if (!add_link(axes, setup, comm, grid_replica_axes(grid)))
         return false;
     add_sums(axes, grid, comm, grid_axes(grid, DIVIDES_SAMPLES));
-    add_sums(axes, grid, comm, loss);
-    add_sums(axes, grid, comm, parameters);
+    add_sums(axes, grid, comm, grid_axes(grid, DIVIDES_LOSS));
+    add_sums(axes, grid, comm, grid_axes(grid, DIVIDES_PARAMETERS));
+    add_sums(axes, grid, comm, grid_update_axes(grid));
     add_sums(axes, grid, comm, grid_all_axes(grid));
     return true;
 }

@@ -4,7 +4,8 @@
  *   along each single axis            comm and transport: what is computed along it
  *   over what divides the samples     comm: tokens and targets
  *   over what divides the loss        comm: losses
- *   over what divides the parameters  comm: the gradient norm
+ *   over what divides the parameters  comm: what the ranks of a replica have in parts
+ *   over what divides either          comm: the gradient norm
  *   over what divides the loss and not the parameters   comm and transport: gradients of what several hold alike
  *   over all axes                     comm: that of the run; votes, and what concerns every rank */
 #pragma once
@@ -12,8 +13,8 @@
 #include "train/ranks/grid.h"
 #include "train/ranks/transport.h"
 
-/* One for each axis, and the five sets above; sets that are the same share one. */
-enum { AXES_MAX_GROUPS = GRID_MAX_AXES + 5 };
+/* One for each axis, and the six sets above; sets that are the same share one. */
+enum { AXES_MAX_GROUPS = GRID_MAX_AXES + 6 };
 
 /* The ranks that differ from this one in these axes alone. */
 struct axis_group {

@@ -51,6 +51,14 @@ unsigned grid_axes(const struct grid *grid, unsigned divides) {
     return axes;
 }
 
+unsigned grid_replica_axes(const struct grid *grid) {
+    return grid_axes(grid, DIVIDES_LOSS) & ~grid_axes(grid, DIVIDES_PARAMETERS);
+}
+
+unsigned grid_update_axes(const struct grid *grid) {
+    return grid_axes(grid, DIVIDES_LOSS) | grid_axes(grid, DIVIDES_PARAMETERS);
+}
+
 unsigned grid_all_axes(const struct grid *grid) {
     return AXIS_BIT(grid->num_axes) - 1;
 }

@@ -60,6 +60,11 @@ int grid_rank(const struct grid *grid, const int *indices);
 unsigned grid_axes(const struct grid *grid, unsigned divides);
 unsigned grid_all_axes(const struct grid *grid);
 
+/* grid_replica_axes - the set along which ranks hold the same parameters and compute other terms of the loss: their gradients
+ * are added, and what updates the parameters can be split.  grid_update_axes - all ranks that an update is split over. */
+unsigned grid_replica_axes(const struct grid *grid);
+unsigned grid_update_axes(const struct grid *grid);
+
 /* grid_size - how many ranks a set of axes joins; grid_num_ranks - all.  grid_index - this rank's place among
  * those of a set, in the order of the ranks.  grid_group - which of the sets of that kind this rank is in:
  * the same number on its ranks, another on all others. */

@@ -124,7 +124,6 @@ bool rank_device_connect(struct rank_device *rank, const struct config *config, 
 }
 
 bool rank_device_join(struct rank_device *rank, const struct config *config, struct comm *comm) {
-    unsigned loss = grid_axes(&rank->grid, DIVIDES_LOSS);
     const struct axes_setup setup = {
         .grid = &rank->grid,
         .device = &rank->dev,
@@ -133,7 +132,7 @@ bool rank_device_join(struct rank_device *rank, const struct config *config, str
     if (!axes_open(&rank->axes, &setup, comm))
         return false;
     rank->link = axes_transport(&rank->axes, AXIS_BIT(AXIS_SHARD));
-    rank->across = axes_transport(&rank->axes, loss & ~grid_axes(&rank->grid, DIVIDES_PARAMETERS));
+    rank->across = axes_transport(&rank->axes, grid_replica_axes(&rank->grid));
     return true;
 }
 

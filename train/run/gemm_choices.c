@@ -80,7 +80,7 @@ static void rehearse(struct trainer *t) {
     params_grad_reset(&t->params);
     for (int64_t m = 0; m < t->feed.num_micros && m < 2; m++)
         model_train(&t->model, t->rank.link, batch, grad_scale);
-    params_grad_finish(&t->params, t->rank.link, NULL); /* completes what is under way */
+    params_grad_finish(&t->params, t->rank.link); /* completes what is under way */
     device_synchronize(&t->rank.dev);
 }
 

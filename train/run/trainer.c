@@ -59,7 +59,7 @@ static double compute_gradients(struct trainer *t, double num_means) {
             params_grad_last(&t->params);
         loss += model_train(&t->model, t->rank.link, &t->feed.micros[m], grad_scale);
     }
-    params_grad_finish(&t->params, t->rank.link, t->rank.across);
+    params_grad_finish(&t->params, t->rank.link);
     return loss;
 }
 
@@ -153,7 +153,7 @@ static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome
     outcome->learning_rate = schedule_rate(t->config, t->step + 1);
     if (sums->target_weight > 0) {
         outcome->own_loss = compute_gradients(t, sums->num_means);
-        unsigned divided = grid_axes(&t->rank.grid, DIVIDES_PARAMETERS);
+        unsigned divided = grid_update_axes(&t->rank.grid);
         outcome->grad_norm = optimizer_grad_norm(&t->params, axes_comm(&t->rank.axes, divided));
     } else {
         pass_over(t, outcome);

@@ -197,6 +197,7 @@ static bool take_memory(struct trainer *t) {
     if (!gemm_choices_load(t))
         return false;
     params_create(&t->params, dev, &layout.params);
+    params_join_replicas(&t->params, t->rank.across);
     model_create(&t->model, dev, &t->params, &layout.model);
     t->has_memory = true;
     return true;
