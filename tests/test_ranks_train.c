@@ -33,7 +33,8 @@ struct layout {
     int zero_stage;
     int64_t micro_sequences;
     enum recompute recompute;
-    int replicas;                /* 0: one */
+    int replicas, context;       /* 0: one */
+    bool wrong_rows;             /* the mistake: ranks that share texts take each other's rows */
     const struct axis_row *rows; /* of a grid with an axis more, of two ranks; NULL: the usual grid */
     bool keeps_gradients;        /* reduced once a step at stages 2 and 3 */
     bool mean_of_means;          /* the mistake */
@@ -98,7 +99,8 @@ struct run {
  * whatever device there is. */
 static void open_rank(struct run *run, struct comm *run_comm, const struct layout *layout) {
     struct config config = {.run = {.threads = 1},
-                            .parallel = {.replicas = layout->replicas ? layout->replicas : 1}};
+                            .parallel = {.replicas = layout->replicas ? layout->replicas : 1,
+                                         .context = layout->context ? layout->context : 1}};
     if (run_comm && layout->rows) {
         int replicas = (int)config.parallel.replicas, num_ranks = comm_num_ranks(run_comm);
         const int sizes[] = {replicas, num_ranks / replicas / 2, 2};
@@ -112,14 +114,14 @@ static void open_rank(struct run *run, struct comm *run_comm, const struct layou
         return;
     }
     struct err err = {""};
-    CHECK(grid_make(&run->rank.grid, 1, 0, 1, 1, &err) == 0, "%s", err.text);
+    CHECK(grid_make(&run->rank.grid, &(struct grid_shape){1, 1, 1, 1}, 0, &err) == 0, "%s", err.text);
     device_open_cpu(&run->rank.dev, 1);
     CHECK(rank_device_join(&run->rank, &config, NULL), "no transport");
 }
 
 /* split_stage - as a rank has it: alone in its replica it splits its updates with other replicas, and nothing else. */
 static int split_stage(const struct grid *grid, int zero_stage) {
-    if (grid->axes[AXIS_SHARD].size > 1)
+    if (grid_num_shards(grid) > 1)
         return zero_stage;
     return zero_stage > 0 && grid_size(grid, grid_replica_axes(grid)) > 1 ? 1 : 0;
 }
@@ -135,6 +137,7 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     run->model_config = layout->wide ? wide_model() : tiny_config(tied);
     open_rank(run, run_comm, layout);
     unsigned alike = grid_replica_axes(&run->rank.grid);
+    unsigned shared = grid_axes(&run->rank.grid, DIVIDES_PARAMETERS);
     struct params_setup params_setup = {
         .model = &run->model_config,
         .compute = layout->compute,
@@ -144,20 +147,26 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
         .zero_stage = split_stage(&run->rank.grid, layout->zero_stage),
         .keeps_gradients = layout->keeps_gradients,
         .trains = true,
-        .rank = run->rank.grid.axes[AXIS_SHARD].index,
-        .num_ranks = run->rank.grid.axes[AXIS_SHARD].size,
-        .replica = grid_group(&run->rank.grid, AXIS_BIT(AXIS_SHARD)),
+        .rank = grid_index(&run->rank.grid, shared),
+        .num_ranks = grid_size(&run->rank.grid, shared),
+        .replica = grid_group(&run->rank.grid, shared),
         .replicas = {grid_size(&run->rank.grid, alike), grid_index(&run->rank.grid, alike)}};
-    struct model_setup model_setup = {.config = &run->model_config,
-                                      .max_tokens = layout->micro_sequences * SEQUENCE,
-                                      .max_positions = SEQUENCE,
-                                      .compute = layout->compute,
-                                      .recompute = layout->recompute,
-                                      .trains = true};
+    struct model_setup model_setup = {
+        .config = &run->model_config,
+        .max_tokens = layout->micro_sequences * SEQUENCE,
+        .num_context = run->rank.context ? run->rank.grid.axes[AXIS_CONTEXT].size : 1,
+        .context_rank = run->rank.context ? run->rank.grid.axes[AXIS_CONTEXT].index : 0,
+        .max_positions = SEQUENCE,
+        .compute = layout->compute,
+        .recompute = layout->recompute,
+        .trains = true};
     rank_device_spare_sms(&run->rank, params_setup.zero_stage);
     params_create(&run->params, &run->rank.dev, &params_setup);
     params_join_replicas(&run->params, run->rank.across);
     model_create(&run->model, &run->rank.dev, &run->params, &model_setup);
+    run->model.context = run->rank.context;
+    if (layout->wrong_rows)
+        run->model.flight.context_rank = 1 - run->model.flight.context_rank;
     unsigned divided = grid_axes(&run->rank.grid, DIVIDES_SAMPLES);
     feed_open(&run->feed, SEQUENCE, BATCH, layout->micro_sequences, grid_index(&run->rank.grid, divided),
               grid_size(&run->rank.grid, divided));
@@ -307,6 +316,33 @@ static void test_replicas_agree(void **state) {
             if (!(worst < 1e-5))
                 fail_msg("%d replicas on %d ranks, stage %d: losses differ by %.2e", replicas, num_ranks,
                          zero_stage, worst);
+        }
+}
+
+/* Ranks that share texts, alone and beside shards and replicas. */
+static void test_context_agrees(void **state) {
+    (void)state;
+    double want[STEPS], got[STEPS];
+    int num_ranks = comm_num_ranks(comm);
+    if (num_ranks % 2)
+        return;
+    reference(false, want);
+    for (int replicas = 1; replicas <= num_ranks / 2; replicas++)
+        for (int zero_stage = on_gpu ? 3 : 0; zero_stage <= 3 && num_ranks / 2 % replicas == 0;
+             zero_stage++) {
+            struct layout layout = {.zero_stage = zero_stage,
+                                    .micro_sequences = 1 + zero_stage % 2,
+                                    .recompute = (enum recompute)zero_stage,
+                                    .replicas = replicas,
+                                    .context = 2};
+            curve(comm, &layout, false, got);
+            double worst = worst_difference(got, want);
+            if (!(worst < 1e-5))
+                fail_msg("%d replicas on %d ranks, of which 2 share texts, stage %d: losses differ by %.2e",
+                         replicas, num_ranks, zero_stage, worst);
+            layout.wrong_rows = true;
+            curve(comm, &layout, false, got);
+            assert_true(worst_difference(got, want) > 1e-3);
         }
 }
 
@@ -482,6 +518,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_replicas_agree),
         cmocka_unit_test(test_mean_of_means_is_noticed),
         cmocka_unit_test(test_same_layout_same_bits),
+        cmocka_unit_test(test_context_agrees),
         cmocka_unit_test(test_third_axis),
         cmocka_unit_test(test_shared_samples_summed),
         cmocka_unit_test(test_types_agree),

@@ -316,6 +316,10 @@ static const struct config_key run_file_keys[] = {
         "when stages 2 and 3 add up gradients over the ranks: micro, after each micro-batch; step, once a step, "
         "from a buffer of each rank as large as the whole gradient; auto: step where it is faster and fits",
         FREE),
+    INT("parallel.context", AT(parallel.context), "1", 1, 256, "ranks",
+        "neighbouring ranks that share the tokens of a micro-batch, for texts that are too long for one; a divisor of the "
+        "model's heads and keys",
+        FREE),
     CHOICE(
         "parallel.comm", AT(parallel.comm), "nccl", comms,
         "how GPUs exchange parameters and gradients; mpi: through host memory, slow, lets ranks share a GPU",

@@ -1,8 +1,14 @@
 /* flight.c - a micro-batch on its way to the device, and its losses on their way back. */
 #include "train/model/flight.h"
 
+#include <string.h>
+
 struct tensor flight_rows(const struct flight *flight, struct tensor t) {
     return tensor_rows(t, 0, flight->num_tokens);
+}
+
+struct tensor flight_whole_rows(const struct flight *flight, struct tensor t) {
+    return tensor_rows(t, 0, flight->whole_tokens);
 }
 
 struct norm_stats flight_stats(const struct flight *flight, struct norm_stats stats) {
@@ -21,13 +27,17 @@ struct tensor flight_entry(const struct flight *flight, struct tensor t, int ent
 
 struct layer_acts flight_acts(const struct flight *flight, int layer) {
     struct layer_acts acts = flight->acts[layer];
-    struct tensor *all[] = {&acts.norm1,    &acts.qkv,     &acts.raw_heads,     &acts.head_rstd,
-                            &acts.attended, &acts.lse,     &acts.attention_out, &acts.middle,
-                            &acts.norm2,    &acts.gate_up, &acts.hidden,        &acts.ffn_out};
+    struct tensor *all[] = {&acts.norm1,         &acts.raw_heads, &acts.head_rstd, &acts.attended,
+                            &acts.attention_out, &acts.middle,    &acts.norm2,     &acts.gate_up,
+                            &acts.hidden,        &acts.ffn_out};
+    struct tensor *of_heads[] = {&acts.qkv, &acts.lse, &acts.attended_heads};
     struct norm_stats *stats[] = {&acts.stats1, &acts.stats2, &acts.attention_stats, &acts.ffn_stats};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i]->ndim)
             *all[i] = flight_rows(flight, *all[i]);
+    for (size_t i = 0; i < sizeof of_heads / sizeof of_heads[0]; i++)
+        if (of_heads[i]->ndim)
+            *of_heads[i] = flight_whole_rows(flight, *of_heads[i]);
     for (size_t i = 0; i < sizeof stats / sizeof stats[0]; i++)
         *stats[i] = flight_stats(flight, *stats[i]);
     return acts;
@@ -46,11 +56,18 @@ void flight_place(struct flight *flight, struct device *dev, const struct batch 
     CHECK(batch->num_tokens <= limits->max_tokens,
           "a micro-batch of %lld tokens, the model has room for %lld", (long long)batch->num_tokens,
           (long long)limits->max_tokens);
-    flight->num_tokens = batch->num_tokens;
+    CHECK(batch->num_tokens % flight->num_context == 0,
+          "a micro-batch of %lld rows for %d ranks that share them", (long long)batch->num_tokens,
+          flight->num_context);
+    flight->whole_tokens = batch->num_tokens;
+    flight->num_tokens = batch->num_tokens / flight->num_context;
+    flight->first_row = flight->context_rank * flight->num_tokens;
     check_ids("token", batch->tokens, NULL, batch->num_tokens, limits->vocab_size);
     check_ids("position", batch->positions, NULL, batch->num_tokens, limits->max_positions);
-    device_upload(dev, flight_rows(flight, flight->tokens), batch->tokens);
-    device_upload(dev, flight_rows(flight, flight->positions), batch->positions);
+    device_upload(dev, flight_rows(flight, flight->tokens), batch->tokens + flight->first_row);
+    device_upload(dev, flight_rows(flight, flight->positions), batch->positions + flight->first_row);
+    if (flight->whole_positions.ndim)
+        device_upload(dev, flight_whole_rows(flight, flight->whole_positions), batch->positions);
 }
 
 /* document_end - one past the last row of the document of row i. */
@@ -82,9 +99,9 @@ static void place_mask(struct flight *flight, struct mask *mask, struct device *
         flight->host_last_key[i] = (int32_t)last;
         mask->num_pairs += last - first + 1;
     }
-    device_upload(dev, flight_rows(flight, mask->first_key), flight->host_first_key);
+    device_upload(dev, flight_whole_rows(flight, mask->first_key), flight->host_first_key);
     if (mask->block)
-        device_upload(dev, flight_rows(flight, mask->last_key), flight->host_last_key);
+        device_upload(dev, flight_whole_rows(flight, mask->last_key), flight->host_last_key);
 }
 
 void flight_place_masks(struct flight *flight, struct device *dev, const struct batch *batch) {
@@ -100,7 +117,7 @@ void flight_place_drops(struct flight *flight, struct device *dev, const struct 
     if (!flight->places.ndim)
         return;
     CHECK(batch->places, "a batch without the places of its rows, of a model with a dropout");
-    device_upload(dev, flight_rows(flight, flight->places), batch->places);
+    device_upload(dev, flight_rows(flight, flight->places), batch->places + flight->first_row);
     flight->drops = true;
     flight->step = batch->step;
 }
@@ -110,7 +127,7 @@ void flight_place_targets(struct flight *flight, struct device *dev, const struc
     check_ids("target", batch->targets, batch->weights, flight->num_entries * batch->num_tokens,
               limits->vocab_size);
     for (int entry = 0; entry < flight->num_entries; entry++) {
-        int64_t first = entry * batch->num_tokens;
+        int64_t first = entry * batch->num_tokens + flight->first_row;
         device_upload(dev, flight_entry(flight, flight->targets, entry), batch->targets + first);
         device_upload(dev, flight_entry(flight, flight->weights, entry), batch->weights + first);
     }
@@ -134,8 +151,9 @@ void flight_place_teacher(struct flight *flight, struct device *dev, const struc
         if (batch->weights[i] != 0)
             check_ids("teacher's id", batch->teacher_ids + i * batch->top_k, NULL, batch->top_k,
                       limits->vocab_size);
-    device_upload(dev, flight_rows(flight, flight->teacher_ids), batch->teacher_ids);
-    device_upload(dev, flight_rows(flight, flight->teacher_logps), batch->teacher_logps);
+    int64_t first = flight->first_row * batch->top_k;
+    device_upload(dev, flight_rows(flight, flight->teacher_ids), batch->teacher_ids + first);
+    device_upload(dev, flight_rows(flight, flight->teacher_logps), batch->teacher_logps + first);
 }
 
 void flight_weigh(struct flight *flight, struct device *dev) {
@@ -145,11 +163,14 @@ void flight_weigh(struct flight *flight, struct device *dev) {
 }
 
 double flight_losses(struct flight *flight, struct device *dev) {
+    int64_t count = flight->num_entries * flight->whole_tokens;
+    if (flight->num_context > 1)
+        memset(flight->host_losses, 0, (size_t)count * sizeof *flight->host_losses);
     for (int entry = 0; entry < flight->num_entries; entry++)
-        device_download(dev, flight->host_losses + entry * flight->num_tokens,
+        device_download(dev, flight->host_losses + entry * flight->whole_tokens + flight->first_row,
                         flight_entry(flight, flight->losses, entry));
     double sum = 0;
-    for (int64_t i = 0; i < flight->num_entries * flight->num_tokens; i++)
+    for (int64_t i = 0; i < count; i++)
         sum += (double)flight->host_losses[i];
     return sum;
 }

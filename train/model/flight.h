@@ -34,12 +34,16 @@ struct batch {
 struct layer_acts {
     struct tensor norm1; /* [N, C]; absent where the layer's plan has no norm before its branches */
     struct norm_stats stats1;
-    struct tensor qkv;           /* [N, Q, D], normalised and rotated as the plan says */
-    struct tensor raw_heads;     /* [N, H + G, D], queries and keys before their norm; QK-norm alone */
-    struct tensor head_rstd;     /* [N, H + G]; of whole rows only the first 2 N */
-    struct tensor attended;      /* [N, H, D] */
-    struct tensor lse;           /* [N, H] f32 */
-    struct tensor attention_out; /* [N, C] before the norm after the branch; where there is one */
+    struct tensor
+        qkv; /* [N, Q, D], normalised and rotated as the plan says; where ranks share the rows: all rows of */
+             /* this rank's heads, as is lse (context.h) */
+    struct tensor projected; /* [N, Q, D]: where it was projected, qkv itself unless ranks share the rows */
+    struct tensor raw_heads; /* [N, H + G, D], queries and keys before their norm; QK-norm alone */
+    struct tensor head_rstd; /* [N, H + G]; of whole rows only the first 2 N */
+    struct tensor attended;  /* [N, H, D] */
+    struct tensor attended_heads; /* all rows of this rank's heads; where ranks share the rows */
+    struct tensor lse;            /* [N, H] f32 */
+    struct tensor attention_out;  /* [N, C] before the norm after the branch; where there is one */
     struct norm_stats attention_stats;
     struct tensor middle; /* [N, C]: after the attention's residual */
     struct tensor norm2;  /* as norm1 */
@@ -54,23 +58,27 @@ struct layer_acts {
 /* Which keys each row sees; window and block as in struct layer_plan. */
 struct mask {
     int64_t window, block;
-    struct tensor first_key, last_key; /* [N] i32; without a block there is no last_key */
+    struct tensor first_key, last_key; /* [all rows] i32; without a block there is no last_key */
     int64_t num_pairs;                 /* scores that it lets through */
 };
 
 enum { FLIGHT_MAX_MASKS = 8 };
 
 struct flight {
-    int64_t num_tokens;                  /* N of the micro-batch at hand */
+    int num_context,
+        context_rank; /* ranks that share the rows of a micro-batch, and which of them this is; 1, 0: alone */
+    int64_t num_tokens;                  /* N of the micro-batch at hand: rows that this rank computes */
+    int64_t first_row, whole_tokens;     /* where they begin in it, and all its rows */
     int num_entries;                     /* K */
     struct tensor tokens, positions;     /* [N] i32 */
+    struct tensor whole_positions;       /* [all rows] i32; where several ranks share them */
     struct tensor places;                /* [N] i32, where pairs have a dropout and are trained */
     bool drops;                          /* a training micro-batch with places is at hand */
     int64_t step;                        /* and its step */
     struct tensor targets, weights;      /* [K, N] i32 and f32 */
     struct mask masks[FLIGHT_MAX_MASKS]; /* one for each kind of the model's layers */
     int num_masks;
-    int32_t *host_first_key, *host_last_key; /* [N]: where masks are made; NULL while measuring */
+    int32_t *host_first_key, *host_last_key; /* [all rows]: where masks are made; NULL while measuring */
     struct layer_acts *acts; /* [L]; what is recomputed, or not kept, shares its memory with other layers */
     struct tensor *inputs;   /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
     struct tensor final;     /* [N, C] final norm */
@@ -80,7 +88,7 @@ struct flight {
     struct tensor divergences;                /* [N] f32: from the teacher, times the weight */
     float *host_divergences;
     struct tensor losses; /* [K, N] f32 */
-    float *host_losses;   /* [K, N]: where they come back to the host */
+    float *host_losses;   /* [K, all rows]: where they come back to the host; 0 of other ranks' rows */
     float *host_weights;  /* [K, N]: what the objective said */
 };
 
@@ -109,8 +117,9 @@ void flight_place_drops(struct flight *flight, struct device *dev, const struct 
 void flight_place_teacher(struct flight *flight, struct device *dev, const struct batch *batch,
                           const struct flight_limits *limits);
 
-/* flight_rows - a buffer made for the largest batch, cut to this one.  flight_stats - the same of a norm's statistics. */
+/* flight_rows - a buffer made for the largest batch, cut to this rank's rows of this one.  flight_whole_rows - to all rows.  flight_stats - the same of a norm's statistics. */
 struct tensor flight_rows(const struct flight *flight, struct tensor t);
+struct tensor flight_whole_rows(const struct flight *flight, struct tensor t);
 struct norm_stats flight_stats(const struct flight *flight, struct norm_stats stats);
 
 /* flight_entry - the rows of one entry of targets, weights or losses. */

@@ -2,6 +2,8 @@
  * are one operation, which keeps the heads as they were projected; the attention's backward turns the gradient back. */
 #include "train/model/heads.h"
 
+#include "train/model/context.h"
+
 struct tensor heads_matrix(struct tensor t) {
     return tensor_2d(t.data, t.dtype, t.dims[0], tensor_count(t) / t.dims[0]);
 }
@@ -9,8 +11,8 @@ struct tensor heads_matrix(struct tensor t) {
 static struct attention_args attention_args(const struct model *model, int layer) {
     const struct model_config *c = model->setup.config;
     const struct layer_setup *own = &model->layers[layer];
-    return (struct attention_args){.num_heads = c->num_heads,
-                                   .num_kv_heads = c->num_kv_heads,
+    return (struct attention_args){.num_heads = c->num_heads / model->flight.num_context,
+                                   .num_kv_heads = c->num_kv_heads / model->flight.num_context,
                                    .head_dim = c->head_dim,
                                    .scale = own->plan.scale,
                                    .softcap = own->plan.softcap,
@@ -20,9 +22,9 @@ static struct attention_args attention_args(const struct model *model, int layer
 /* mask_of - the layer's, of the micro-batch. */
 static struct attention_mask mask_of(const struct model *model, int layer) {
     const struct mask *mask = &model->flight.masks[model->layers[layer].mask];
-    struct attention_mask rows = {.first_key = model_rows(model, mask->first_key)};
+    struct attention_mask rows = {.first_key = flight_whole_rows(&model->flight, mask->first_key)};
     if (mask->block)
-        rows.last_key = model_rows(model, mask->last_key);
+        rows.last_key = flight_whole_rows(&model->flight, mask->last_key);
     return rows;
 }
 
@@ -34,6 +36,22 @@ static bool rotation_of(const struct model *model, int layer, struct rotation *r
     *rotation = model->rotations[number];
     rotation->positions = model_rows(model, model->flight.positions);
     return true;
+}
+
+/* heads_rotation - the same for what attention works on: all rows of this rank's heads. */
+static bool heads_rotation(const struct model *model, int layer, struct rotation *rotation) {
+    bool rotates = rotation_of(model, layer, rotation);
+    if (rotates && context_is_shared(model)) {
+        rotation->positions = flight_whole_rows(&model->flight, model->flight.whole_positions);
+        rotation->num_rotated /= model->flight.num_context;
+    }
+    return rotates;
+}
+
+/* own_sinks - those of this rank's heads. */
+static struct tensor own_sinks(const struct model *model, struct tensor sinks) {
+    int64_t count = sinks.dims[0] / model->flight.num_context;
+    return tensor_rows(sinks, model->flight.context_rank * count, count);
 }
 
 /* temper - what multiplies a row's queries by its temperature; of their gradient it does the same. */
@@ -65,27 +83,37 @@ void heads_forward(struct model *model, const struct layer_weights *w, const str
     bool rotates = rotation_of(model, layer, &rotation);
     if (model->layers[layer].plan.qk_norm) {
         struct qk_norms norms = norms_of(model, w);
-        op_qk_norm_forward(model->dev, acts->qkv, acts->raw_heads, rstd_of(model, acts, layer), &norms,
+        op_qk_norm_forward(model->dev, acts->projected, acts->raw_heads, rstd_of(model, acts, layer), &norms,
                            rotates ? &rotation : NULL);
     } else if (rotates) {
-        op_rope_forward(model->dev, acts->qkv, &rotation);
+        op_rope_forward(model->dev, acts->projected, &rotation);
     }
-    temper(model, acts->qkv, layer);
+    temper(model, acts->projected, layer);
 }
 
 /* sink - what attention computed becomes what it is with the layer's sinks. */
-static void sink(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
-                 int layer) {
+static void sink(struct model *model, const struct layer_weights *w, struct tensor attended,
+                 struct tensor lse, int layer) {
     if (model->layers[layer].plan.sinks)
-        op_sinks_forward(model->dev, acts->attended, acts->lse, w->sinks.value);
+        op_sinks_forward(model->dev, attended, lse, own_sinks(model, w->sinks.value));
+}
+
+/* attended_of - what attention itself writes. */
+static struct tensor attended_of(const struct model *model, const struct layer_acts *acts) {
+    return context_is_shared(model) ? acts->attended_heads : acts->attended;
 }
 
 void heads_attend(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
                   int layer) {
     struct attention_args attention = attention_args(model, layer);
     struct attention_mask mask = mask_of(model, layer);
-    op_attention_forward(model->dev, acts->attended, acts->lse, acts->qkv, &mask, &attention);
-    sink(model, w, acts, layer);
+    struct tensor attended = attended_of(model, acts);
+    if (context_is_shared(model))
+        context_to_heads(model, model->context, acts->qkv, acts->projected);
+    op_attention_forward(model->dev, attended, acts->lse, acts->qkv, &mask, &attention);
+    sink(model, w, attended, acts->lse, layer);
+    if (context_is_shared(model))
+        context_to_rows(model, model->context, acts->attended, attended);
 }
 
 /* attend_windowed - row by row: each sees another part of the cache.  All rows were stored first. */
@@ -113,26 +141,46 @@ void heads_attend_cached(struct model *model, const struct layer_weights *w, con
     else
         op_attention_cached(model->dev, acts->attended, acts->lse, acts->qkv, cache->k, cache->v, past,
                             &attention);
-    sink(model, w, acts, layer);
+    sink(model, w, acts->attended, acts->lse, layer);
+}
+
+/* attend_backward - the gradient of what attention read, from that of what it wrote; both of this rank's heads. */
+static void attend_backward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
+                            int layer, struct tensor dqkv, struct tensor dattended) {
+    struct attention_args attention = attention_args(model, layer);
+    struct attention_mask mask = mask_of(model, layer);
+    struct tensor attended = attended_of(model, acts);
+    struct rotation rotation;
+    bool rotates = heads_rotation(model, layer, &rotation);
+    if (w->sinks.grad.data)
+        op_sinks_backward(model->dev, own_sinks(model, w->sinks.grad), dattended, attended, acts->lse,
+                          own_sinks(model, w->sinks.value));
+    op_attention_backward(model->dev, dqkv, dattended, attended, acts->lse, acts->qkv, &mask, &attention,
+                          rotates ? &rotation : NULL);
+}
+
+/* shared_backward - the same between ranks that share the rows: from dattended of this rank's rows to dqkv of them. */
+static void shared_backward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
+                            int layer) {
+    struct tensor dqkv = acts->qkv, dattended = acts->attended_heads; /* their shapes */
+    dqkv.data = model->dqkv.data;
+    dattended.data = model->pieces[1].data;
+    context_to_heads(model, model->context, dattended, model_rows(model, model->dattended));
+    attend_backward(model, w, acts, layer, dqkv, dattended);
+    context_to_rows(model, model->context, model_rows(model, model->dqkv), dqkv);
 }
 
 void heads_backward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
                     int layer) {
-    struct attention_args attention = attention_args(model, layer);
-    struct attention_mask mask = mask_of(model, layer);
-    struct rotation rotation;
-    bool rotates = rotation_of(model, layer, &rotation);
-    if (w->sinks.grad.data)
-        op_sinks_backward(model->dev, w->sinks.grad, model_rows(model, model->dattended), acts->attended,
-                          acts->lse, w->sinks.value);
-    op_attention_backward(model->dev, model_rows(model, model->dqkv), model_rows(model, model->dattended),
-                          acts->attended, acts->lse, acts->qkv, &mask, &attention,
-                          rotates ? &rotation : NULL);
-    temper(model, model_rows(model, model->dqkv), layer);
+    struct tensor dqkv = model_rows(model, model->dqkv);
+    if (context_is_shared(model))
+        shared_backward(model, w, acts, layer);
+    else
+        attend_backward(model, w, acts, layer, dqkv, model_rows(model, model->dattended));
+    temper(model, dqkv, layer);
     if (model->layers[layer].plan.qk_norm) {
         struct qk_norms norms = norms_of(model, w);
         struct qk_norm_grad dw = {w->query_norm.w.grad, w->key_norm.w.grad};
-        op_qk_norm_backward(model->dev, model_rows(model, model->dqkv), dw, acts->raw_heads,
-                            rstd_of(model, acts, layer), &norms);
+        op_qk_norm_backward(model->dev, dqkv, dw, acts->raw_heads, rstd_of(model, acts, layer), &norms);
     }
 }

@@ -2,6 +2,7 @@
  * what happens between projections and attention in heads.c. */
 #include "train/model/layer.h"
 
+#include "train/model/context.h"
 #include "train/model/heads.h"
 #include "train/model/pairs.h"
 
@@ -119,13 +120,15 @@ static struct work work_on(const struct model *model, const struct layer_weights
                         .branch = model_rows(model, model->branch)};
     if (work.plan->ffn == FFN_PLAIN) /* what layers share may be as wide as a gated one needs it */
         work.a.gate_up.dims[1] = model->setup.config->ffn_width;
+    work.a.projected =
+        context_is_shared(model) ? model_rows(model, model->dqkv) : work.a.qkv; /* which is idle */
     work.attention_in = has_norm_before(work.plan) ? work.a.norm1 : work.x;
     work.ffn_in = has_norm_before(work.plan) ? work.a.norm2 : work.a.middle;
     return work;
 }
 
 static void attend(struct model *model, struct work *l, int layer) {
-    linear_forward(model->dev, heads_matrix(l->a.qkv), l->attention_in, &l->w->qkv);
+    linear_forward(model->dev, heads_matrix(l->a.projected), l->attention_in, &l->w->qkv);
     heads_forward(model, l->w, &l->a, layer);
     heads_attend(model, l->w, &l->a, layer);
 }
@@ -218,7 +221,7 @@ void layer_decode(struct model *model, const struct layer_weights *w, int layer,
                   int64_t past) {
     struct work l = work_on(model, w, layer);
     enter(model, &l, layer);
-    linear_forward(model->dev, heads_matrix(l.a.qkv), l.attention_in, &w->qkv);
+    linear_forward(model->dev, heads_matrix(l.a.projected), l.attention_in, &w->qkv);
     heads_forward(model, w, &l.a, layer);
     heads_attend_cached(model, w, &l.a, layer, cache, past);
     middle(model, &l);

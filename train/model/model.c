@@ -90,6 +90,8 @@ static double weigh(struct model *model, struct transport *link, const struct ba
     struct flight *f = &model->flight;
     if (!objective->kind->coefficients)
         return 0;
+    CHECK(f->num_context == 1, "the objective '%s' weighs rows, of which other ranks have some",
+          objective->kind->name);
     if (objective->kind->needs_losses_first) {
         head_losses(model, link);
         flight_losses(f, model->dev);

@@ -9,7 +9,9 @@
 
 struct model_setup {
     const struct model_config *config;
-    int64_t max_tokens; /* N at most */
+    int64_t max_tokens; /* of a micro-batch at most */
+    int num_context; /* ranks that share its rows (context.h), and which of them this is; 0 as 1: it has all */
+    int context_rank;
     int64_t max_positions;
     int64_t head_rows; /* logits are computed so many rows at a time; 0: what suits a CPU */
     enum dtype compute;
@@ -42,15 +44,16 @@ struct layer_setup {
     bool tempers;  /* its queries are multiplied by the model's temperature */
 };
 
-enum { MODEL_MAX_ROTATIONS = 4 };
+enum { MODEL_MAX_ROTATIONS = 4, CONTEXT_MAX_RANKS = 256 };
 
 struct model {
     struct model_setup setup;
-    struct layer_setup *layers;                     /* [L], fixed when the model is made */
-    struct device *dev;                             /* borrowed */
-    struct params *params;                          /* borrowed */
-    struct arena arena;                             /* activations */
-    struct flight flight;                           /* the micro-batch at hand */
+    struct layer_setup *layers; /* [L], fixed when the model is made */
+    struct device *dev;         /* borrowed */
+    struct params *params;      /* borrowed */
+    struct transport *context;  /* borrowed: of the ranks that share the rows; NULL: alone */
+    struct arena arena;         /* activations */
+    struct flight flight;       /* the micro-batch at hand */
     struct rotation rotations[MODEL_MAX_ROTATIONS]; /* tables alone: the positions are the flight's */
     int num_rotations;
     int first_backward; /* the first layer that has a backward (kept.h); num_layers: none has */
@@ -68,7 +71,9 @@ struct model {
     struct tensor dbranch;   /* [N, C]; where a layer has a norm after its branches, or scales them */
     struct tensor dattended; /* [N, H, D] */
     struct tensor dqkv;      /* [N, Q, D] */
-    struct tensor dhidden;   /* [N, F] */
+    struct tensor pieces
+        [2]; /* [N, Q, D]: what goes to the ranks that share the rows, and what came; where there are some */
+    struct tensor dhidden; /* [N, F] */
     struct tensor pairs; /* f32: what the low-rank pairs of one product work in; where there is an adapter */
 };
 
@@ -79,8 +84,13 @@ void model_create(struct model *model, struct device *dev, struct params *params
                   const struct model_setup *setup);
 void model_free(struct model *model);
 
-/* model_rows - a buffer made for the largest batch, cut to the one at hand. */
+/* model_rows - a buffer made for the largest batch, cut to this rank's rows of the one at hand. */
 struct tensor model_rows(const struct model *model, struct tensor t);
+
+/* model_own_tokens - rows of the largest micro-batch that this rank computes. */
+static inline int64_t model_own_tokens(const struct model_setup *setup) {
+    return setup->num_context > 1 ? setup->max_tokens / setup->num_context : setup->max_tokens;
+}
 
 /* model_limits - the sizes that its ops will see. */
 struct device_limits model_limits(const struct model *model);

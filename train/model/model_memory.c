@@ -27,11 +27,11 @@ static struct tensor take_3d(struct model *model, enum dtype dtype, int64_t d0, 
 }
 
 static struct tensor take_rows(struct model *model, int64_t width) {
-    return take_2d(model, model->setup.compute, model->setup.max_tokens, width);
+    return take_2d(model, model->setup.compute, model_own_tokens(&model->setup), width);
 }
 
 static void place_qk_norm(struct model *model, struct layer_acts *a) {
-    int64_t n = model->setup.max_tokens,
+    int64_t n = model_own_tokens(&model->setup),
             heads = model->setup.config->num_heads + model->setup.config->num_kv_heads;
     a->raw_heads = take_3d(model, model->setup.compute, n, heads, model->setup.config->head_dim);
     a->head_rstd = take_2d(model, DTYPE_F32, n, heads);
@@ -40,25 +40,28 @@ static void place_qk_norm(struct model *model, struct layer_acts *a) {
 static void place_attention(struct model *model, const struct layer_setup *own, struct layer_acts *a) {
     const struct model_config *c = model->setup.config;
     const struct layer_plan *plan = &own->plan;
-    int64_t n = model->setup.max_tokens;
+    int64_t n = model_own_tokens(&model->setup), all = model->setup.max_tokens,
+            parts = model->flight.num_context;
     enum dtype type = model->setup.compute;
     if (plan->place != NORM_POST) {
         if (own->kept & KEPT_NORM1)
             a->norm1 = take_rows(model, c->width);
         a->stats1 = norm_stats_take(&model->arena, &plan->norm, n);
     }
-    a->qkv = take_3d(model, type, n, c->num_heads + 2 * c->num_kv_heads, c->head_dim);
+    a->qkv = take_3d(model, type, all, (c->num_heads + 2 * c->num_kv_heads) / parts, c->head_dim);
     if (plan->qk_norm)
         place_qk_norm(model, a);
     a->attended = take_3d(model, type, n, c->num_heads, c->head_dim);
-    a->lse = take_2d(model, DTYPE_F32, n, c->num_heads);
+    if (parts > 1)
+        a->attended_heads = take_3d(model, type, all, c->num_heads / parts, c->head_dim);
+    a->lse = take_2d(model, DTYPE_F32, all, c->num_heads / parts);
 }
 
 static void place_middle(struct model *model, const struct layer_setup *own, struct layer_acts *a) {
     const struct layer_plan *plan = &own->plan;
     if (plan->place != NORM_PRE) {
         a->attention_out = take_rows(model, model->setup.config->width);
-        a->attention_stats = norm_stats_take(&model->arena, &plan->norm, model->setup.max_tokens);
+        a->attention_stats = norm_stats_take(&model->arena, &plan->norm, model_own_tokens(&model->setup));
     }
     if (own->kept & KEPT_MIDDLE)
         a->middle = take_rows(model, model->setup.config->width);
@@ -67,7 +70,7 @@ static void place_middle(struct model *model, const struct layer_setup *own, str
 static void place_ffn(struct model *model, const struct layer_setup *own, struct layer_acts *a) {
     const struct model_config *c = model->setup.config;
     const struct layer_plan *plan = &own->plan;
-    int64_t n = model->setup.max_tokens;
+    int64_t n = model_own_tokens(&model->setup);
     if (plan->place != NORM_POST) {
         if (own->kept & KEPT_NORM2)
             a->norm2 = take_rows(model, c->width);
@@ -180,16 +183,18 @@ static void place_lent(struct model *model) {
 }
 
 static void place_batch(struct model *model) {
-    int64_t n = model->setup.max_tokens;
+    int64_t n = model_own_tokens(&model->setup), all = model->setup.max_tokens;
     model->flight.tokens = take_1d(model, DTYPE_I32, n);
     model->flight.targets = take_2d(model, DTYPE_I32, model->flight.num_entries, n);
     for (int m = 0; m < model->flight.num_masks; m++) {
         struct mask *mask = &model->flight.masks[m];
-        mask->first_key = take_1d(model, DTYPE_I32, n);
+        mask->first_key = take_1d(model, DTYPE_I32, all);
         if (mask->block)
-            mask->last_key = take_1d(model, DTYPE_I32, n);
+            mask->last_key = take_1d(model, DTYPE_I32, all);
     }
     model->flight.positions = take_1d(model, DTYPE_I32, n);
+    if (model->flight.num_context > 1)
+        model->flight.whole_positions = take_1d(model, DTYPE_I32, all);
     if (pairs_drop(&model->setup))
         model->flight.places = take_1d(model, DTYPE_I32, n);
     model->flight.weights = take_2d(model, DTYPE_F32, model->flight.num_entries, n);
@@ -197,7 +202,7 @@ static void place_batch(struct model *model) {
 
 /* place_teacher - what it says of a batch, and how far the rows are from it. */
 static void place_teacher(struct model *model) {
-    int64_t n = model->setup.max_tokens, k = model->setup.teacher.top_k;
+    int64_t n = model_own_tokens(&model->setup), k = model->setup.teacher.top_k;
     model->flight.top_k = k;
     if (k == 0)
         return;
@@ -208,7 +213,7 @@ static void place_teacher(struct model *model) {
 
 static void place_head(struct model *model) {
     const struct model_config *c = model->setup.config;
-    int64_t n = model->setup.max_tokens;
+    int64_t n = model_own_tokens(&model->setup);
     int64_t rows = model->setup.head_rows ? model->setup.head_rows : HEAD_CHUNK_ROWS;
     int64_t chunk = n < rows ? n : rows;
     enum dtype type = model->setup.compute;
@@ -224,7 +229,7 @@ static void place_head(struct model *model) {
 
 static void place_gradients(struct model *model) {
     const struct model_config *c = model->setup.config;
-    int64_t n = model->setup.max_tokens;
+    int64_t n = model_own_tokens(&model->setup);
     enum dtype type = model->setup.compute;
     model->dx = take_2d(model, type, n, c->width);
     model->dnorm = take_2d(model, type, n, c->width);
@@ -273,6 +278,14 @@ static void place_temperature(struct model *model) {
     temperature->num_rotated = c->num_heads;
 }
 
+/* place_pieces - what goes to the ranks that share the rows and comes from them, and where products put it. */
+static void place_pieces(struct model *model) {
+    const struct model_config *c = model->setup.config;
+    for (int i = 0; i < 2 && model->flight.num_context > 1; i++)
+        model->pieces[i] = take_3d(model, model->setup.compute, model_own_tokens(&model->setup),
+                                   c->num_heads + 2 * c->num_kv_heads, c->head_dim);
+}
+
 /* place_pairs - what the pairs of one product at a time work in. */
 static void place_pairs(struct model *model) {
     int64_t bytes = pairs_bytes(&model->setup);
@@ -293,6 +306,7 @@ static void place_all(struct model *model) {
     if (model->setup.trains)
         place_gradients(model);
     place_lent(model);
+    place_pieces(model);
     place_pairs(model);
 }
 
@@ -359,6 +373,8 @@ void model_measure(struct model *model, const struct model_setup *setup) {
     if (!setup->objective.kind)
         model->setup.objective.kind = &objective_token_mean;
     model->flight.num_entries = model->setup.objective.kind->num_entries;
+    model->flight.num_context = setup->num_context > 1 ? setup->num_context : 1;
+    model->flight.context_rank = setup->context_rank;
     model->arena.name = "activations";
     plan_layers(model);
     model->flight.acts = xcalloc((size_t)setup->config->num_layers, sizeof *model->flight.acts);
@@ -373,8 +389,8 @@ struct device_limits model_limits(const struct model *model) {
                                   .ffn_width = c->ffn_width,
                                   .vocab_size = c->vocab_size,
                                   .chunk_rows = model->logits.dims[0],
-                                  .num_heads = c->num_heads,
-                                  .num_kv_heads = c->num_kv_heads,
+                                  .num_heads = c->num_heads / model->flight.num_context,
+                                  .num_kv_heads = c->num_kv_heads / model->flight.num_context,
                                   .head_dim = c->head_dim};
 }
 

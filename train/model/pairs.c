@@ -82,7 +82,7 @@ int64_t pairs_bytes(const struct model_setup *setup) {
             tensor_2d(NULL, DTYPE_F32, fused_rows(config, (enum adapter_target)target), shape.dims[1]);
         if (config->adapter.method == ADAPTER_DORA)
             linear.parts[0].lengths.value = tensor_1d(NULL, DTYPE_F32, shape.dims[0]);
-        size_t bytes = linear_scratch_bytes(&linear, setup->max_tokens);
+        size_t bytes = linear_scratch_bytes(&linear, model_own_tokens(setup));
         most = bytes > most ? bytes : most;
     }
     return (int64_t)most;

@@ -240,19 +240,31 @@ static struct across_bytes across_bytes(const struct layout *layout) {
         .exposed = share * (shard * (double)dtype_bytes(p->compute) + matrices * GRADIENT_BYTES)};
 }
 
+/* context_bytes - what a rank sends of one micro-batch to those that share its rows: queries, keys and values there, what attention
+ * wrote back, the gradients of both, and the first two again where attention is computed again. */
+static double context_bytes(const struct layout *layout) {
+    const struct model_config *c = layout->params.model;
+    int ranks = layout->model.num_context;
+    enum recompute recompute = layout->model.recompute;
+    int times = recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER ? 3 : 2;
+    double values = (double)(2 * c->num_heads + 2 * c->num_kv_heads) * (double)c->head_dim * c->num_layers;
+    double rows = (double)layout->model.max_tokens / ranks;
+    return times * rows * values * (double)dtype_bytes(layout->params.compute) * (ranks - 1) / ranks;
+}
+
 /* link_rate - bus bandwidth of a rank inside its replica: over the node's own links, or over the network
  * where the replica is larger than a node, or lies across the border of two: a node's network is then shared
  * by the replicas on both sides.  across_rate - between replicas: as many rings as the node has ranks share
  * its network. */
 static double link_rate(const struct grid *grid, int ranks_per_node, const struct machine *machine) {
-    int shards = grid->axes[AXIS_SHARD].size;
+    int shards = grid_num_shards(grid);
     if (grid_axis_is_local(grid, AXIS_SHARD, ranks_per_node))
         return machine->link_bytes_per_s;
     return machine->node_bytes_per_s / (shards % ranks_per_node == 0 ? 1 : 2);
 }
 
 static double across_rate(const struct grid *grid, int ranks_per_node, const struct machine *machine) {
-    int shards = grid->axes[AXIS_SHARD].size;
+    int shards = grid_num_shards(grid);
     if (grid_axis_is_local(grid, AXIS_REPLICA, ranks_per_node))
         return machine->link_bytes_per_s;
     return machine->node_bytes_per_s / (shards < ranks_per_node ? shards : ranks_per_node);
@@ -269,9 +281,11 @@ struct step_time estimate_step(const struct config *config, const struct model_c
                                const struct layout *layout, const struct grid *grid, int ranks_per_node,
                                const struct machine *machine) {
     int64_t sequence = config->data.sequence_tokens, batch = config->train.batch_sequences;
-    int64_t micro = layout->model.max_tokens / sequence, ranks = grid_num_ranks(grid);
-    double num_micros = ceil((double)batch / (double)(ranks * micro));
-    double tokens = num_micros * (double)(micro * sequence); /* of one rank, padding included */
+    int64_t micro = layout->model.max_tokens / sequence;
+    int64_t readers = grid_size(grid, grid_axes(grid, DIVIDES_SAMPLES)),
+            own_rows = model_own_tokens(&layout->model);
+    double num_micros = ceil((double)batch / (double)(readers * micro));
+    double tokens = num_micros * (double)own_rows; /* of one rank, padding included */
     double per_token = estimate_flops_per_token(model, sequence);
     double again =
         recomputed_flops(model, sequence, layout->model.recompute) + objective_flops(config, model);
@@ -282,17 +296,17 @@ struct step_time estimate_step(const struct config *config, const struct model_c
                              .high = machine->measured ? HIGH_MEASURED : HIGH_ASSUMED};
     time.model_flops = per_token * (double)(batch * sequence);
     double passes_s =
-        tokens * ((per_token + again) / product_rate(machine, micro * sequence) +
+        tokens * ((per_token + again) / product_rate(machine, own_rows) +
                   element_bytes(model, layout->params.compute) / machine->bytes_per_s) +
         (num_micros * restore_bytes(&layout->params) + SUM_TRAFFIC * sent.reduced) / machine->bytes_per_s;
     time.compute_s =
         passes_s + optimizer_products_s(layout, machine) +
         optimizer_bytes(layout) / (layout->params.offloads ? OFFLOAD_BYTES_PER_S : machine->bytes_per_s);
     double beside_s = BACKWARD_SHARE * passes_s / num_micros;
-    if (grid->axes[AXIS_SHARD].size > 1) {
+    if (grid_num_shards(grid) > 1) {
         double last_s = sent.last / link;
         time.hidden_s = sent.hidden / link + fmin(last_s, beside_s);
-        time.link_s = sent.exposed / link + fmax(0, last_s - beside_s);
+        time.link_s = (sent.exposed + num_micros * context_bytes(layout)) / link + fmax(0, last_s - beside_s);
     }
     if (layout->params.replicas.size > 1) {
         struct across_bytes across = across_bytes(layout);

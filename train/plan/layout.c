@@ -5,6 +5,7 @@
 
 #include "kernels/units.h"
 #include "train/model/adapter_setup.h"
+#include "train/model/context.h"
 #include "train/model/optimizer.h"
 
 /* Rows of logits at a time on a GPU: its matrix products want thousands. */
@@ -16,7 +17,8 @@ struct layout layout_make(const struct config *config, const struct model_config
     CHECK(config->train.recompute != RECOMPUTE_AUTO && config->train.micro_sequences > 0 &&
               config->parallel.zero_stage >= 0 && config->parallel.reduce != REDUCE_AUTO,
           "a layout was asked for before 'auto' was replaced");
-    int num_shards = grid->axes[AXIS_SHARD].size, stage = (int)config->parallel.zero_stage;
+    unsigned divided = grid_axes(grid, DIVIDES_PARAMETERS);
+    int num_shards = grid_num_shards(grid), stage = (int)config->parallel.zero_stage;
     unsigned alike = grid_replica_axes(grid);
     if (num_shards ==
         1) /* alone in its replica, what updates can be split between replicas, and nothing else */
@@ -34,12 +36,14 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .zero_stage = stage,
                    .keeps_gradients = config->parallel.reduce == REDUCE_STEP,
                    .trains = true,
-                   .rank = grid->axes[AXIS_SHARD].index,
+                   .rank = grid_index(grid, divided),
                    .num_ranks = num_shards,
-                   .replica = grid_group(grid, grid_axes(grid, DIVIDES_PARAMETERS)),
+                   .replica = grid_group(grid, divided),
                    .replicas = {grid_size(grid, alike), grid_index(grid, alike)}},
         .model = {.config = model,
                   .max_tokens = config->train.micro_sequences * config->data.sequence_tokens,
+                  .num_context = grid->axes[AXIS_CONTEXT].size,
+                  .context_rank = grid->axes[AXIS_CONTEXT].index,
                   .max_positions = config->data.sequence_tokens,
                   .head_rows = on_gpu ? HEAD_ROWS_GPU : 0,
                   .compute = config->train.compute,
@@ -109,12 +113,34 @@ const char *layout_memory_text(const struct layout_memory *memory, char *text, s
     return text;
 }
 
+/* check_context - what ranks that share texts can be asked for. */
+static int check_context(const struct config *config, const struct model_config *model, struct err *err) {
+    int64_t micro = config->train.micro_sequences;
+    if (config->parallel.context == 1)
+        return 0;
+    if (objective_kind(config->objective.kind)->coefficients)
+        return err_set(
+            err,
+            "parallel.context: %lld ranks cannot share texts that are learnt against one another; set it to 1",
+            (long long)config->parallel.context);
+    if (config->eval.num_tasks > 0)
+        return err_set(
+            err,
+            "parallel.context: eval.tasks is not computed by ranks that share texts; leave it out, and use "
+            "'atelier eval --tasks' on the checkpoints");
+    return context_check(model, config->parallel.context,
+                         (micro > 0 ? micro : 1) * config->data.sequence_tokens, err);
+}
+
 int layout_check_sizes(const struct config *config, const struct model_config *model, int64_t num_ranks,
                        struct err *err) {
+    int64_t num_readers = num_ranks / config->parallel.context;
+    if (check_context(config, model, err) != 0)
+        return -1;
     if (config->data.sequence_tokens > model->max_positions)
         return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",
                        (long long)config->data.sequence_tokens, (long long)model->max_positions);
-    if (num_ranks > config->train.batch_sequences)
+    if (num_readers > config->train.batch_sequences)
         return err_set(
             err,
             "%lld ranks for train.batch_sequences %lld: some ranks would have nothing to do; take fewer "

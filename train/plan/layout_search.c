@@ -73,14 +73,14 @@ static struct stages stages_of(const struct search *search, const struct grid *g
     int set = (int)search->trial.parallel.zero_stage;
     if (!search->freedom.zero_stage)
         return (struct stages){set, set};
-    if (grid->axes[AXIS_SHARD].size == 1)
+    if (grid_num_shards(grid) == 1)
         return (struct stages){0, grid->axes[AXIS_REPLICA].size > 1 ? 1 : 0};
     return (struct stages){resident == RESIDENT_NEVER ? 3 : 0, resident == RESIDENT_ALWAYS ? 2 : 3};
 }
 
 /* try_reduce - per micro-batch, and per step where that differs: with whole gradients at stages 2 and 3. */
 static void try_reduce(struct search *search, const struct grid *grid) {
-    bool differs = search->trial.parallel.zero_stage >= 2 && grid->axes[AXIS_SHARD].size > 1;
+    bool differs = search->trial.parallel.zero_stage >= 2 && grid_num_shards(grid) > 1;
     enum reduce_when reduce = search->trial.parallel.reduce;
     if (search->freedom.reduce)
         search->trial.parallel.reduce = REDUCE_MICRO;
@@ -111,7 +111,8 @@ static void try_stages(struct search *search, const struct grid *grid) {
 
 /* try_grid - a rank's share in one pass, in two, and so on: each time the smallest micro-batch that does. */
 static void try_grid(struct search *search, const struct grid *grid) {
-    int64_t micro = search->trial.train.micro_sequences, ranks = search->ranks->num_ranks;
+    int64_t micro = search->trial.train.micro_sequences,
+            ranks = grid_size(grid, grid_axes(grid, DIVIDES_SAMPLES));
     int64_t share = (search->trial.train.batch_sequences + ranks - 1) / ranks, last = 0;
     if (!search->freedom.micro_sequences) {
         try_stages(search, grid);
@@ -136,7 +137,9 @@ static bool search_grids(struct proposal *best, const struct config *config, con
         last = ranks->num_ranks;
     for (int replicas = first; replicas <= last; replicas++) {
         struct grid grid;
-        if (grid_make(&grid, ranks->num_ranks, 0, replicas, ranks->per_node, NULL) == 0)
+        const struct grid_shape shape = {ranks->num_ranks, ranks->per_node, replicas,
+                                         (int)config->parallel.context};
+        if (grid_make(&grid, &shape, 0, NULL) == 0)
             try_grid(&search, &grid);
     }
     *best = search.best;

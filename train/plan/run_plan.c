@@ -138,7 +138,7 @@ static bool try_nodes(struct advice *advice, const struct run_plan *plan, const 
     trial.train.micro_sequences = advice->proposal.micro_sequences;
     trial.train.recompute = advice->proposal.recompute;
     trial.parallel.replicas = advice->proposal.grid.axes[AXIS_REPLICA].size;
-    if (advice->proposal.grid.axes[AXIS_SHARD].size > 1)
+    if (grid_num_shards(&advice->proposal.grid) > 1)
         trial.parallel.zero_stage = advice->proposal.zero_stage;
     if (advice->proposal.zero_stage >= 2)
         trial.parallel.reduce = advice->proposal.reduce;
@@ -207,7 +207,7 @@ static void advise_faster(struct run_plan *plan) {
 static void compare_base(struct run_plan *plan) {
     const struct run_place *place = plan->place;
     struct config trial = plan->config;
-    if (!model_has_adapter(plan->model) || plan->grid.axes[AXIS_SHARD].size == 1)
+    if (!model_has_adapter(plan->model) || grid_num_shards(&plan->grid) == 1)
         return;
     trial.parallel.zero_stage = plan->proposal.zero_stage == 3 ? 2 : 3;
     plan->other_bytes =
@@ -239,13 +239,16 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
     const struct search_ranks ranks = {(int)num_ranks, per_node, &compared};
     auto_layout_choose(&plan->config, model, &ranks, plan->choice);
     async_choose(&plan->config, model, &ranks);
-    if (grid_make(&plan->grid, (int)num_ranks, 0, (int)plan->config.parallel.replicas, per_node, err) != 0)
+    const struct grid_shape shape = {(int)num_ranks, per_node, (int)plan->config.parallel.replicas,
+                                     (int)plan->config.parallel.context};
+    if (grid_make(&plan->grid, &shape, 0, err) != 0)
         return -1;
     plan->proposal = estimate_proposal(&plan->config, model, &plan->grid, per_node, &place->machine);
     compare_base(plan);
     count_traffic(plan);
     int64_t micro = plan->config.train.micro_sequences, batch = config->train.batch_sequences;
-    int64_t round = micro * num_ranks, computed = (batch + round - 1) / round * round;
+    int64_t round = micro * grid_size(&plan->grid, grid_axes(&plan->grid, DIVIDES_SAMPLES)),
+            computed = (batch + round - 1) / round * round;
     plan->padding = (double)(computed - batch) / (double)computed;
     plan->disk = estimate_disk(&plan->config, model);
     count_time(plan);

@@ -19,11 +19,14 @@ enum { TEXT_ROOM = 64 };
 static void print_ranks(const struct run_plan *plan) {
     const struct run_place *place = plan->place;
     const struct grid *grid = &plan->grid;
-    printf("ranks        %d on %lld node%s, %s; %d replica%s of %d; stage %d\n", grid_num_ranks(grid),
+    int num_context = grid->axes[AXIS_CONTEXT].size, whole = grid_num_shards(grid);
+    char context[60] = "";
+    if (num_context > 1)
+        snprintf(context, sizeof context, "; %d share the tokens of a text", num_context);
+    printf("ranks        %d on %lld node%s, %s; %d replica%s of %d; stage %d%s\n", grid_num_ranks(grid),
            (long long)place->nodes, place->nodes > 1 ? "s" : "",
            place->machine.on_gpu ? "a GPU each" : "on processors", grid->axes[AXIS_REPLICA].size,
-           grid->axes[AXIS_REPLICA].size > 1 ? "s" : "", grid->axes[AXIS_SHARD].size,
-           plan->proposal.zero_stage);
+           grid->axes[AXIS_REPLICA].size > 1 ? "s" : "", whole, plan->proposal.zero_stage, context);
     printf(
         "batch        %lld sequences of %lld tokens; %lld in one forward pass of a rank; recompute %s; %s\n",
         (long long)plan->config.train.batch_sequences, (long long)plan->config.data.sequence_tokens,
@@ -216,8 +219,9 @@ static void print_advice(const struct run_plan *plan) {
         putchar('\n');
     }
     if (!plan->proposal.fits && plan->num_advice == 0)
-        printf("better       nothing that was tried fits: shorter sequences, a smaller model, or GPUs with "
-               "more memory\n");
+        printf(
+            "better       nothing that was tried fits: shorter sequences or more ranks to a text (parallel.context), a smaller model, or GPUs with "
+            "more memory\n");
 }
 
 static void print_hints(const struct run_plan *plan) {
@@ -301,9 +305,10 @@ void run_plan_print_json(const struct run_plan *plan) {
     const struct step_time *time = &plan->proposal.time;
     const struct machine *machine = &plan->place->machine;
     double grams = plan->place->site ? plan->place->site->energy.grams_co2_per_kwh : 0;
-    json_t *root = json_pack("{s:b, s:I, s:i, s:i, s:I, s:i, s:s, s:s}", "fits", plan->proposal.fits, "nodes",
-                             (json_int_t)plan->place->nodes, "replicas", plan->grid.axes[AXIS_REPLICA].size,
-                             "shards", plan->grid.axes[AXIS_SHARD].size, "micro_sequences",
+    json_t *root = json_pack("{s:b, s:I, s:i, s:i, s:i, s:I, s:i, s:s, s:s}", "fits", plan->proposal.fits,
+                             "nodes", (json_int_t)plan->place->nodes, "replicas",
+                             plan->grid.axes[AXIS_REPLICA].size, "shards", grid_num_shards(&plan->grid),
+                             "context", plan->grid.axes[AXIS_CONTEXT].size, "micro_sequences",
                              (json_int_t)plan->proposal.micro_sequences, "stage", plan->proposal.zero_stage,
                              "recompute", recompute_name(plan->proposal.recompute), "chosen", plan->choice);
     json_t *figures =

@@ -43,14 +43,36 @@ static void add_sums(struct axes *axes, const struct grid *grid, struct comm *co
         axes->groups[axes->num_groups++] = (struct axis_group){.axes = set, .comm = same};
 }
 
+/* is_inside - whether what travels along the set does so in the middle of a pass, and must not wait for gathers under way. */
+static bool is_inside(const struct grid *grid, unsigned set) {
+    for (int a = 0; a < grid->num_axes; a++)
+        if (set == AXIS_BIT(a))
+            return grid->rows[a].divides == (DIVIDES_LOSS | DIVIDES_PARAMETERS);
+    return false;
+}
+
+/* find_link - a transport between the same ranks: sets that differ in axes of one rank alone share one. */
+static struct axis_group *find_link(struct axes *axes, unsigned set) {
+    const struct grid *grid = &axes->grid;
+    for (int g = 0; g < axes->num_groups; g++) {
+        unsigned other = axes->groups[g].axes;
+        if (axes->groups[g].has_transport && occupied(grid, other) == occupied(grid, set) &&
+            is_inside(grid, other) == is_inside(grid, set))
+            return &axes->groups[g];
+    }
+    return NULL;
+}
+
 /* add_link - of a set along which buffers of the devices travel.  False on all ranks of the run when it does not
  * open in one of its groups. */
 static bool add_link(struct axes *axes, const struct axes_setup *setup, struct comm *comm, unsigned set) {
     struct err err = {""};
-    if (find(axes, set))
+    if (find_link(axes, set))
         return true;
     struct axis_group *group = add_group(axes, setup->grid, comm, set);
-    int sms = set == AXIS_BIT(AXIS_SHARD) ? setup->shard_sms : 0;
+    int sms = set == grid_axes(setup->grid, DIVIDES_PARAMETERS) || set == AXIS_BIT(AXIS_SHARD)
+                  ? setup->shard_sms
+                  : 0;
     int status = transport_open_beside(&group->transport, group->comm, setup->device, setup->kind, sms, &err);
     group->has_transport = status == 0;
     return comm ? comm_all_ok(comm, status, &err) : status == 0;
@@ -61,12 +83,14 @@ static bool add_link(struct axes *axes, const struct axes_setup *setup, struct c
 bool axes_open(struct axes *axes, const struct axes_setup *setup, struct comm *comm) {
     const struct grid *grid = setup->grid;
     memset(axes, 0, sizeof *axes);
+    axes->grid = *grid;
     CHECK(grid_num_ranks(grid) == (comm ? comm_num_ranks(comm) : 1), "a grid of %d ranks for %d",
           grid_num_ranks(grid), comm ? comm_num_ranks(comm) : 1);
     for (int a = grid->num_axes - 1; a >= 0; a--)
         if (!add_link(axes, setup, comm, AXIS_BIT(a)))
             return false;
-    if (!add_link(axes, setup, comm, grid_replica_axes(grid)))
+    if (!add_link(axes, setup, comm, grid_axes(grid, DIVIDES_PARAMETERS)) ||
+        !add_link(axes, setup, comm, grid_replica_axes(grid)))
         return false;
     add_sums(axes, grid, comm, grid_axes(grid, DIVIDES_SAMPLES));
     add_sums(axes, grid, comm, grid_axes(grid, DIVIDES_LOSS));
@@ -94,7 +118,7 @@ struct comm *axes_comm(struct axes *axes, unsigned set) {
 }
 
 struct transport *axes_transport(struct axes *axes, unsigned set) {
-    struct axis_group *group = find(axes, set);
-    CHECK(group && group->has_transport, "there is no transport over the axes %#x", set);
+    struct axis_group *group = find_link(axes, set);
+    CHECK(group, "there is no transport over the axes %#x", set);
     return &group->transport;
 }

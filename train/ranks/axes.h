@@ -4,8 +4,8 @@
  *   along each single axis            comm and transport: what is computed along it
  *   over what divides the samples     comm: tokens and targets
  *   over what divides the loss        comm: losses
- *   over what divides the parameters  comm: what the ranks of a replica have in parts
- *   over what divides either          comm: the gradient norm
+ *   over what divides the parameters  comm and transport: what the ranks of a replica have in parts
+ *   over what divides either          comm: the gradient norm, what each has of them
  *   over what divides the loss and not the parameters   comm and transport: gradients of what several hold alike
  *   over all axes                     comm: that of the run; votes, and what concerns every rank */
 #pragma once
@@ -28,13 +28,14 @@ struct axis_group {
 struct axes {
     struct axis_group groups[AXES_MAX_GROUPS];
     int num_groups;
+    struct grid grid; /* as it was at open */
 };
 
 struct axes_setup {
     const struct grid *grid; /* this rank's place */
     struct device *device;   /* borrowed: must outlive the groups */
     enum transport_kind kind;
-    int shard_sms; /* along AXIS_SHARD: multiprocessors that a transfer may occupy (transport_open_beside) */
+    int shard_sms; /* where parameters are shared out: multiprocessors that a transfer may occupy (transport_open_beside) */
 };
 
 /* axes_open - the groups of this rank; comm joins all ranks of the grid and must outlive them (NULL: one rank).

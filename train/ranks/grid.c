@@ -4,21 +4,30 @@
 const struct axis_row GRID_AXES[AXIS_COUNT] = {
     [AXIS_REPLICA] = {"replicas", "between replicas", DIVIDES_SAMPLES | DIVIDES_LOSS},
     [AXIS_SHARD] = {"shards", "inside a replica", DIVIDES_SAMPLES | DIVIDES_LOSS | DIVIDES_PARAMETERS},
+    [AXIS_CONTEXT] = {"context", "between ranks that share texts", DIVIDES_LOSS | DIVIDES_PARAMETERS},
 };
 
-int grid_make(struct grid *grid, int num_ranks, int rank, int num_replicas, int ranks_per_node,
-              struct err *err) {
-    if (num_replicas == 0 && (ranks_per_node <= 0 || num_ranks % ranks_per_node != 0))
+int grid_make(struct grid *grid, const struct grid_shape *shape, int rank, struct err *err) {
+    int num_ranks = shape->num_ranks, per_node = shape->ranks_per_node, num_replicas = shape->num_replicas;
+    int num_context = shape->num_context > 0 ? shape->num_context : 1;
+    if (num_replicas == 0 && (per_node <= 0 || num_ranks % per_node != 0))
         return err_set(
             err, "parallel.replicas: 0 asks for one replica per node, but the nodes have different numbers "
                  "of ranks; start as many on each, or give a number");
     if (num_replicas == 0)
-        num_replicas = num_ranks / ranks_per_node;
+        num_replicas = num_ranks / per_node;
     if (num_ranks % num_replicas != 0)
         return err_set(err,
                        "%d ranks cannot be split into %d replicas of the same size; change parallel.replicas",
                        num_ranks, num_replicas);
-    const int sizes[AXIS_COUNT] = {[AXIS_REPLICA] = num_replicas, [AXIS_SHARD] = num_ranks / num_replicas};
+    if (num_ranks / num_replicas % num_context != 0)
+        return err_set(
+            err,
+            "parallel.context: %d rank%s cannot be split into groups of %d that share texts; take a divisor",
+            num_ranks / num_replicas, num_ranks / num_replicas > 1 ? "s" : "", num_context);
+    const int sizes[AXIS_COUNT] = {[AXIS_REPLICA] = num_replicas,
+                                   [AXIS_SHARD] = num_ranks / num_replicas / num_context,
+                                   [AXIS_CONTEXT] = num_context};
     grid_place(grid, GRID_AXES, AXIS_COUNT, sizes, rank);
     return 0;
 }
@@ -69,6 +78,10 @@ int grid_size(const struct grid *grid, unsigned axes) {
         if (axes & AXIS_BIT(a))
             size *= grid->axes[a].size;
     return size;
+}
+
+int grid_num_shards(const struct grid *grid) {
+    return grid_size(grid, grid_axes(grid, DIVIDES_PARAMETERS));
 }
 
 int grid_num_ranks(const struct grid *grid) {

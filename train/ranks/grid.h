@@ -1,7 +1,7 @@
 /* grid.h - the ranks as a grid of named axes: which of them do the same work, and which divide it.  Pure integers;
  * axes.h makes groups that can talk out of it.
  *
- *   rank = replica * num_shards + shard            the last axis of the table is the innermost
+ *   rank = (replica * num_shards + shard) * num_context + context      the last axis of the table is the innermost
  *
  * Neighbouring ranks share a replica, so with the block placement of Slurm and mpirun a replica of as many
  * ranks as a node has lies inside that node: parameters are gathered over the node's own links, and what
@@ -14,7 +14,7 @@
 
 #include "kernels/error.h"
 
-enum axis_id { AXIS_REPLICA, AXIS_SHARD, AXIS_COUNT };
+enum axis_id { AXIS_REPLICA, AXIS_SHARD, AXIS_CONTEXT, AXIS_COUNT };
 #define AXIS_BIT(axis) (1u << (axis))
 
 /* What the ranks along an axis divide among themselves.  What they do not divide, each of them has whole. */
@@ -45,11 +45,15 @@ struct grid {
     } axes[GRID_MAX_AXES];
 };
 
-/* grid_make - the grid of a run and this rank's place.  num_replicas 0: one for each node of ranks_per_node
- * ranks, which all nodes must have (0: they differ).  Returns 0, or -1 with err set: the ranks cannot be split
- * so. */
-int grid_make(struct grid *grid, int num_ranks, int rank, int num_replicas, int ranks_per_node,
-              struct err *err);
+/* How many ranks, and how a run file divides them. */
+struct grid_shape {
+    int num_ranks, ranks_per_node; /* 0: the nodes have different numbers */
+    int num_replicas;              /* 0: one for each node, which all must have as many ranks */
+    int num_context;               /* ranks that share the rows of a micro-batch; 0 as 1 */
+};
+
+/* grid_make - the grid of a run and this rank's place.  Returns 0, or -1 with err set: the ranks cannot be split so. */
+int grid_make(struct grid *grid, const struct grid_shape *shape, int rank, struct err *err);
 
 /* grid_place - of a rank, in a grid of these axes and sizes [num_axes], whose product is the number of ranks.
  * grid_rank - the other way: of the rank with these indices [num_axes]. */
@@ -72,6 +76,9 @@ int grid_size(const struct grid *grid, unsigned axes);
 int grid_num_ranks(const struct grid *grid);
 int grid_index(const struct grid *grid, unsigned axes);
 int grid_group(const struct grid *grid, unsigned axes);
+
+/* grid_num_shards - ranks that hold one replica of the model together. */
+int grid_num_shards(const struct grid *grid);
 
 /* grid_stride - how far apart neighbours along that axis are, in ranks. */
 int grid_stride(const struct grid *grid, int axis);

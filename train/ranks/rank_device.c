@@ -116,8 +116,11 @@ bool rank_device_take(struct rank_device *rank, const struct config *config, str
 
 bool rank_device_connect(struct rank_device *rank, const struct config *config, struct comm *comm) {
     struct err err = {""};
-    int status = grid_make(&rank->grid, comm_num_ranks(comm), comm_rank(comm), (int)config->parallel.replicas,
-                           rank_num_per_node(comm), &err);
+    const struct grid_shape shape = {.num_ranks = comm_num_ranks(comm),
+                                     .ranks_per_node = rank_num_per_node(comm),
+                                     .num_replicas = (int)config->parallel.replicas,
+                                     .num_context = (int)config->parallel.context};
+    int status = grid_make(&rank->grid, &shape, comm_rank(comm), &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
     return rank_device_join(rank, config, comm);
@@ -131,8 +134,10 @@ bool rank_device_join(struct rank_device *rank, const struct config *config, str
         .shard_sms = transfers_beside_products(config->parallel.zero_stage) ? TRANSFER_SMS : 0};
     if (!axes_open(&rank->axes, &setup, comm))
         return false;
-    rank->link = axes_transport(&rank->axes, AXIS_BIT(AXIS_SHARD));
+    rank->link = axes_transport(&rank->axes, grid_axes(&rank->grid, DIVIDES_PARAMETERS));
     rank->across = axes_transport(&rank->axes, grid_replica_axes(&rank->grid));
+    if (rank->grid.num_axes > AXIS_CONTEXT && rank->grid.rows == GRID_AXES)
+        rank->context = axes_transport(&rank->axes, AXIS_BIT(AXIS_CONTEXT));
     return true;
 }
 

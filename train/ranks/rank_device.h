@@ -9,9 +9,12 @@ struct rank_device {
     struct device dev;
     struct grid grid;
     struct axes axes;
-    struct transport *link;   /* of axes: between the ranks that hold a replica together, along AXIS_SHARD */
+    struct transport
+        *link; /* of axes: between the ranks that hold a replica together, over what divides the parameters */
     struct transport *across; /* of axes: over what divides the loss and not the parameters: the replicas */
-    char gpu_uuid[48];        /* "" on a CPU */
+    struct transport
+        *context; /* of axes: between the ranks that share the rows of a micro-batch, along AXIS_CONTEXT */
+    char gpu_uuid[48]; /* "" on a CPU */
 };
 
 /* rank_device_take - the device that run.device asks for; with GPUs the root prints which rank has which.

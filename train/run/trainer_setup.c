@@ -199,6 +199,7 @@ static bool take_memory(struct trainer *t) {
     params_create(&t->params, dev, &layout.params);
     params_join_replicas(&t->params, t->rank.across);
     model_create(&t->model, dev, &t->params, &layout.model);
+    t->model.context = t->rank.context;
     t->has_memory = true;
     return true;
 }

@@ -1,0 +1,119 @@
+/* context.c - see context.h. */
+#include "train/model/context.h"
+
+/* Heads of a row that are of one kind, and those of them that each rank has. */
+struct head_group {
+    int64_t first, own_first, own_count; /* in elements of a row, of a rank's part of it */
+};
+
+struct head_groups {
+    struct head_group groups[3];
+    int count;
+};
+
+bool context_is_shared(const struct model *model) {
+    return model->flight.num_context > 1;
+}
+
+int context_check(const struct model_config *config, int64_t ranks, int64_t micro_tokens, struct err *err) {
+    if (ranks <= 1)
+        return 0;
+    if (config->num_kv_heads % ranks != 0 || config->num_heads % ranks != 0)
+        return err_set(
+            err, "parallel.context: %lld ranks cannot share %d heads with %d keys: take a divisor of both",
+            (long long)ranks, config->num_heads, config->num_kv_heads);
+    if (micro_tokens % ranks != 0)
+        return err_set(err,
+                       "parallel.context: %lld ranks cannot share the %lld tokens of a micro-batch: take a "
+                       "multiple in data.sequence_tokens",
+                       (long long)ranks, (long long)micro_tokens);
+    return 0;
+}
+
+/* groups_of - a row of so many heads: queries alone, or with their keys and values. */
+static struct head_groups groups_of(const struct model *model, int64_t num_heads) {
+    const struct model_config *c = model->setup.config;
+    int64_t parts = model->flight.num_context, heads[] = {c->num_heads, c->num_kv_heads, c->num_kv_heads};
+    struct head_groups groups = {.count = num_heads == c->num_heads ? 1 : 3};
+    int64_t first = 0;
+    for (int g = 0; g < groups.count; g++) {
+        groups.groups[g] = (struct head_group){first * c->head_dim, first / parts * c->head_dim,
+                                               heads[g] / parts * c->head_dim};
+        first += heads[g];
+    }
+    return groups;
+}
+
+/* matrix_of - heads of rows as columns. */
+static struct tensor matrix_of(struct tensor heads) {
+    return tensor_2d(heads.data, heads.dtype, heads.dims[0], tensor_count(heads) / heads.dims[0]);
+}
+
+/* block - rows of a piece that are dense: of one group, in a buffer of pieces. */
+static struct tensor block(const struct model *model, struct tensor buffer, int64_t first, int64_t width) {
+    char *data = buffer.data;
+    return tensor_2d(data + (size_t)first * dtype_bytes(buffer.dtype), buffer.dtype, model->flight.num_tokens,
+                     width);
+}
+
+static void take(struct model *model, struct tensor dense, struct tensor rows, int64_t first) {
+    struct column_args columns = {.first = first, .scale = 1, .write = OP_OVERWRITE};
+    op_take_columns(model->dev, dense, rows, &columns);
+}
+
+static void put(struct model *model, struct tensor rows, struct tensor dense, int64_t first) {
+    struct column_args columns = {.first = first, .scale = 1, .write = OP_OVERWRITE};
+    op_put_columns(model->dev, rows, dense, &columns);
+}
+
+/* exchange - pieces of the same size, one from each rank to each. */
+static void exchange(const struct model *model, struct transport *context, void *received, const void *sent,
+                     size_t piece_bytes) {
+    size_t sizes[CONTEXT_MAX_RANKS];
+    struct transfer transfer = {.number = 0};
+    for (int r = 0; r < model->flight.num_context; r++)
+        sizes[r] = piece_bytes;
+    struct comm_pieces pieces = {sent, received, sizes, sizes};
+    transport_all_to_all_start(context, &pieces, &transfer);
+    transport_wait(context, &transfer);
+}
+
+void context_to_heads(struct model *model, struct transport *context, struct tensor heads,
+                      struct tensor rows) {
+    struct head_groups groups = groups_of(model, rows.dims[1]);
+    struct tensor sent = model->pieces[0], matrix = matrix_of(rows), to = matrix_of(heads);
+    int64_t n = model->flight.num_tokens, piece = n * to.dims[1];
+    void *received = groups.count == 1 ? heads.data : model->pieces[1].data;
+    for (int r = 0; r < model->flight.num_context; r++)
+        for (int g = 0; g < groups.count; g++) {
+            struct head_group group = groups.groups[g];
+            take(model, block(model, sent, r * piece + n * group.own_first, group.own_count), matrix,
+                 group.first + r * group.own_count);
+        }
+    exchange(model, context, received, sent.data, (size_t)piece * dtype_bytes(rows.dtype));
+    for (int r = 0; groups.count > 1 && r < model->flight.num_context; r++)
+        for (int g = 0; g < groups.count; g++) {
+            struct head_group group = groups.groups[g];
+            put(model, tensor_rows(to, r * n, n),
+                block(model, model->pieces[1], r * piece + n * group.own_first, group.own_count),
+                group.own_first);
+        }
+}
+
+void context_to_rows(struct model *model, struct transport *context, struct tensor rows,
+                     struct tensor heads) {
+    struct head_groups groups = groups_of(model, rows.dims[1]);
+    struct tensor matrix = matrix_of(rows), came = model->pieces[1];
+    int64_t n = model->flight.num_tokens, width = tensor_count(heads) / heads.dims[0], piece = n * width;
+    exchange(model, context, came.data, heads.data, (size_t)piece * dtype_bytes(rows.dtype));
+    for (int r = 0; r < model->flight.num_context; r++)
+        for (int g = 0; g < groups.count; g++) {
+            struct head_group group = groups.groups[g];
+            struct tensor from = block(model, came, r * piece, width), dense = from;
+            if (groups.count > 1) {
+                dense = block(model, model->pieces[0], 0, group.own_count);
+                take(model, dense, from, group.own_first);
+            }
+            put(model, matrix, dense, group.first + r * group.own_count);
+        }
+}
