@@ -1,6 +1,7 @@
 /* exchange_checks.c - sends, all-to-all and 16-bit sums of one transport against plain arithmetic. */
 #include "tests/exchange_checks.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -147,10 +148,32 @@ static float widen(uint16_t value, enum dtype dtype) {
     return dtype == DTYPE_BF16 ? f32_from_bf16(value) : f32_from_f16(value);
 }
 
-/* term - of a rank, in 16 bits: of very different sizes, so that the order of the additions shows. */
-static uint16_t term(int rank, int64_t i, enum dtype dtype) {
+/* value_of - of a rank: of very different sizes, so that the order of the additions shows.  term - the same in 16 bits. */
+static float value_of(int rank, int64_t i) {
     static const float scales[4] = {300.0f, 0.03f, 1.0f, 40.0f};
-    return narrow(((float)mix(i, rank + 7) / 16777216.0f - 0.5f) * scales[rank % 4], dtype);
+    return ((float)mix(i, rank + 7) / 16777216.0f - 0.5f) * scales[rank % 4];
+}
+
+static uint16_t term(int rank, int64_t i, enum dtype dtype) {
+    return narrow(value_of(rank, i), dtype);
+}
+
+/* ring_is_worse - of sums of the ranks' values: those of a ring that rounds at each addition are farther from the sums in f64 than
+ * those of terms that were rounded once. */
+static bool ring_is_worse(int64_t count, int num_ranks, enum dtype dtype) {
+    double once_error = 0, ring_error = 0;
+    for (int64_t i = 0; i < count; i++) {
+        double exact = 0;
+        float once = 0, ring = 0;
+        for (int r = 0; r < num_ranks; r++) {
+            exact += (double)value_of(r, i);
+            once += widen(term(r, i, dtype), dtype);
+            ring = widen(narrow(ring + widen(term(r, i, dtype), dtype), dtype), dtype);
+        }
+        once_error += fabs((double)once - exact);
+        ring_error += fabs((double)ring - exact);
+    }
+    return ring_error > 1.05 * once_error;
 }
 
 /* wrong_sums - of shard against the f32 sum in the order of the ranks; *hops: against one rounded at each addition. */
@@ -190,7 +213,9 @@ int64_t check_sums_16(struct transport *t, struct device *dev, enum dtype dtype,
     device_download(dev, shard.host, view(&shard));
     int64_t hops, wrong = wrong_sums((const float *)(const void *)shard.host, &sum, rank, num_ranks, &hops);
     if (num_ranks > 1 && shard_count >= 256 && hops == 0)
-        wrong += 1000000;                            /* control: the terms do not tell the two apart */
+        wrong += 1000000; /* control: the terms do not tell the two apart */
+    if (num_ranks > 2 && shard_count >= 256 && !ring_is_worse(shard_count, num_ranks, dtype))
+        wrong += 1000000;                            /* control: nothing is gained */
     wrong += shard.host[2 * row_bytes] != UNTOUCHED; /* the guard */
     bytes_free(dev, &full);
     bytes_free(dev, &terms);

@@ -8,218 +8,7 @@
  * another learning rate must not pass for a rounding.  A third axis of the grid, along which ranks share their
  * samples, changes neither losses nor counts nor the gradient norm; one that is said to divide what its ranks
  * share must be seen. */
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "data/tokens/loader.h"
-#include "kernels/rng.h"
-#include "tests/tiny_run.h"
-#include "train/ranks/comm.h"
-#include "train/ranks/rank_device.h"
-#include "train/run/feed.h"
-#include "train/run/step_sums.h"
-
-enum { STEPS = 20, TYPE_STEPS = 10, BATCH = 12, SEQUENCE = 24, DOCUMENTS = 300 };
-
-static struct comm *comm;
-static char *token_path;
-static bool on_gpu;           /* the ranks compute on GPUs */
-static int num_steps = STEPS; /* fewer there: the stand-in is slow */
-
-/* What is varied. */
-struct layout {
-    int zero_stage;
-    int64_t micro_sequences;
-    enum recompute recompute;
-    int replicas, context;       /* 0: one */
-    bool wrong_rows;             /* the mistake: ranks that share texts take each other's rows */
-    const struct axis_row *rows; /* of a grid with an axis more, of two ranks; NULL: the usual grid */
-    bool keeps_gradients;        /* reduced once a step at stages 2 and 3 */
-    bool mean_of_means;          /* the mistake */
-    enum dtype compute, moments;
-    bool offloads, wide;
-    double rate; /* 0: the usual one */
-};
-
-static const struct config CONFIG = {
-    .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1},
-    .train = {.grad_clip = 1.0}};
-
-/* wide_model - heads as wide as the fast kernels want them. */
-static struct model_config wide_model(void) {
-    struct model_config model = tiny_config(true);
-    model.width = 128;
-    model.ffn_width = 96;
-    model.num_layers = 2;
-    model.num_heads = 2;
-    model.num_kv_heads = 1;
-    model.head_dim = 64;
-    model.initializer_range = 0.06f;
-    return model;
-}
-
-/* write_tokens - documents of very different lengths, a third of the tokens masked out: ranks differ in
- * targets. */
-static int write_tokens(const char *path, struct err *err) {
-    struct token_writer *writer = token_writer_create(path, "none", TINY_VOCAB, err);
-    int64_t source = writer ? token_writer_add_source(writer, "test", "", "") : -1;
-    uint64_t draws = 0;
-    for (int d = 0; source >= 0 && d < DOCUMENTS; d++) {
-        int32_t tokens[40];
-        uint8_t mask[40];
-        int64_t count = (int64_t)rng_below(7, rng_stream(RNG_TEST, 2), draws++, 40);
-        for (int64_t i = 0; i < count; i++) {
-            bool follows =
-                i > 0 && rng_below(7, rng_stream(RNG_TEST, 4), draws++, 8) > 0; /* something to learn */
-            tokens[i] = follows ? (tokens[i - 1] * 5 + 3) % TINY_VOCAB
-                                : (int32_t)rng_below(7, rng_stream(RNG_TEST, 3), draws++, TINY_VOCAB);
-            mask[i] = d % 3 != 0 || i % 5 == 0;
-        }
-        if (token_writer_append(writer, source, tokens, mask, count, err))
-            return -1;
-    }
-    return source >= 0 ? token_writer_finish(writer, err) : -1;
-}
-
-/* Everything of one training run. */
-struct run {
-    struct step_sums sums; /* of the newest step */
-    double grad_norm;
-    struct model_config model_config;
-    struct loader *loader;
-    struct feed feed;
-    struct rank_device rank;
-    struct params params;
-    struct model model;
-};
-
-/* open_rank - one rank alone computes on the CPU: it is what the others are compared with.  Those compute on
- * whatever device there is. */
-static void open_rank(struct run *run, struct comm *run_comm, const struct layout *layout) {
-    struct config config = {.run = {.threads = 1},
-                            .parallel = {.replicas = layout->replicas ? layout->replicas : 1,
-                                         .context = layout->context ? layout->context : 1}};
-    if (run_comm && layout->rows) {
-        int replicas = (int)config.parallel.replicas, num_ranks = comm_num_ranks(run_comm);
-        const int sizes[] = {replicas, num_ranks / replicas / 2, 2};
-        CHECK(rank_device_take(&run->rank, &config, run_comm), "the device could not be opened");
-        grid_place(&run->rank.grid, layout->rows, 3, sizes, comm_rank(run_comm));
-        CHECK(rank_device_join(&run->rank, &config, run_comm), "the transports could not be opened");
-        return;
-    }
-    if (run_comm) {
-        CHECK(rank_device_open(&run->rank, &config, run_comm), "the device could not be opened");
-        return;
-    }
-    struct err err = {""};
-    CHECK(grid_make(&run->rank.grid, &(struct grid_shape){1, 1, 1, 1}, 0, &err) == 0, "%s", err.text);
-    device_open_cpu(&run->rank.dev, 1);
-    CHECK(rank_device_join(&run->rank, &config, NULL), "no transport");
-}
-
-/* split_stage - as a rank has it: alone in its replica it splits its updates with other replicas, and nothing else. */
-static int split_stage(const struct grid *grid, int zero_stage) {
-    if (grid_num_shards(grid) > 1)
-        return zero_stage;
-    return zero_stage > 0 && grid_size(grid, grid_replica_axes(grid)) > 1 ? 1 : 0;
-}
-
-static void run_open(struct run *run, struct comm *run_comm, const struct layout *layout, bool tied) {
-    struct err err = {""};
-    struct loader_file file = {token_path, 1.0};
-    struct loader_config loader_config = {
-        .files = &file, .num_files = 1, .sequence_tokens = SEQUENCE, .seed = 3, .vocab_size = TINY_VOCAB};
-    memset(run, 0, sizeof *run);
-    run->loader = loader_open(&loader_config, &err);
-    CHECK(run->loader, "%s", err.text);
-    run->model_config = layout->wide ? wide_model() : tiny_config(tied);
-    open_rank(run, run_comm, layout);
-    unsigned alike = grid_replica_axes(&run->rank.grid);
-    unsigned shared = grid_axes(&run->rank.grid, DIVIDES_PARAMETERS);
-    struct params_setup params_setup = {
-        .model = &run->model_config,
-        .compute = layout->compute,
-        .optimizer = &optimizer_adamw,
-        .moments = layout->moments,
-        .offloads = layout->offloads,
-        .zero_stage = split_stage(&run->rank.grid, layout->zero_stage),
-        .keeps_gradients = layout->keeps_gradients,
-        .trains = true,
-        .rank = grid_index(&run->rank.grid, shared),
-        .num_ranks = grid_size(&run->rank.grid, shared),
-        .replica = grid_group(&run->rank.grid, shared),
-        .replicas = {grid_size(&run->rank.grid, alike), grid_index(&run->rank.grid, alike)}};
-    struct model_setup model_setup = {
-        .config = &run->model_config,
-        .max_tokens = layout->micro_sequences * SEQUENCE,
-        .num_context = run->rank.context ? run->rank.grid.axes[AXIS_CONTEXT].size : 1,
-        .context_rank = run->rank.context ? run->rank.grid.axes[AXIS_CONTEXT].index : 0,
-        .max_positions = SEQUENCE,
-        .compute = layout->compute,
-        .recompute = layout->recompute,
-        .trains = true};
-    rank_device_spare_sms(&run->rank, params_setup.zero_stage);
-    params_create(&run->params, &run->rank.dev, &params_setup);
-    params_join_replicas(&run->params, run->rank.across);
-    model_create(&run->model, &run->rank.dev, &run->params, &model_setup);
-    run->model.context = run->rank.context;
-    if (layout->wrong_rows)
-        run->model.flight.context_rank = 1 - run->model.flight.context_rank;
-    unsigned divided = grid_axes(&run->rank.grid, DIVIDES_SAMPLES);
-    feed_open(&run->feed, SEQUENCE, BATCH, layout->micro_sequences, grid_index(&run->rank.grid, divided),
-              grid_size(&run->rank.grid, divided));
-    feed_start(&run->feed, run->loader, 0, NULL);
-    state_init(&run->params, 5);
-    params_share_masters(&run->params, run->rank.link);
-    params_refresh(&run->params, run->rank.link);
-}
-
-static void run_close(struct run *run) {
-    feed_close(&run->feed);
-    model_free(&run->model);
-    params_free(&run->params);
-    rank_device_close(&run->rank);
-    loader_close(run->loader);
-}
-
-/* keep_part - along an axis that divides the loss of shared samples: this rank computes every other position. */
-static void keep_part(struct run *run) {
-    const struct grid *grid = &run->rank.grid;
-    if (grid->num_axes < 3 || grid->rows[2].divides != DIVIDES_LOSS)
-        return;
-    for (int64_t m = 0; m < run->feed.num_micros; m++)
-        for (int64_t i = 0; i < run->feed.micros[m].num_tokens; i++)
-            if (i % 2 != grid->axes[2].index)
-                run->feed.micros[m].weights[i] = 0;
-}
-
-static double step(struct run *run, const struct layout *layout, int64_t index) {
-    struct err err = {""};
-    CHECK(feed_step(&run->feed, &err) == 0, "%s", err.text);
-    step_sums_read(&run->sums, &run->feed, &run->rank);
-    keep_part(run);
-    double weight = run->feed.target_weight, loss = 0;
-    double loss_scale = layout->compute == DTYPE_F16 ? 1024 : 1, scale = loss_scale / run->sums.target_weight;
-    if (layout->mean_of_means && weight > 0)
-        scale = 1.0 / (weight * grid_num_ranks(&run->rank.grid));
-    params_grad_reset(&run->params);
-    for (int64_t m = 0; m < run->feed.num_micros; m++) {
-        if (m == run->feed.num_micros - 1)
-            params_grad_last(&run->params);
-        loss += model_train(&run->model, run->rank.link, &run->feed.micros[m], (float)scale);
-    }
-    params_grad_finish(&run->params, run->rank.link);
-    step_sums_computed(&run->sums, loss, 0, &run->rank);
-    unsigned divided = grid_update_axes(&run->rank.grid);
-    run->grad_norm = optimizer_grad_norm(&run->params, axes_comm(&run->rank.axes, divided));
-    struct optimizer_step update = {index + 1, layout->rate > 0 ? layout->rate : 1e-2, run->grad_norm,
-                                    loss_scale};
-    optimizer_update(&run->params, run->rank.link, &CONFIG, &update);
-    params_publish(&run->params, run->rank.link);
-    return run->sums.loss;
-}
+#include "tests/layout_run.h"
 
 static void curve(struct comm *run_comm, const struct layout *layout, bool tied, double losses[STEPS]) {
     struct run run;
@@ -470,6 +259,33 @@ static double in_types(struct layout layout, double rate) {
     return worst_difference(got, want);
 }
 
+/* Gradients that cross between replicas in bf16: other bits than in f32, close to the same curve; twice the same bits. */
+static void test_wire(void **state) {
+    (void)state;
+    double whole[STEPS], rounded[STEPS], again[STEPS];
+    int num_ranks = comm_num_ranks(comm);
+    for (int zero_stage = on_gpu ? 3 : 1; zero_stage <= 3; zero_stage++)
+        for (int replicas = 2; replicas <= num_ranks; replicas++) {
+            struct layout layout = {.zero_stage = zero_stage,
+                                    .micro_sequences = 2,
+                                    .replicas = replicas,
+                                    .compute = DTYPE_F32,
+                                    .keeps_gradients = replicas % 2 != 0};
+            if (num_ranks % replicas != 0)
+                continue;
+            curve(comm, &layout, true, whole);
+            layout.wire = DTYPE_BF16;
+            curve(comm, &layout, true, rounded);
+            curve(comm, &layout, true, again);
+            double worst = worst_difference(rounded, whole);
+            assert_memory_equal(rounded, again, (size_t)num_steps * sizeof *again);
+            if (!(worst > 0 && worst < 5e-3))
+                fail_msg(
+                    "%d ranks, %d replicas, stage %d: gradients in bf16 between replicas change losses by %.2e",
+                    num_ranks, replicas, zero_stage, worst);
+        }
+}
+
 /* At this rate roundings of 16 bits grow about threefold every five steps, whatever the weights are: the first
  * ten say whether the ranks compute the same, the next ten how chaotic the run is.  The bound is for processors with
  * bf16 instructions and without: the worst seen is 1.6e-3 with moments in f32, 2.6e-3 with moments in bf16, too. */
@@ -521,6 +337,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_context_agrees),
         cmocka_unit_test(test_third_axis),
         cmocka_unit_test(test_shared_samples_summed),
+        cmocka_unit_test(test_wire),
         cmocka_unit_test(test_types_agree),
     };
     int failed = comm_all_ok(comm, status, &err) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;

@@ -66,6 +66,8 @@ enum adapter_base { BASE_COMPUTE, BASE_NF4, BASE_NF4_DOUBLE, BASE_FP8, BASE_INT8
 /* Whether each rank has all of the model beside an adapter: as parallel.stage says, at one of 0 to 2, or not, at 3. */
 /* When stages 2 and 3 reduce their gradients over the ranks of a replica. */
 enum reduce_when { REDUCE_MICRO, REDUCE_STEP, REDUCE_AUTO };
+/* In which type gradients travel between replicas. */
+enum wire_type { WIRE_COMPUTE, WIRE_F32 };
 enum adapter_resident { RESIDENT_AUTO, RESIDENT_ALWAYS, RESIDENT_NEVER };
 enum async_save {
     ASYNC_AUTO,
@@ -200,6 +202,7 @@ struct config {
                              AUTO_REPLICAS */
         enum reduce_when reduce;
         int64_t context;    /* ranks that share the rows of a micro-batch */
+        enum wire_type wire;
         enum comm_kind comm; /* how GPUs exchange parameters and gradients */
     } parallel;
     struct { /* fabric: */

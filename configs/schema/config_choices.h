@@ -31,6 +31,7 @@ static const struct config_choice devices[] = {
     {"auto", DEVICE_AUTO}, {"cpu", DEVICE_CPU}, {"cuda", DEVICE_CUDA}, {NULL, 0}};
 static const struct config_choice reduces[] = {
     {"micro", REDUCE_MICRO}, {"step", REDUCE_STEP}, {"auto", REDUCE_AUTO}, {NULL, 0}};
+static const struct config_choice wires[] = {{"compute", WIRE_COMPUTE}, {"f32", WIRE_F32}, {NULL, 0}};
 static const struct config_choice comms[] = {{"nccl", COMM_NCCL}, {"mpi", COMM_MPI}, {NULL, 0}};
 static const struct config_choice packings[] = {
     {"stream", PACKING_STREAM}, {"whole", PACKING_WHOLE}, {NULL, 0}};

@@ -321,6 +321,11 @@ static const struct config_key run_file_keys[] = {
         "model's heads and keys",
         FREE),
     CHOICE(
+        "parallel.wire", AT(parallel.wire), "compute", wires,
+        "type of gradients between replicas from stage 1 on: compute, that of train.compute, rounded once and added in "
+        "f32; f32, twice the bytes",
+        FREE),
+    CHOICE(
         "parallel.comm", AT(parallel.comm), "nccl", comms,
         "how GPUs exchange parameters and gradients; mpi: through host memory, slow, lets ranks share a GPU",
         FREE),

@@ -209,7 +209,7 @@ layout_rows() {
         for stage in 0 1 2 3; do
             # shellcheck disable=SC2046
             row all "replicas-$variant-stage-$stage" 4 "$atelier" $(path_of "$variant") \
-                --set parallel.replicas=2 --set parallel.stage=$stage --set train.compute=bf16
+                --set parallel.replicas=2 --set parallel.stage=$stage --set train.compute=bf16 --set parallel.wire=f32
         done
     done
 }
@@ -224,6 +224,18 @@ reduce_rows() {
             # shellcheck disable=SC2046
             row $kind "reduce-step-2-ranks-stage-$stage-$compute" 2 "$atelier" $(path_of llama3) \
                 --set parallel.stage=$stage --set parallel.reduce=step --set train.compute=$compute
+        done
+    done
+}
+
+# wire_rows - gradients between replicas in the type that is computed in.
+wire_rows() {
+    local stage compute
+    for stage in 1 3; do
+        for compute in bf16 f16; do
+            # shellcheck disable=SC2046
+            row all "wire-$compute-stage-$stage" 4 "$atelier" $(path_of llama3) --set parallel.replicas=2 \
+                --set parallel.stage=$stage --set train.compute=$compute
         done
     done
 }
@@ -401,6 +413,7 @@ all_rows() {
     family_rows
     layout_rows
     reduce_rows
+    wire_rows
     memory_rows
     vocabulary_rows
     adapter_rows

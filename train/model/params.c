@@ -347,6 +347,25 @@ static void place_slots(struct params *params) {
     }
 }
 
+/* place_crossing - what crosses between replicas in 16 bits is rounded into a buffer of its own. */
+static void place_crossing(struct params *params) {
+    int64_t largest[SLOT_COUNT] = {0}, own = 0;
+    enum dtype wire = params->setup.wire;
+    if (!params->setup.trains || !params_is_split(&params->setup) || wire == DTYPE_F32)
+        return;
+    for (int u = 0; u < params->num_units; u++) {
+        int64_t *most = &largest[params_slot_index(params, u)];
+        *most = larger(*most, params->units[u].landing_count);
+    }
+    for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
+        own = larger(own, s->own_count);
+    for (int s = 0; s < SLOT_COUNT; s++) {
+        params->crossing[s].data = arena_take(&params->arena_comm, largest[s], wire);
+        params->crossing[s].terms = arena_take(&params->arena_comm, largest[s], wire);
+    }
+    params->widened = arena_take(&params->arena_comm, own, DTYPE_F32);
+}
+
 /* place_all - twice over the same code: with arenas that only count, then with memory behind them.  What was measured is
  * therefore what is taken. */
 static void place_all(struct params *params) {
@@ -358,6 +377,7 @@ static void place_all(struct params *params) {
         params_place_snapshot(params, s);
     }
     place_slots(params);
+    place_crossing(params);
     const struct optimizer_kind *kind = params->setup.optimizer;
     for (int i = 0; params->setup.trains && i < kind->num_rules; i++)
         if (kind->rules[i]->place)

@@ -118,6 +118,9 @@ struct unit_slot {
     void *data;
     void *packed; /* stage 3: where packed bytes are gathered */
     float *landing;
+    void *
+        terms; /* crossing in 16 bits: of the other replicas, while data has this one's; both as large as a shard */
+    struct sum_16 sums[MAX_SEGMENTS];
     struct transfer transfers[MAX_SEGMENTS];
 };
 
@@ -146,6 +149,7 @@ struct params_setup {
     int rank, num_ranks;            /* among those that hold one replica of the model together */
     int replica;                    /* which one; the first writes into checkpoints what all hold alike */
     struct divided replicas;        /* those that split a shard among themselves */
+    enum dtype wire;                /* of gradients between replicas: f32, or compute */
     struct divided tensor, experts; /* rows and columns; experts */
 };
 
@@ -163,7 +167,8 @@ struct params {
     int num_elsewhere;
     struct elsewhere *elsewhere;
     struct unit_slot gathered[SLOT_COUNT], gradient[SLOT_COUNT];
-    struct unit_slot crossing[SLOT_COUNT]; /* between replicas; without memory */
+    struct unit_slot crossing[SLOT_COUNT]; /* between replicas; without memory where gradients cross in f32 */
+    float *widened;                        /* [largest own_count], where they cross in 16 bits */
     struct arena arena_params, arena_grads, arena_optimizer, arena_comm, arena_offloaded, arena_snapshot;
     bool has_nested_map;      /* some segments are in PACKED_NF4_DOUBLE */
     float *nested_map;        /* [PACKED_NESTED_CODES] then; else, and while only measured, NULL */

@@ -18,9 +18,11 @@ static void wait_timed(struct params *params, struct transport *link, struct uni
     if (dev->ops->op_begin)
         dev->ops->op_begin(dev, OP_TRANSFER);
     for (int i = 0; i < MAX_SEGMENTS; i++)
-        transport_wait(link, &slot->transfers[i]);
+        transport_arrive(link, &slot->transfers[i]);
     if (dev->ops->op_end)
         dev->ops->op_end(dev, OP_TRANSFER);
+    for (int i = 0; i < MAX_SEGMENTS; i++)
+        transport_wait(link, &slot->transfers[i]);
     params->comm_s += clock_s() - start;
 }
 
@@ -85,6 +87,23 @@ static void land(struct params *params, struct unit_slot *slot) {
     slot->unit = -1;
 }
 
+/* cross_rounded - a segment's shard of the gradient in the type of the wire, for each replica the part that it updates: rounded
+ * once, before it travels, and added in f32. */
+static void cross_rounded(struct params *params, const struct segment *s, struct unit_slot *slot, int i) {
+    enum dtype wire = params->setup.wire;
+    size_t at_bytes = (size_t)s->landing_first * dtype_bytes(wire);
+    float *shard = shard_grad(params, s);
+    char *rounded = (char *)slot->data + at_bytes;
+    op_cast(params->dev, tensor_1d(rounded, wire, s->shard_count), floats(shard, s->shard_count));
+    slot->sums[i] = (struct sum_16){.shard = shard + params_own_in_shard(params, s),
+                                    .full = rounded,
+                                    .dtype = wire,
+                                    .shard_count = s->own_count,
+                                    .terms = (char *)slot->terms + at_bytes,
+                                    .widened = params->widened};
+    transport_sum_16_start(params->across, &slot->sums[i], &slot->transfers[i]);
+}
+
 /* cross - the sum between the replicas of a unit's gradients, whose sum inside this one is complete: each rank gets its part of
  * the shard. */
 static void cross(struct params *params, int unit) {
@@ -98,8 +117,11 @@ static void cross(struct params *params, int unit) {
         if (s->storage != STORAGE_TRAINED)
             continue;
         float *shard = shard_grad(params, s);
-        transport_reduce_scatter_start(params->across, shard + params_own_in_shard(params, s), shard,
-                                       s->own_count, &slot->transfers[i]);
+        if (params->setup.wire != DTYPE_F32)
+            cross_rounded(params, s, slot, i);
+        else
+            transport_reduce_scatter_start(params->across, shard + params_own_in_shard(params, s), shard,
+                                           s->own_count, &slot->transfers[i]);
     }
 }
 

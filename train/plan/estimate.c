@@ -236,7 +236,7 @@ static struct across_bytes across_bytes(const struct layout *layout) {
         return (struct across_bytes){.exposed = 2 * share * trained * GRADIENT_BYTES};
     double matrices = optimizer_matrix_values(p->optimizer, p->model) / p->num_ranks;
     return (struct across_bytes){
-        .last = share * shard * GRADIENT_BYTES,
+        .last = share * shard * (double)dtype_bytes(p->wire),
         .exposed = share * (shard * (double)dtype_bytes(p->compute) + matrices * GRADIENT_BYTES)};
 }
 

@@ -39,6 +39,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .rank = grid_index(grid, divided),
                    .num_ranks = num_shards,
                    .replica = grid_group(grid, divided),
+                   .wire = config->parallel.wire == WIRE_F32 ? DTYPE_F32 : config->train.compute,
                    .replicas = {grid_size(grid, alike), grid_index(grid, alike)}},
         .model = {.config = model,
                   .max_tokens = config->train.micro_sequences * config->data.sequence_tokens,

@@ -59,7 +59,7 @@ static int64_t across_bytes(const struct params_setup *setup, const struct segme
         return 0;
     if (!params_is_split(setup))
         return 2 * others * sum_bytes / setup->replicas.size;
-    int64_t bytes = sum_bytes + s->own_count * (int64_t)dtype_bytes(s->stored);
+    int64_t bytes = s->own_count * (int64_t)(dtype_bytes(setup->wire) + dtype_bytes(s->stored));
     if (s->rule->owns == OWNS_MATRICES)
         bytes += sum_bytes;
     return others * bytes;

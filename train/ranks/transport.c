@@ -220,9 +220,13 @@ static void add_terms(struct transport *transport, const struct sum_16 *sum) {
     }
 }
 
+void transport_arrive(struct transport *transport, struct transfer *transfer) {
+    transport->ops->wait(transport, transfer);
+}
+
 void transport_wait(struct transport *transport, struct transfer *transfer) {
     const struct sum_16 *sum = transfer->sum;
-    transport->ops->wait(transport, transfer);
+    transport_arrive(transport, transfer);
     transfer->sum = NULL;
     if (sum)
         add_terms(transport, sum);

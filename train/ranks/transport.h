@@ -128,5 +128,9 @@ void transport_all_to_all_start(struct transport *transport, const struct comm_p
  * transport_wait, which adds.  The whole sum on every rank: cast shard, then gather. */
 void transport_sum_16_start(struct transport *transport, const struct sum_16 *sum, struct transfer *transfer);
 
+/* transport_arrive - the same as transport_wait without the additions of transport_sum_16_start, which a transport_wait then does:
+ * they are ops of the device, and do not count as waiting. */
+void transport_arrive(struct transport *transport, struct transfer *transfer);
+
 /* transport_wait - what is given to the device from here on sees the transfer's result. */
 void transport_wait(struct transport *transport, struct transfer *transfer);
