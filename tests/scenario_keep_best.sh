@@ -70,7 +70,13 @@ grep -q "the best one is of step $step" "$work/best-0/report.html" || fail "the 
 grep -q "Validation loss of the best checkpoint so far" "$work/best-0/step-000006/README.md" || fail "the card should tell of the best checkpoint"
 kept 0 0 "$work/best-0" --set checkpoint.keep_best=true
 expect_output "the checkpoint of the lowest validation loss is '.*best', of step $step"
-say "eval, generate, export, inspect, status and report take it"
+train 0 0 "$work/from" --set "checkpoint.from=$work/best-0/best" --set "train.steps=$((step + 1))"
+expect_output "resumed from '.*best-0/best' after step $step"
+adapt "$work/best-0/best"
+train 0 0 "$work/adapter" --set train.steps=2 --set valid.every_steps=1 --set checkpoint.keep_best=true
+run 0 "$atelier" eval "$work/adapter/best" --data "$work/fiches-valid.h5" --sequences 1
+tiny=$work/long.yaml
+say "eval (also of an adapter), generate, export, inspect, status and report take it, and a run begins with it"
 
 # --- over restarts: after the best, and on another number of ranks ---
 kept 0 0 "$work/split" --set checkpoint.keep_best=true --set train.steps=$((step + 3))

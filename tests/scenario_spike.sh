@@ -60,7 +60,7 @@ expect "losses with a guard and no spike" "$(cat "$work/lacks.losses")" "$(losse
 for ranks in 0 2; do
     spiky skip 0 $ranks "$work/skip-$ranks" has --set train.steps=31
     expect_output '^step 29: the gradient norm is [0-9.]+, and the mean of 16 steps before it .*: a spike; batch 28 is left out .1 of at most 10., no update; it held .*has.h5 document 61'
-    expect_output '^spikes +1, their batches left out; the run went back 0 times'
+    expect_output '^spikes +1, their batches left out; the run went back 0 times$'
     grep -q '^{"step": 29, .*"update": 28, "skipped": "spike"' "$work/skip-$ranks/metrics.jsonl" || fail "metrics.jsonl should say it"
     learnt "$work/skip-$ranks" | cat -n >"$work/a" && cat -n "$work/lacks.learnt" >"$work/b"
     is_within "$work/a" "$work/b" 1e-5 || fail "skip on $ranks ranks: the losses should be those of data without the batch"
@@ -74,7 +74,7 @@ say "skip: bit by bit the losses of data without the batch; without the guard th
 for ranks in 0 2; do
     spiky rollback 0 $ranks "$work/back-$ranks" has
     expect_output '^step 29: .*a spike; batch 28 is left out .*, the run goes back to step 25; it held'
-    expect_output '^spikes +1, their batches left out; the run went back 1 times'
+    expect_output '^spikes +1, their batches left out; the run went back 1 time$'
     losses "$work/back-$ranks" >"$work/back.losses"
     is_within "$work/back.losses" "$work/lacks.losses" 1e-5 || fail "rollback on $ranks ranks: the losses should be those of data without the batch"
     expect_complete "$work/back-$ranks" 30

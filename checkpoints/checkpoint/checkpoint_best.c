@@ -69,7 +69,10 @@ int checkpoint_set_best(const char *run_folder, int64_t step, struct err *err) {
     if (unlink(temporary) != 0 && errno != ENOENT)
         status = err_set(err, "cannot remove '%s': %s", temporary, strerror(errno));
     else if (symlink(target, temporary) != 0)
-        status = err_set(err, "cannot make the link '%s': %s", temporary, strerror(errno));
+        status = err_set(
+            err,
+            "cannot make the link '%s': %s; checkpoint.keep_best wants a file system that has symbolic links",
+            temporary, strerror(errno));
     if (status == 0 && (status = file_rename(temporary, path, err)) != 0)
         unlink(temporary);
     free(path);

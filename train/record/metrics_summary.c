@@ -101,8 +101,8 @@ static void write_losses(FILE *out, const struct run_totals *t) {
     if (t->num_overflows > 0)
         fprintf(out, "no update     in %lld steps: a gradient overflowed f16\n", (long long)t->num_overflows);
     if (t->num_spikes > 0)
-        fprintf(out, "spikes        %lld, their batches left out; the run went back %lld times\n",
-                (long long)t->num_spikes, (long long)t->num_rollbacks);
+        fprintf(out, "spikes        %lld, their batches left out; the run went back %lld time%s\n",
+                (long long)t->num_spikes, (long long)t->num_rollbacks, t->num_rollbacks == 1 ? "" : "s");
 }
 
 /* write_time - speed and phases are of the time in the steps, not of all that has passed. */
