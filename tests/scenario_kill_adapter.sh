@@ -1,8 +1,8 @@
 #!/bin/sh
 # scenario_kill_adapter.sh - kill -9 of one rank at random moments of a run that trains an adapter, every other time while a checkpoint
 # is being written, and each start on another number of ranks: the checkpoint that stands is complete, never further back than the
-# last interval, and an adapter that a model takes; the frozen model is not touched.  In the end the losses are those of a run that
-# nobody killed.
+# last two intervals (checkpoints are written beside the training), and an adapter that a model takes; the frozen model is not
+# touched.  In the end the losses are those of a run that nobody killed.
 #   KILL_SEED=n   the same moments again
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
@@ -74,7 +74,7 @@ while [ "$kills" -lt "$num_kills" ]; do
         expect_complete "$killed" "$saved"
         run 0 "$atelier" eval "$killed" --data "$work/fiches-valid.h5" --sequences 1
     fi
-    { [ "$saved" -ge $((reached - every)) ] && [ "$saved" -ge "$last_saved" ]; } ||
+    { [ "$saved" -ge $((reached - 2 * every)) ] && [ "$saved" -ge "$last_saved" ]; } ||
         fail "step $reached was reached, but the last checkpoint is of $saved (before: $last_saved)"
     kills=$((kills + 1))
     say "kill $kills: rank $victim of $num_ranks at step $reached; goes on from step $saved"
