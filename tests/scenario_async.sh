@@ -51,10 +51,11 @@ train 0 0 "$work/other" --set train.steps=9 --set checkpoint.every_steps=2 --set
 [ "$(state_of "$work/other")" != "$(state_of "$work/one-true")" ] || fail "another seed has the same bytes: nothing is compared"
 
 sed '/^model:/,/^data:/{/^data:/!d}' "$tiny" >"$work/from_model.yaml"
+new_model=$tiny
 tiny=$work/from_model.yaml
 compare adapter 2 --set "model.path=$work/one-false/step-000009" --set adapter.method=lora --set adapter.rank=4
 [ -e "$work/adapter-true/step-000009/adapter_model.safetensors" ] || fail "the adapter's checkpoint is no folder of an adapter"
-tiny=configs/tiny_cpu.yaml
+tiny=$new_model
 
 # A signal while one is under way: that one and the last are complete, and the run goes on as if nothing had happened.
 folder=$work/signal
