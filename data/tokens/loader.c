@@ -1,4 +1,4 @@
-/* loader.c - mixing of files, and samples filled from their pieces. */
+/* loader.c - the token files of a run, and samples filled from their pieces. */
 #include "data/tokens/loader.h"
 
 #include <math.h>
@@ -6,34 +6,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/tokens/loader_mix.h"
 #include "data/tokens/loader_order.h"
 #include "data/tokens/loader_sample.h"
 #include "data/tokens/loader_targets.h"
-#include "kernels/rng.h"
-
-/* Samples of a block, in which every file has its share; files are 16 bits in its table. */
-enum { MIX_BLOCK = 1024, MAX_FILES = 65535 };
-
-/* One block of the mix: place j of it goes to files[j], as that file's sample first[files[j]] + nth[j]. */
-struct mix_block {
-    int64_t number; /* -1: none yet */
-    uint16_t files[MIX_BLOCK], nth[MIX_BLOCK];
-    int64_t *first; /* [num_files] */
-};
 
 struct loader {
     int num_files;
     int64_t sequence_tokens;
-    uint64_t seed;
     struct token_file **files;
     struct file_order *orders;       /* [num_files] */
-    uint64_t *shares;                /* [num_files]: of what the files before leave, times 2^32 */
     int64_t *first_source;           /* [num_files + 1]: number of a file's first source */
     double **references;             /* [num_files] of [documents]; NULL: none */
     const struct teacher **teachers; /* [num_files], of top_k ids; all of them, or none */
     int64_t top_k;
-    struct mix_block block;
-    pthread_mutex_t mutex; /* the tables that grow while reading: block and orders */
+    struct mix mix;
+    pthread_mutex_t mutex; /* the tables that grow while reading: the mix's block and orders */
 };
 
 /* --- opening --- */
@@ -77,15 +65,6 @@ static int check_file(const struct loader *loader, int i, const struct loader_co
     return 0;
 }
 
-/* set_shares - file i gets shares[i] / 2^32 of what files 0 .. i - 1 leave; the last one all of it. */
-static void set_shares(struct loader *loader, const struct loader_config *config) {
-    double rest = 0;
-    for (int i = loader->num_files - 1; i >= 0; i--) {
-        rest += config->files[i].weight;
-        loader->shares[i] = (uint64_t)llround(config->files[i].weight / rest * 0x1p32);
-    }
-}
-
 /* number_sources - through all files; a sample counts them with 32 bits. */
 static int number_sources(struct loader *loader, struct err *err) {
     int64_t sum = 0;
@@ -101,21 +80,18 @@ static int number_sources(struct loader *loader, struct err *err) {
 struct loader *loader_open(const struct loader_config *config, struct err *err) {
     CHECK(config->sequence_tokens > 0 && config->sequence_tokens < INT32_MAX, "sequences of %lld tokens",
           (long long)config->sequence_tokens);
-    if (config->num_files < 1 || config->num_files > MAX_FILES) {
-        err_set(err, "%d token files; 1 to %d can be mixed", config->num_files, MAX_FILES);
+    if (config->num_files < 1 || config->num_files > MIX_MAX_FILES) {
+        err_set(err, "%d token files; 1 to %d can be mixed", config->num_files, MIX_MAX_FILES);
         return NULL;
     }
     size_t n = (size_t)config->num_files;
     struct loader *loader = xcalloc(1, sizeof *loader);
-    *loader = (struct loader){.sequence_tokens = config->sequence_tokens, .seed = (uint64_t)config->seed};
+    *loader = (struct loader){.sequence_tokens = config->sequence_tokens};
     loader->files = xcalloc(n, sizeof(struct token_file *));
     loader->orders = xcalloc(n, sizeof *loader->orders);
-    loader->shares = xcalloc(n, sizeof *loader->shares);
     loader->first_source = xcalloc(n + 1, sizeof *loader->first_source);
     loader->references = xcalloc(n, sizeof *loader->references);
     loader->teachers = xcalloc(n, sizeof(struct teacher *));
-    loader->block.first = xcalloc(n, sizeof *loader->block.first);
-    loader->block.number = -1;
     pthread_mutex_init(&loader->mutex, NULL);
     for (int i = 0; i < config->num_files; i++) {
         loader->files[i] = token_file_open(config->files[i].path, err);
@@ -130,7 +106,7 @@ struct loader *loader_open(const struct loader_config *config, struct err *err) 
             return NULL;
         }
     }
-    set_shares(loader, config);
+    mix_init(&loader->mix, config);
     if (number_sources(loader, err) == 0)
         return loader;
     loader_close(loader);
@@ -146,8 +122,7 @@ void loader_close(struct loader *loader) {
         token_file_close(loader->files[i]);
     }
     pthread_mutex_destroy(&loader->mutex);
-    free(loader->block.first);
-    free(loader->shares);
+    mix_release(&loader->mix);
     free(loader->first_source);
     free(loader->references);
     free(loader->teachers);
@@ -262,45 +237,6 @@ int64_t loader_epoch_samples(const struct loader *loader, int file) {
     return loader->orders[file].num_samples;
 }
 
-/* --- mixing --- */
-
-/* samples_before - how many of the first num_samples samples each file gets.  Each count grows with
- * num_samples by at most as much as it does, and stays within a few of num_samples times its share: the files
- * take their parts of what is left one after another, rounded down. */
-static void samples_before(const struct loader *loader, int64_t num_samples, int64_t *counts) {
-    int64_t left = num_samples;
-    for (int i = 0; i < loader->num_files; i++) {
-        counts[i] = (int64_t)((unsigned __int128)left * loader->shares[i] >> 32);
-        left -= counts[i];
-    }
-}
-
-/* make_block - the places of one block, shuffled by (seed, block). */
-static void make_block(struct loader *loader, int64_t number) {
-    struct mix_block *block = &loader->block;
-    uint64_t stream = rng_stream(RNG_MIX, (uint64_t)number);
-    int64_t *ends = xcalloc((size_t)loader->num_files, sizeof *ends);
-    int64_t *nth = xcalloc((size_t)loader->num_files, sizeof *nth);
-    int places = 0;
-    samples_before(loader, number * MIX_BLOCK, block->first);
-    samples_before(loader, (number + 1) * MIX_BLOCK, ends);
-    for (int i = 0; i < loader->num_files; i++)
-        for (int64_t s = block->first[i]; s < ends[i]; s++)
-            block->files[places++] = (uint16_t)i;
-    CHECK(places == MIX_BLOCK, "a block of %d samples", places);
-    for (int j = MIX_BLOCK - 1; j > 0; j--) {
-        int other = (int)rng_below(loader->seed, stream, (uint64_t)j, (uint64_t)j + 1);
-        uint16_t file = block->files[other];
-        block->files[other] = block->files[j];
-        block->files[j] = file;
-    }
-    for (int j = 0; j < MIX_BLOCK; j++)
-        block->nth[j] = (uint16_t)nth[block->files[j]]++;
-    block->number = number;
-    free(nth);
-    free(ends);
-}
-
 /* --- samples --- */
 
 /* train_pieces - where sample g comes from.  Under the lock only tables are looked at; tokens are read outside of it, by as
@@ -308,11 +244,8 @@ static void make_block(struct loader *loader, int64_t number) {
 static void train_pieces(struct loader *loader, int64_t g, struct piece_list *list) {
     CHECK(g >= 0 && g < INT64_MAX / 2, "sample %lld", (long long)g);
     pthread_mutex_lock(&loader->mutex);
-    struct mix_block *block = &loader->block;
-    if (block->number != g / MIX_BLOCK)
-        make_block(loader, g / MIX_BLOCK);
-    int file = block->files[g % MIX_BLOCK];
-    file_order_pieces(&loader->orders[file], block->first[file] + block->nth[g % MIX_BLOCK], list);
+    struct mix_place place = mix_at(&loader->mix, g);
+    file_order_pieces(&loader->orders[place.file], place.sample, list);
     pthread_mutex_unlock(&loader->mutex);
 }
 
@@ -418,6 +351,27 @@ int64_t loader_pieces(struct loader *loader, int64_t g, struct sample_piece **pi
     train_pieces(loader, g, &list);
     *pieces = list.pieces;
     return list.count;
+}
+
+/* Samples of a file come in its own order: the first one that is beyond the end is the last to be asked for. */
+int64_t loader_find(struct loader *loader, int file, int64_t document, int64_t num_samples,
+                    struct found_piece **found) {
+    struct found_list list = {0};
+    int64_t kept = 0;
+    bool is_over = num_samples <= 0 || !loader_uses_document(loader, file, document);
+    pthread_mutex_lock(&loader->mutex);
+    for (int64_t epoch = 0; !is_over; epoch++) {
+        file_order_find(&loader->orders[file], document, epoch, &list);
+        CHECK(kept < list.count, "document %lld is in no sample of an epoch", (long long)document);
+        for (; kept < list.count && !is_over; kept += !is_over) {
+            struct mix_place place = {file, list.found[kept].sample};
+            list.found[kept].sample = mix_find(&loader->mix, place, num_samples);
+            is_over = list.found[kept].sample == num_samples;
+        }
+    }
+    pthread_mutex_unlock(&loader->mutex);
+    *found = list.found;
+    return kept;
 }
 
 /* Windows do not cross files: the last one of each file may be shorter. */

@@ -166,6 +166,16 @@ struct sample_piece {
 /* loader_pieces - malloc'ed array in *pieces; returns their number, or -1 with err set. */
 int64_t loader_pieces(struct loader *loader, int64_t g, struct sample_piece **pieces, struct err *err);
 
+/* A sample of a run, and one of its pieces. */
+struct found_piece {
+    int64_t sample;
+    struct sample_piece piece;
+};
+/* loader_find - all of the first num_samples samples that a document is a part of, ascending: the inverse of loader_pieces, by the
+ * same tables, nothing is read.  malloc'ed array in *found; returns their number. */
+int64_t loader_find(struct loader *loader, int file, int64_t document, int64_t num_samples,
+                    struct found_piece **found);
+
 /* Evaluation: the files laid end to end in their own order, every document once, cut into windows of T; of pairs as many
  * as fit.
  * loader_eval_sample - window `index`, below loader_num_eval_samples; fails as loader_sample does. */

@@ -9,6 +9,12 @@ struct piece_list {
     int64_t count, room;
 };
 
+/* Samples with one of their pieces, growing; the caller's.  Start from {0}, free found. */
+struct found_list {
+    struct found_piece *found;
+    int64_t count, room;
+};
+
 /* One shuffled epoch.  Stream: documents in order and where each starts in the stream.  Whole: groups in
  * order. */
 struct epoch_order {
@@ -56,3 +62,7 @@ void file_order_pieces(struct file_order *order, int64_t s, struct piece_list *l
 /* file_order_eval_pieces - of window w of the file in its own order (of pairs: as many as fit, whole), below file_order_num_eval_samples.  Thread-safe. */
 void file_order_eval_pieces(const struct file_order *order, int64_t w, struct piece_list *list);
 int64_t file_order_num_eval_samples(const struct file_order *order);
+
+/* file_order_find - of an epoch, the samples of which the document is a part, appended in ascending order: `sample` counted over all
+ * epochs, and the piece of it.  None where nothing of it is used.  Not thread-safe, as file_order_pieces. */
+void file_order_find(struct file_order *order, int64_t document, int64_t epoch, struct found_list *list);
