@@ -353,6 +353,12 @@ int64_t loader_pieces(struct loader *loader, int64_t g, struct sample_piece **pi
     return list.count;
 }
 
+/* begins_epoch - whether an epoch of a file begins before the end of the run: the tables of one that does not cost as much. */
+static bool begins_epoch(struct loader *loader, int file, int64_t epoch, int64_t num_samples) {
+    struct mix_place first = {file, epoch * loader->orders[file].num_samples};
+    return mix_find(&loader->mix, first, num_samples) < num_samples;
+}
+
 /* Samples of a file come in its own order: the first one that is beyond the end is the last to be asked for. */
 int64_t loader_find(struct loader *loader, int file, int64_t document, int64_t num_samples,
                     struct found_piece **found) {
@@ -360,9 +366,8 @@ int64_t loader_find(struct loader *loader, int file, int64_t document, int64_t n
     int64_t kept = 0;
     bool is_over = num_samples <= 0 || !loader_uses_document(loader, file, document);
     pthread_mutex_lock(&loader->mutex);
-    for (int64_t epoch = 0; !is_over; epoch++) {
+    for (int64_t epoch = 0; !is_over && begins_epoch(loader, file, epoch, num_samples); epoch++) {
         file_order_find(&loader->orders[file], document, epoch, &list);
-        CHECK(kept < list.count, "document %lld is in no sample of an epoch", (long long)document);
         for (; kept < list.count && !is_over; kept += !is_over) {
             struct mix_place place = {file, list.found[kept].sample};
             list.found[kept].sample = mix_find(&loader->mix, place, num_samples);

@@ -1,6 +1,6 @@
 /* cmd_inspect.c - `atelier inspect PATH [--verify] [--json]`: the tree of describe.h as JSON, or as lines for
  * people. In lines, a list of objects is a table: one line each, without the keys.  With --show N the samples of a token file
- * come after it. */
+ * come after it.  With --document or --step the tree is that of run_index.h. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,6 +8,7 @@
 #include "train/commands/commands.h"
 #include "train/commands/show_words.h"
 #include "train/measure/describe.h"
+#include "train/measure/run_index.h"
 #include "train/measure/summary.h"
 #include "train/plan/prepare_tokenizer.h"
 
@@ -114,13 +115,16 @@ static bool is_unverified(const json_t *tree) {
 struct inspect_words {
     const char *path;
     const char *tokenizer, *run_file;
+    const char *document; /* of a run; NULL: not asked */
+    int64_t step;         /* of a run; 0: not asked */
     struct show_words show;
     bool as_json, verifies;
 };
 
 static const struct option OPTIONS[] = {
     {.name = "PATH",
-     .help = "a .h5, .safetensors, .gguf or tokenizer.json file, a model folder, an adapter or a checkpoint",
+     .help =
+         "a .h5, .safetensors, .gguf or tokenizer.json file, a model folder, an adapter, a checkpoint or a run",
      .kind = OPTION_TEXT,
      .at = offsetof(struct inspect_words, path),
      .is_required = true},
@@ -142,12 +146,31 @@ static const struct option OPTIONS[] = {
      .help = "of --show: the run file that cuts and packs the sequences, and names the tokenizer",
      .kind = OPTION_TEXT,
      .at = offsetof(struct inspect_words, run_file)},
+    {.name = "--document",
+     .value = "ID",
+     .help =
+         "of a run folder: the steps that read this document, and will; its number in the token file (from 0), FILE:NUMBER "
+         "where the run reads several, or its hash",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct inspect_words, document)},
+    {.name = "--step",
+     .value = "K",
+     .help = "of a run folder: the documents that this step read, or will read",
+     .kind = OPTION_INT,
+     .at = offsetof(struct inspect_words, step),
+     .min = 1,
+     .max = 1e12},
 };
 
 /* check - a token file keeps the hash of its tokenizer, not the tokenizer. */
 static int check(const void *of_command, struct err *err) {
     const struct inspect_words *words = of_command;
-    bool has_names = words->tokenizer || words->run_file;
+    bool has_names = words->tokenizer || words->run_file, is_of_run = words->document || words->step > 0;
+    if (words->document && words->step > 0)
+        return err_set(err, "--document and --step are two questions: ask one of them");
+    if (is_of_run && (words->verifies || words->show.count > 0))
+        return err_set(err, "%s does not go with %s", words->verifies ? "--verify" : "--show",
+                       words->document ? "--document" : "--step");
     if (words->show.count == 0 && has_names)
         return err_set(err, "%s has no effect without --show N", words->tokenizer ? "--tokenizer" : "--run");
     if (words->show.count > 0 && !has_names)
@@ -220,13 +243,22 @@ static int print(json_t *tree, const struct inspect_words *words, struct err *er
     return 0;
 }
 
+/* tree_of - what is asked about PATH. */
+static json_t *tree_of(const struct inspect_words *words, struct err *err) {
+    if (words->document)
+        return run_index_document(words->path, words->document, err);
+    if (words->step > 0)
+        return run_index_step(words->path, words->step, err);
+    return describe_path(words->path, words->verifies ? VERIFY_CHECKSUMS : VERIFY_NOTHING, err);
+}
+
 /* run - the tree is printed also where there was nothing to verify; the code and the message come after it. */
 static int run(int argc, char **argv) {
     struct inspect_words words;
     struct err err = {""};
     if (!command_words(&COMMAND_inspect, &words, argc, argv))
         return EXIT_USAGE;
-    json_t *tree = describe_path(words.path, words.verifies ? VERIFY_CHECKSUMS : VERIFY_NOTHING, &err);
+    json_t *tree = tree_of(&words, &err);
     if (!tree) {
         fprintf(stderr, "error: %s\n", err.text);
         return EXIT_FAULT;
@@ -251,7 +283,9 @@ static int run(int argc, char **argv) {
 const struct command COMMAND_inspect = {
     .name = "inspect",
     .summary = "what is in a token file, model, checkpoint or tokenizer",
-    .text = "Says what PATH is and holds: sizes, types, names, where it comes from.",
+    .text =
+        "Says what PATH is and holds: sizes, types, names, where it comes from.  Of a run also which steps read a document, and "
+        "which documents a step read, computed from the order of its data.",
     .options = OPTIONS,
     .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
     .words_bytes = sizeof(struct inspect_words),

@@ -13,6 +13,7 @@
 #include "train/plan/async_choice.h"
 #include "train/plan/hints.h"
 #include "train/plan/layout.h"
+#include "train/record/run_order.h"
 #include "train/run/gemm_choices.h"
 #include "train/run/probe.h"
 #include "train/run/run_folder.h"
@@ -268,6 +269,24 @@ static void open_validation(struct trainer *t) {
     valid_sources_read_bytes(&t->valid_sources, t->source.tokenizer, t->comm);
 }
 
+/* note_order - by what the order of the data follows from here on: all of it that `inspect` needs. */
+static bool note_order(struct trainer *t) {
+    struct err err = {""};
+    const struct config *c = t->config;
+    const struct run_order order = {.after_step = t->step,
+                                    .num_steps = c->train.steps,
+                                    .data_start = t->resume.data_start,
+                                    .batch_sequences = c->train.batch_sequences,
+                                    .sequence_tokens = c->data.sequence_tokens,
+                                    .seed = c->run.seed,
+                                    .packing = c->data.packing,
+                                    .long_documents = c->data.long_documents,
+                                    .num_ranks = t->feed.num_ranks,
+                                    .micro_sequences = t->feed.micro_sequences};
+    int status = comm_is_root(t->comm) ? run_order_append(c->run.folder, &order, t->resume.data, &err) : 0;
+    return comm_all_ok(t->comm, status, &err);
+}
+
 /* --- the clock --- */
 
 /* watch_clock - when the job ends: known before anything that takes long. */
@@ -328,7 +347,7 @@ bool trainer_open(struct trainer *t, const struct config *given, struct comm *co
     if (!find_inputs(t) || !open_log(t) || !trainer_best_open(t) || !take_machine(t))
         return false;
     watch_clock(t);
-    if (!fill_memory(t))
+    if (!fill_memory(t) || !note_order(t))
         return false;
     open_accounts(t); /* the clock runs, and the first samples are read ahead */
     if (t->resume.is_branch && t->resume.data_start == t->step)
