@@ -55,7 +55,7 @@ cp "$work/kept.h5" "$work/a.h5"
 refused 'had 2 files, it now has 1' "[{path: $work/a.h5}]"
 refused 'trained with run.seed 7, the run file now says 8' "$(files a 1 b 1)" --set run.seed=8
 refused 'trained with train.batch_sequences 8, the run file now says 4' "$(files a 1 b 1)" --set train.batch_sequences=4
-refused 'trained with data.packing stream, the run file now says whole' "$(files a 1 b 1)" --set data.packing=whole
+refused 'trained with data.packing auto, the run file now says whole' "$(files a 1 b 1)" --set data.packing=whole
 refused 'trained with model.save_dtype source, the run file now says f16' "$(files a 1 b 1)" --set model.save_dtype=f16
 expect_output "checkpoint.from: $work/half@4$"
 refused 'trained with model.architecture.layers 2, the run file now says 3: .*set it back, or choose another run.folder$' \

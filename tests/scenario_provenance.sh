@@ -105,7 +105,8 @@ expect_output "^## Projet : résumé du contenu d'entraînement"
 cp "$log" "$work/fr.md"
 run 0 "$atelier" card "$work/tuned" --out "$work/en.md" # of a run folder: its newest checkpoint
 cmp -s "$work/en.md" "$tuned/README.md" || fail "the card on request is not the one of the checkpoint"
-expect "validation told in the card" "$(sed -n 's/.*"event": "validation", "step": 6, "loss": \([0-9.]\{5\}\).*/\1/p' "$work/tuned/metrics.jsonl")" \
+expect "validation told in the card" "$(sed -n 's/.*"event": "validation", "step": 6, "loss": \([0-9.]*\).*/\1/p' "$work/tuned/metrics.jsonl" |
+    awk '{ printf "%.3f", $1 }')" \
     "$(sed -n 's/^| Validation loss | \([0-9.]\{5\}\).* at step 6 .*/\1/p' "$work/en.md")"
 run 2 "$atelier" card "$tuned" --out "$work/en.md"
 expect_output "exists already"

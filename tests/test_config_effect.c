@@ -21,7 +21,7 @@ static const struct {
     {"schedule: {kind: cosine, decay_steps: 5}\n", "'schedule.decay_steps' is 5, which would have no effect"},
     {"schedule: {kind: constant, final_ratio: 0.5}\n",
      "with schedule.kind: linear, cosine or wsd (here it is constant)"},
-    {"data: {long_documents: fail}\n", "only with data.packing: whole (here it is stream)"},
+    {"data: {packing: stream, long_documents: fail}\n", "only with data.packing: whole or auto (here it is stream)"},
     {"model: {architecture: {rope_factor: 2}}\n",
      "with model.architecture.rope_scaling: linear, llama3 or yarn"},
     {"model: {architecture: {rope_scaling: llama3, rope_beta_slow: 2}}\n",

@@ -150,6 +150,7 @@ struct config {
         int num_train, num_valid;
         int64_t sequence_tokens;
         enum packing packing;
+        bool keeps_packing; /* it was auto, and is the checkpoint's: see config_keep_packing */
         enum data_verify verify;
         enum long_policy long_documents;
     } data;
@@ -255,6 +256,9 @@ int config_need_prepare(const struct config *config, struct err *err);
 /* config_set_steps - of a run file with train.epochs: the steps that they mean; train.steps, where it is given too, has to be the
  * same.  What follows from them is checked, and the resolved text made again.  Returns 0, or -1 with err set. */
 int config_set_steps(struct config *config, int64_t steps, struct err *err);
+
+/* config_keep_packing - that of the checkpoint which the run goes on from, in place of auto; the resolved text is made again. */
+void config_keep_packing(struct config *config, enum packing packing);
 
 /* config_new_tokens - model.add_tokens, then model.add_special_tokens, in the order in which they get their ids; malloc'ed, the
  * texts borrowed, NULL where there are none.  *count: how many. */

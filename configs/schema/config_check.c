@@ -190,10 +190,10 @@ static int check_objective(const struct loading *loading) {
                          loading, "objective.kind",
                          "'objective.kind' distill learns from a teacher: set objective.teacher to a "
                          "file that 'atelier eval TEACHER --data FILE.h5 --top-k K' wrote");
-    if (objective->kind != OBJECTIVE_SFT && loading->config->data.packing != PACKING_WHOLE)
+    if (objective->kind != OBJECTIVE_SFT && loading->config->data.packing == PACKING_STREAM)
         return config_fail_key(
             loading, "objective.kind",
-            "'objective.kind' compares documents that are read whole: set data.packing to whole");
+            "'objective.kind' compares documents that are read whole: set data.packing to whole or auto");
     return 0;
 }
 
@@ -293,6 +293,13 @@ int config_set_steps(struct config *config, int64_t steps, struct err *err) {
     free(config->text);
     config->text = config_resolved_text(config);
     return status;
+}
+
+void config_keep_packing(struct config *config, enum packing packing) {
+    config->data.packing = packing;
+    config->data.keeps_packing = true;
+    free(config->text);
+    config->text = config_resolved_text(config);
 }
 
 struct new_token *config_new_tokens(const struct config *config, int *count) {

@@ -34,7 +34,7 @@ static const struct config_choice reduces[] = {
 static const struct config_choice wires[] = {{"compute", WIRE_COMPUTE}, {"f32", WIRE_F32}, {NULL, 0}};
 static const struct config_choice comms[] = {{"nccl", COMM_NCCL}, {"mpi", COMM_MPI}, {NULL, 0}};
 static const struct config_choice packings[] = {
-    {"stream", PACKING_STREAM}, {"whole", PACKING_WHOLE}, {NULL, 0}};
+    {"auto", PACKING_AUTO}, {"stream", PACKING_STREAM}, {"whole", PACKING_WHOLE}, {NULL, 0}};
 static const struct config_choice long_policies[] = {
     {"cut", LONG_CUT}, {"skip", LONG_SKIP}, {"fail", LONG_FAIL}, {NULL, 0}};
 static const struct config_choice data_verifies[] = {

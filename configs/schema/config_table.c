@@ -170,13 +170,15 @@ static const struct config_key run_file_keys[] = {
          "token files of the validation loss; none: no validation", FREE),
     INT("data.sequence_tokens", AT(data.sequence_tokens), "512", 2, 1 << 24, "tokens",
         "length of a training sequence; documents are packed into it"),
-    CHOICE("data.packing", AT(data.packing), "stream", packings,
-           "stream: documents laid end to end and cut anywhere; whole: none is cut unless it is too long"),
+    CHOICE(
+        "data.packing", AT(data.packing), "auto", packings,
+        "stream: documents laid end to end and cut anywhere; whole: none is cut unless it is too long; auto: whole of token "
+        "files that hold conversations, completions or pairs, stream of others"),
     CHOICE(
         "data.long_documents", AT(data.long_documents), "cut", long_policies,
         "packing whole, documents and conversations longer than sequence_tokens: cut them there, skip them, "
         "or fail; the log counts what is left out",
-        NEEDS("data.packing", "whole")),
+        NEEDS("data.packing", "whole auto")),
     CHOICE("data.verify", AT(data.verify), "sample", data_verifies,
            "checksums of the token files compared before the first step: some blocks of 1 MiB of each file, "
            "or all "

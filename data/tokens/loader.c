@@ -49,9 +49,10 @@ static int check_file(const struct loader *loader, int i, const struct loader_co
             "token files '%s' and '%s' hold different kinds of documents (pairs, labelled completions, or documents "
             "of their own); they cannot be mixed",
             token_file_path(first), path);
-    if (token_file_preference(file) != PREFERENCE_NONE && config->packing != PACKING_WHOLE)
+    if (token_file_preference(file) != PREFERENCE_NONE && config->packing == PACKING_STREAM)
         return err_set(
-            err, "token file '%s' holds pairs of documents, which are read whole: set data.packing to whole",
+            err,
+            "token file '%s' holds pairs of documents, which are read whole: set data.packing to whole or auto",
             path);
     if (token_file_num_tokens(file) == 0)
         return err_set(err, "token file '%s' holds no tokens", path);
@@ -230,6 +231,11 @@ const struct token_source *loader_source(const struct loader *loader, int64_t so
     while (source >= loader->first_source[file + 1])
         file++;
     return token_file_source(loader->files[file], source - loader->first_source[file]);
+}
+
+enum packing loader_packing(const struct loader *loader, int file) {
+    CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
+    return loader->orders[file].packing;
 }
 
 int64_t loader_epoch_samples(const struct loader *loader, int file) {

@@ -24,7 +24,8 @@
 
 enum packing {
     PACKING_STREAM, /* documents may continue in the next sample: no padding */
-    PACKING_WHOLE   /* documents stay whole where they fit: padding */
+    PACKING_WHOLE,  /* documents stay whole where they fit: padding */
+    PACKING_AUTO /* of each file by what it holds: conversations, completions and pairs whole, others as a stream */
 };
 
 /* With PACKING_WHOLE, what becomes of documents that are longer than a sequence. */
@@ -144,6 +145,9 @@ int loader_check_eval_targets(const struct loader *loader, int64_t num_samples, 
 /* loader_content_hash - identity of a file's contents, see token_file_content_hash: what a resumed run
  * compares. */
 int loader_content_hash(const struct loader *loader, int file, char hex[TOKEN_CONTENT_ROOM], struct err *err);
+
+/* loader_packing - of a file: stream or whole, also where the config says auto. */
+enum packing loader_packing(const struct loader *loader, int file);
 
 /* loader_epoch_samples - samples of one epoch of a file. */
 int64_t loader_epoch_samples(const struct loader *loader, int file);

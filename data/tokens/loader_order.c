@@ -124,6 +124,16 @@ int64_t file_order_num_eval_samples(const struct file_order *order) {
     return (token_file_num_tokens(order->file) + order->sequence_tokens - 1) / order->sequence_tokens;
 }
 
+/* packing_of - auto keeps whole what is learnt as an answer to what came before it: of that the beginning must not be missing.  Where
+ * everything counts in the loss and nothing was written by a template, nothing of the kind is in the file. */
+static enum packing packing_of(const struct token_file *file, enum packing asked) {
+    bool has_answers = token_file_has_mask(file) || token_file_chat(file)->style ||
+                       token_file_preference(file) != PREFERENCE_NONE;
+    if (asked != PACKING_AUTO)
+        return asked;
+    return has_answers ? PACKING_WHOLE : PACKING_STREAM;
+}
+
 /* Groups are formed here and shuffled in each epoch: forming them anew would give every epoch another number of samples. */
 void file_order_init(struct file_order *order, const struct token_file *file, int index,
                      const struct loader_config *config) {
@@ -131,7 +141,7 @@ void file_order_init(struct file_order *order, const struct token_file *file, in
                                  .unit_documents = token_file_preference(file) == PREFERENCE_NONE ? 1 : 2,
                                  .index = index,
                                  .seed = (uint64_t)config->seed,
-                                 .packing = config->packing,
+                                 .packing = packing_of(file, config->packing),
                                  .long_documents = config->long_documents,
                                  .sequence_tokens = config->sequence_tokens};
     order->recent[0].epoch = order->recent[1].epoch = -1;
@@ -139,7 +149,7 @@ void file_order_init(struct file_order *order, const struct token_file *file, in
     count_long(order);
     if (order->unit_documents > 1)
         form_eval_groups(order);
-    if (config->packing == PACKING_WHOLE)
+    if (order->packing == PACKING_WHOLE)
         form_groups(order);
     else
         order->num_samples = file_order_num_eval_samples(order);

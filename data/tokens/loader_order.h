@@ -30,7 +30,7 @@ struct file_order {
     int64_t num_units;
     int index; /* of the file in the run: part of the random key */
     uint64_t seed;
-    enum packing packing;
+    enum packing packing; /* stream or whole */
     enum long_policy long_documents;
     int64_t sequence_tokens;
     int64_t num_samples;    /* per epoch */

@@ -10,6 +10,7 @@
 #include "train/measure/describe.h"
 #include "train/measure/run_index.h"
 #include "train/measure/summary.h"
+#include "train/plan/packing.h"
 #include "train/plan/prepare_tokenizer.h"
 
 /* print_text - control characters, which could move a terminal's cursor, are written as escapes: a template
@@ -223,6 +224,8 @@ static int show_samples(json_t *tree, const struct inspect_words *words, struct 
         return err_set(err, "'%s' is no token file: --show has no samples to take from it", words->path);
     if (words->run_file && config_load(&config, words->run_file, NULL, 0, err) != 0)
         return -1;
+    if (words->run_file)
+        packing_keep(&config);
     int status = show_of(tree, words, &config, err);
     if (words->run_file)
         config_free(&config);

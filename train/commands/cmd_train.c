@@ -7,6 +7,7 @@
 #include "kernels/units.h"
 #include "train/commands/commands.h"
 #include "train/plan/epochs.h"
+#include "train/plan/packing.h"
 #include "train/run/run_phase.h"
 #include "train/run/stop.h"
 #include "train/run/trainer.h"
@@ -51,6 +52,18 @@ static bool take_epochs(struct config *config, struct comm *comm) {
     return comm_all_ok(comm, config_set_steps(config, steps, &err), &err);
 }
 
+/* take_packing - likewise: of a run that goes on. */
+static void take_packing(struct config *config, struct comm *comm) {
+    if (comm_is_root(comm))
+        packing_keep(config);
+    enum packing packing = config->data.packing;
+    bool keeps = config->data.keeps_packing;
+    comm_broadcast(comm, &packing, sizeof packing);
+    comm_broadcast(comm, &keeps, sizeof keeps);
+    if (keeps && !comm_is_root(comm))
+        config_keep_packing(config, packing);
+}
+
 /* read_config - the root reads the file, all parse the same text: one message, not one per rank. */
 static bool read_config(struct config *config, const struct train_words *words, struct comm *comm) {
     struct err err = {""};
@@ -69,7 +82,10 @@ static bool read_config(struct config *config, const struct train_words *words, 
     if (!comm_all_ok(comm, status, &err))
         return false;
     status = same_paths(config, comm, &err);
-    return comm_all_ok(comm, status, &err) && take_epochs(config, comm);
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    take_packing(config, comm);
+    return take_epochs(config, comm);
 }
 
 /* run - the order is what makes it end well: the signals are blocked before MPI starts its threads, which inherit

@@ -197,7 +197,7 @@ static void print_head(FILE *out, const struct show *show, const struct show_req
     if (show->loader)
         fprintf(out, "; sequences of %lld tokens, cut and packed as the run does (data.packing: %s)",
                 (long long)show->config->data.sequence_tokens,
-                show->config->data.packing == PACKING_WHOLE ? "whole" : "stream");
+                loader_packing(show->loader, 0) == PACKING_WHOLE ? "whole" : "stream");
     fprintf(out,
             "\n%s; ⟨special token⟩, ⟨byte or character that is not shown as itself⟩; ↵ end of line, ⇥ tab\n",
             marks == MARKS_COLOUR ? "learnt tokens in green" : "⟦learnt tokens⟧");

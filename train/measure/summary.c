@@ -102,7 +102,7 @@ int summary_run(struct run_share *share, const char *path, const struct config *
     if (!loader)
         return -1;
     *share = (struct run_share){.sequence_tokens = config->data.sequence_tokens,
-                                .packing = config->data.packing,
+                                .packing = loader_packing(loader, 0),
                                 .long_documents = config->data.long_documents,
                                 .num_sequences = loader_epoch_samples(loader, 0),
                                 .num_longer = loader_num_longer(loader, 0),

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "checkpoints/files.h"
+#include "train/plan/packing.h"
 
 int64_t epochs_sequences(const struct config *config, struct err *err) {
     int num_files = config->data.num_train;
@@ -34,6 +35,7 @@ int64_t epochs_steps(const struct config *config, int64_t num_sequences) {
 }
 
 int epochs_resolve(struct config *config, struct err *err) {
+    packing_keep(config);
     if (config->train.epochs == 0)
         return 0;
     if (config->checkpoint.from)

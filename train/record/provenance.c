@@ -301,8 +301,16 @@ static json_t *model_json(const struct model_config *config, const struct config
     return model;
 }
 
+/* packing_text - of all files; where auto chose both, both. */
+static const char *packing_text(const struct loader *loader) {
+    int num_whole = 0, num_files = loader_num_files(loader);
+    for (int i = 0; i < num_files; i++)
+        num_whole += loader_packing(loader, i) == PACKING_WHOLE;
+    return num_whole == num_files ? "whole" : num_whole == 0 ? "stream" : "whole, stream";
+}
+
 /* procedure_json - what a reader of the model card wants to know of the training; the whole run file stands beside it. */
-static json_t *procedure_json(const struct config *config) {
+static json_t *procedure_json(const struct config *config, const struct loader *loader) {
     static const char *const schedules[] = {[SCHEDULE_CONSTANT] = "constant",
                                             [SCHEDULE_LINEAR] = "linear",
                                             [SCHEDULE_COSINE] = "cosine",
@@ -310,7 +318,7 @@ static json_t *procedure_json(const struct config *config) {
     json_t *procedure = json_object();
     put_int(procedure, "batch_sequences", config->train.batch_sequences);
     put_int(procedure, "sequence_tokens", config->data.sequence_tokens);
-    put_text(procedure, "packing", config->data.packing == PACKING_WHOLE ? "whole" : "stream");
+    put_text(procedure, "packing", packing_text(loader));
     if (config->objective.kind !=
         OBJECTIVE_SFT) /* other models are of the mean over target tokens, as they always were */
         put_text(procedure, "objective", objective_kind(config->objective.kind)->name);
@@ -404,7 +412,7 @@ json_t *provenance_json(const struct provenance *p, const struct provenance_fact
     json_t *teachers = all_teachers(p->teachers, facts->loader);
     if (teachers)
         json_object_set_new(root, "teachers", teachers);
-    json_object_set_new(root, "procedure", procedure_json(facts->config));
+    json_object_set_new(root, "procedure", procedure_json(facts->config, facts->loader));
     json_object_set_new(root, "losses", losses_json(facts->totals));
     json_object_set_new(root, "site", site_json(facts));
     json_object_set_new(root, "cost", cost_json(facts->accounts));

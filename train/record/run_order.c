@@ -15,8 +15,11 @@ enum { MAX_FILE_BYTES = 64 * MIB };
 /* The most steps, sequences and tokens that are believed: their products are whole numbers. */
 static const int64_t MAX_COUNT = 1000000000000, MAX_SEQUENCES = 1 << 20, MAX_TOKENS = 1 << 24;
 
-static const char *const PACKINGS[] = {[PACKING_STREAM] = "stream", [PACKING_WHOLE] = "whole"};
-static const char *const POLICIES[] = {[LONG_CUT] = "cut", [LONG_SKIP] = "skip", [LONG_FAIL] = "fail"};
+enum { NUM_PACKINGS = 3, NUM_POLICIES = 3 };
+static const char *const PACKINGS[NUM_PACKINGS] = {
+    [PACKING_STREAM] = "stream", [PACKING_WHOLE] = "whole", [PACKING_AUTO] = "auto"};
+static const char *const POLICIES[NUM_POLICIES] = {
+    [LONG_CUT] = "cut", [LONG_SKIP] = "skip", [LONG_FAIL] = "fail"};
 
 static char *file_path(const char *run_folder) {
     return xasprintf("%s/data.jsonl", run_folder);
@@ -142,8 +145,8 @@ static int take_files(const json_t *line, struct run_order *start, struct err *e
 
 /* take_start - a line; what it holds is released with the list, however far it came. */
 static int take_start(const json_t *line, struct run_order *start, struct err *err) {
-    int packing = take_word(line, "packing", PACKINGS, 2, err);
-    int policy = packing < 0 ? -1 : take_word(line, "long_documents", POLICIES, 3, err);
+    int packing = take_word(line, "packing", PACKINGS, NUM_PACKINGS, err);
+    int policy = packing < 0 ? -1 : take_word(line, "long_documents", POLICIES, NUM_POLICIES, err);
     if (policy < 0 || take_count(line, "after_step", 0, MAX_COUNT, &start->after_step, err) != 0 ||
         take_count(line, "steps", 1, MAX_COUNT, &start->num_steps, err) != 0 ||
         take_count(line, "data_start", 0, start->after_step, &start->data_start, err) != 0 ||

@@ -134,12 +134,38 @@ static void tell_epochs(const struct config *config, const struct loader *train,
                      (long long)config->train.batch_sequences, (long long)num_sequences);
 }
 
+static const char *way_word(enum packing packing) {
+    return packing == PACKING_WHOLE ? "whole" : "as a stream";
+}
+
+/* tell_packing - what auto chose, by file where they differ; or that a run that goes on keeps what it had. */
+static void tell_packing(const struct config *config, const struct loader *train, struct metrics *metrics) {
+    int num_files = loader_num_files(train), num_whole = 0;
+    for (int i = 0; i < num_files; i++)
+        num_whole += loader_packing(train, i) == PACKING_WHOLE;
+    if (config->data.keeps_packing)
+        metrics_note(
+            metrics,
+            "data.packing: documents are packed %s, as the run began; the run file leaves it to auto",
+            way_word(config->data.packing));
+    if (config->data.packing != PACKING_AUTO)
+        return;
+    if (num_whole == 0 || num_whole == num_files)
+        metrics_note(metrics, "data.packing auto: documents are packed %s, for data.train %s",
+                     way_word(loader_packing(train, 0)),
+                     num_whole ? "holds conversations, completions or pairs" : "holds texts");
+    for (int i = 0; num_whole > 0 && num_whole < num_files && i < num_files; i++)
+        metrics_note(metrics, "data.packing auto: documents of '%.300s' are packed %s",
+                     config->data.train[i].path, way_word(loader_packing(train, i)));
+}
+
 /* What is left out goes into the summary of the run, too; the rest is a note. */
 int run_data_tell(const struct config *config, const struct loader *train, struct metrics *metrics,
                   struct err *err) {
     char text[700];
     struct long_documents facts;
     tell_epochs(config, train, metrics);
+    tell_packing(config, train, metrics);
     for (int i = 0; i < loader_num_files(train); i++) {
         if (run_data_repeats_text(config, i, loader_epoch_samples(train, i), text, sizeof text)[0])
             metrics_note(metrics, "%s", text);

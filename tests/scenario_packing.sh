@@ -1,0 +1,98 @@
+#!/bin/sh
+# scenario_packing.sh - data.packing auto, the default: conversations whole, texts as a stream, file by file, the same in the run, in
+# plan, inspect and the model card; a run of an older default goes on as it began.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario packing
+prepare_sample
+cat >"$work/chats.yaml" <<END
+prepare:
+  tokenizer: data/sample/tokenizer
+  output: $work/chats.h5
+  sources:
+    - {path: data/sample/conversations.jsonl, name: dialogues, chat: true}
+data:
+  train: $work/chats.h5
+  sequence_tokens: 64
+END
+run 0 "$atelier" prepare "$work/chats.yaml"
+expect_output '^  sequences .*\(data.packing: whole\); 40 documents are longer and cut: 2083 tokens are never used$'
+chats="[{path: $work/chats.h5}]" texts="[{path: $work/fiches.h5}]" both="[{path: $work/fiches.h5}, {path: $work/chats.h5}]"
+
+# learn CODE FOLDER DATA [ARGUMENT...]
+learn() {
+    wanted_code=$1 to=$2 files=$3
+    shift 3
+    run "$wanted_code" "$atelier" train "$tiny" --set "run.folder=$to" --set "data.train=$files" "$@"
+}
+
+# --- conversations are whole, which is said with what is cut; control: a stream is another run ---
+learn 0 "$work/chats" "$chats"
+expect_output '^data.packing auto: documents are packed whole, for data.train holds conversations, completions or pairs$'
+expect_output "^left out: '.*chats.h5': 40 of 40 conversations are longer than data.sequence_tokens \(64\) and cut there: 2083 tokens"
+learn 0 "$work/chats-whole" "$chats" --set data.packing=whole
+learn 0 "$work/chats-stream" "$chats" --set data.packing=stream
+expect "losses of conversations" "$(losses "$work/chats-whole")" "$(losses "$work/chats")"
+[ "$(losses "$work/chats-stream")" != "$(losses "$work/chats")" ] || fail "a stream of conversations is the same run"
+
+# --- texts are a stream, as before; control: whole is another run ---
+learn 0 "$work/texts" "$texts"
+expect_output '^data.packing auto: documents are packed as a stream, for data.train holds texts$'
+learn 0 "$work/texts-stream" "$texts" --set data.packing=stream
+learn 0 "$work/texts-whole" "$texts" --set data.packing=whole
+expect "losses of texts" "$(losses "$work/texts-stream")" "$(losses "$work/texts")"
+[ "$(losses "$work/texts-whole")" != "$(losses "$work/texts")" ] || fail "texts that are cut are the same run"
+
+# --- of two files each in its way: said, and so in inspect and the model card ---
+learn 0 "$work/both" "$both"
+expect_output "^data.packing auto: documents of '.*fiches.h5' are packed as a stream$"
+expect_output "^data.packing auto: documents of '.*chats.h5' are packed whole$"
+grep -q '"packing": "whole, stream"' "$work/both/step-000010/provenance.json" || fail "provenance does not say both"
+step=1
+while [ "$step" -le 10 ]; do
+    "$atelier" inspect "$work/both" --step "$step"
+    step=$((step + 1))
+done >"$work/rows"
+grep -q 'chats.h5.* first_token 0 ' "$work/rows" || fail "no conversation was read"
+! grep -q 'chats.h5.* first_token [1-9]' "$work/rows" || fail "a conversation goes on in another sequence"
+grep -q 'fiches.h5.* first_token [1-9]' "$work/rows" || fail "no text goes on in another sequence"
+# control: as a stream, conversations go on
+"$atelier" inspect "$work/chats-stream" --step 2 | grep -q ' first_token [1-9]' || fail "the rows do not show where a document goes on"
+say "auto: conversations whole, texts as a stream, each file in its way"
+
+# --- what plan and inspect make of it: epochs in steps, samples ---
+steps() { # of an epoch, by plan
+    sed '/^  steps: 10$/d' "$tiny" >"$work/epochs.yaml"
+    run 0 "$atelier" plan "$work/epochs.yaml" --set "data.train=$chats" --set train.epochs=4 --set "run.folder=$1" --json
+    json_number steps "$log"
+}
+whole_steps=$(steps "$work/none")
+learn 0 "$work/by-epochs" "$chats" --set train.steps=null --set train.epochs=4
+expect_output "^train.epochs 4: $whole_steps steps of 8 sequences"
+run 0 "$atelier" inspect "$work/chats.h5" --show 2 --run "$work/chats.yaml"
+expect_output 'cut and packed as the run does \(data.packing: whole\)'
+
+# --- a run that began as a stream, as all did by default: it goes on so, everywhere; control: a packing that is said is refused ---
+learn 0 "$work/older" "$chats" --set data.packing=stream --set train.steps=4 --set schedule.kind=constant
+cp -r "$work/older" "$work/kept" && cp -r "$work/older" "$work/refused"
+learn 0 "$work/older" "$chats"
+expect_output '^data.packing: documents are packed as a stream, as the run began; the run file leaves it to auto$'
+expect "losses of a run that goes on" "$(losses "$work/chats-stream")" "$(losses "$work/older")"
+learn 0 "$work/older" "$chats" --set train.steps=12 # and once more
+expect_output 'packed as a stream, as the run began'
+learn 2 "$work/refused" "$chats" --set data.packing=whole
+expect_output 'trained with data.packing stream, the run file now says whole'
+[ "$(steps "$work/kept")" -gt "$whole_steps" ] || fail "plan does not see that the run goes on as a stream"
+run 0 "$atelier" inspect "$work/chats.h5" --show 2 --run "$work/chats.yaml" --tokenizer data/sample/tokenizer
+printf 'run:\n  folder: %s\n' "$work/kept" >>"$work/chats.yaml"
+run 0 "$atelier" inspect "$work/chats.h5" --show 2 --run "$work/chats.yaml"
+expect_output 'cut and packed as the run does \(data.packing: stream\)'
+run 0 on_ranks 2 "$atelier" train "$tiny" --set "run.folder=$work/kept" --set "data.train=$chats"
+expect_output 'packed as a stream, as the run began'
+learn 0 "$work/kept" "$chats" --set checkpoint.resume=never # anew: by what the data are
+expect_output '^data.packing auto: documents are packed whole'
+say "a run of the older default goes on as it began"
+
+# --- pairs need no key ---
+run 2 "$atelier" plan "$tiny" --set "data.train=$chats" --set objective.kind=dpo --set data.packing=stream
+expect_output 'set data.packing to whole or auto'
