@@ -136,7 +136,7 @@ printf '%s\n' '{"event": "ranks", "step": 24, "compute_median_s": 1, "compute_sl
     '{"event": "validation", "step": 24, "loss": 1, "sources": {"<i>of an object</i>": {"loss": 4}}}' \
     '{"event": "ranks", "step": 24, "compute_median_s": 1, "compute_slowest_s": 9, "slowest_rank": 3, "slowest_host": "]]><script>x</script>\u0000"}' \
     >>"$evil/metrics.jsonl"
-printf '{"loss": 1, "perplexity": 2, "target_tokens": 3, "sources": {"<b onload=x>": {"loss": null}, "<i>": {"loss": 2}}}' >"$evil/eval-<x>.json"
+printf '{"loss": 1, "perplexity": 2, "bits_per_byte": 0.875, "target_tokens": 3, "sources": {"<b onload=x>": {"loss": null}, "<i>": {"loss": 2}}}' >"$evil/eval-<x>.json"
 echo '{' >"$evil/eval-broken.json"
 for checkpoint in "$evil"/step-*; do
     provenance "$checkpoint" 's/"name": "fiches"/"name": "<svg onload=x>\\u202e"/; s/"licence": "Apache-2.0"/"licence": "<\/pre><iframe src=\/\/x>"/'
@@ -146,6 +146,7 @@ expect_output "without '.*eval-broken.json'"
 checked "$evil/report.html"
 grep -q '&quot;&gt;&lt;a href=//x&gt;' "$evil/report.html" || fail "the hostile source of a validation is not told as text"
 grep -q '>1.125<' "$evil/report.html" || fail "bits per byte are not told"
+grep -q '>0.87500*<' "$evil/report.html" || fail "bits per byte of an evaluation are not told"
 grep -q '&lt;b onload=x&gt;' "$evil/report.html" || fail "the hostile evaluation is not told as text"
 grep -q '&lt;svg onload=x&gt;?' "$evil/report.html" || fail "the hostile corpus is not told as text"
 grep -q '&lt;img src=x onerror=alert(1)&gt;?' "$evil/report.html" || fail "the hostile host is not told as text"

@@ -97,3 +97,18 @@ if is_within "$work/a" "$work/of-$characters" 1e-3; then
     fail "bits per byte are those per character: the comparison sees nothing"
 fi
 say "$(part bits_per_byte) bits per byte of $bytes bytes"
+
+# --- eval says the same of the model that was saved, by source too; control: of other texts it says something else ---
+run 0 "$atelier" eval "$work/bits" --data "$work/held.h5" --sequence-tokens 64 --json
+echo "1 $(json_number bits_per_byte "$log")" >"$work/b"
+is_within "$work/b" "$work/a" 1e-6 || fail "eval: $(cat "$work/b") bits per byte, the validation $(cat "$work/a")"
+expect "bits per byte of the one source and of all" "2 1" \
+    "$(sed -n 's/.*"bits_per_byte": \([0-9.]*\).*/\1/p' "$log" | sort | uniq -c | awk '{ n += $1; k++ } END { print n, k }')"
+run 0 "$atelier" eval "$work/bits" --data "$work/held.h5" --sequence-tokens 64
+expect_output '^source +loss/token +perplexity +bits/byte +target tokens$'
+expect_output "^all .* $(awk '{ printf "%.4f", $2 }' "$work/b") "
+run 0 "$atelier" eval "$work/bits" --data "$work/fiches.h5" --sequence-tokens 64 --json
+echo "1 $(json_number bits_per_byte "$log")" >"$work/c"
+if is_within "$work/c" "$work/a" 1e-6; then
+    fail "other texts have the same bits per byte"
+fi

@@ -1,4 +1,4 @@
-/* cmd_eval.c - `atelier eval MODEL --data FILE.h5`: loss and perplexity per token, in all and per source; of pairs and labelled
+/* cmd_eval.c - `atelier eval MODEL --data FILE.h5`: loss and perplexity per token and bits per byte, in all and per source; of pairs and labelled
  * completions also of the preferred and of the other side.  With --tasks in its place: eval_tasks.c. */
 #include <math.h>
 #include <stdio.h>
@@ -104,6 +104,12 @@ static const struct option OPTIONS[] = {
      .at = offsetof(struct eval_words, as_json)},
 };
 
+/* Over target tokens. */
+struct sums {
+    double loss, tokens;
+    double bytes; /* of text that they stand for; 0: not known */
+};
+
 /* What is open for the command; run frees all of it, however far open_all came. */
 struct eval {
     struct eval_words words;
@@ -111,10 +117,10 @@ struct eval {
     struct token_file *file;
     struct loader *loader;
     int64_t num_sources;
-    double *loss, *tokens; /* per source: sum of losses, number of target tokens */
-    struct {
-        double loss, tokens;
-    } sides[SIDE_MISMATCHED]; /* by enum token_side, of files that have sides */
+    struct sums *sources;               /* [num_sources] */
+    struct sums sides[SIDE_MISMATCHED]; /* by enum token_side, of files that have sides; without bytes */
+    int32_t *token_bytes; /* [num_token_bytes] of text that a token stands for; NULL: not known */
+    int64_t num_token_bytes;
 };
 
 static const char *const SIDE_NAMES[SIDE_MISMATCHED] = {[SIDE_CHOSEN] = "chosen",
@@ -184,8 +190,11 @@ static int open_all(struct eval *eval, struct err *err) {
     if (open_loader(eval, vocab_size, err) != 0)
         return -1;
     eval->num_sources = token_file_num_sources(eval->file);
-    eval->loss = xcalloc((size_t)eval->num_sources, sizeof *eval->loss);
-    eval->tokens = xcalloc((size_t)eval->num_sources, sizeof *eval->tokens);
+    eval->sources = xcalloc((size_t)eval->num_sources + 1, sizeof *eval->sources);
+    if (eval->session.tokenizer && !has_sides(eval)) { /* of answers that are compared they say nothing */
+        eval->token_bytes = tokenizer_token_bytes(eval->session.tokenizer);
+        eval->num_token_bytes = tokenizer_vocab_size(eval->session.tokenizer);
+    }
     return 0;
 }
 
@@ -237,8 +246,11 @@ static int add_sample(struct eval *eval, int64_t index, const struct sample *sam
     for (int64_t i = 0; i < sample->filled; i++) {
         if (!isfinite(losses[i]))
             return not_finite(eval, index, i, err);
-        eval->loss[sample->sources[i]] += (double)losses[i];
-        eval->tokens[sample->sources[i]] += (double)sample->weights[i];
+        struct sums *source = &eval->sources[sample->sources[i]];
+        source->loss += (double)losses[i];
+        source->tokens += (double)sample->weights[i];
+        if (sample->weights[i] > 0 && sample->targets[i] < eval->num_token_bytes)
+            source->bytes += (double)eval->token_bytes[sample->targets[i]];
     }
     add_sides(eval, sample, losses);
     return 0;
@@ -268,56 +280,64 @@ static json_t *real_or_null(double value) {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-/* result - loss per token and its exponential; a mean over nothing is not a number: null. */
-static json_t *result(double loss, double tokens) {
-    double mean = loss / tokens;
-    if (!(tokens > 0))
-        return json_pack("{s:n, s:n, s:i}", "loss", "perplexity", "target_tokens", 0);
-    return json_pack("{s:o, s:o, s:I}", "loss", real_or_null(mean), "perplexity", real_or_null(exp(mean)),
-                     "target_tokens", (json_int_t)tokens);
+/* bits_per_byte - as a validation tells them: losses are natural logarithms.  NaN: not known. */
+static double bits_per_byte(const struct sums *sums) {
+    return sums->bytes > 0 ? sums->loss / log(2) / sums->bytes : NAN;
 }
 
-static void print_json(const struct eval *eval, double loss, double tokens) {
-    json_t *root = result(loss, tokens), *sources = json_object();
+/* result - loss per token, its exponential, and by the bytes; a mean over nothing is not a number: null. */
+static json_t *result(const struct sums *sums) {
+    double mean = sums->loss / sums->tokens;
+    if (!(sums->tokens > 0))
+        return json_pack("{s:n, s:n, s:n, s:i}", "loss", "perplexity", "bits_per_byte", "target_tokens", 0);
+    return json_pack("{s:o, s:o, s:o, s:I}", "loss", real_or_null(mean), "perplexity",
+                     real_or_null(exp(mean)), "bits_per_byte", real_or_null(bits_per_byte(sums)),
+                     "target_tokens", (json_int_t)sums->tokens);
+}
+
+static void print_json(const struct eval *eval, const struct sums *all) {
+    json_t *root = result(all), *sources = json_object();
     for (int64_t s = 0; s < eval->num_sources; s++)
-        json_object_set_new(sources, token_file_source(eval->file, s)->name,
-                            result(eval->loss[s], eval->tokens[s]));
+        json_object_set_new(sources, token_file_source(eval->file, s)->name, result(&eval->sources[s]));
     json_object_set_new(root, "sources", sources);
     for (int side = SIDE_CHOSEN; side < SIDE_MISMATCHED; side++)
         if (eval->sides[side].tokens > 0)
-            json_object_set_new(root, SIDE_NAMES[side],
-                                result(eval->sides[side].loss, eval->sides[side].tokens));
+            json_object_set_new(root, SIDE_NAMES[side], result(&eval->sides[side]));
     json_object_set_new(root, "sequence_tokens", json_integer((json_int_t)eval->words.sequence_tokens));
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
     putchar('\n');
     json_decref(root);
 }
 
-static void print_line(const char *name, double loss, double tokens) {
-    double mean = loss / tokens;
-    if (!(tokens > 0))
-        printf("%-40s %12s %14s %14d\n", name, "no targets", "-", 0);
+static void print_line(const char *name, const struct sums *sums) {
+    double mean = sums->loss / sums->tokens, bits = bits_per_byte(sums);
+    char text[24] = "-";
+    if (isfinite(bits))
+        snprintf(text, sizeof text, "%.4f", bits);
+    if (!(sums->tokens > 0))
+        printf("%-40s %12s %14s %10s %14d\n", name, "no targets", "-", "-", 0);
     else
-        printf("%-40s %12.6f %14.4f %14.0f\n", name, mean, exp(mean), tokens);
+        printf("%-40s %12.6f %14.4f %10s %14.0f\n", name, mean, exp(mean), text, sums->tokens);
 }
 
 static void print(const struct eval *eval) {
-    double loss = 0, tokens = 0;
+    struct sums all = {0};
     for (int64_t s = 0; s < eval->num_sources; s++) {
-        loss += eval->loss[s];
-        tokens += eval->tokens[s];
+        all.loss += eval->sources[s].loss;
+        all.tokens += eval->sources[s].tokens;
+        all.bytes += eval->sources[s].bytes;
     }
     if (eval->words.as_json) {
-        print_json(eval, loss, tokens);
+        print_json(eval, &all);
         return;
     }
-    printf("%-40s %12s %14s %14s\n", "source", "loss/token", "perplexity", "target tokens");
+    printf("%-40s %12s %14s %10s %14s\n", "source", "loss/token", "perplexity", "bits/byte", "target tokens");
     for (int64_t s = 0; s < eval->num_sources; s++)
-        print_line(token_file_source(eval->file, s)->name, eval->loss[s], eval->tokens[s]);
+        print_line(token_file_source(eval->file, s)->name, &eval->sources[s]);
     for (int side = SIDE_CHOSEN; side < SIDE_MISMATCHED; side++)
         if (eval->sides[side].tokens > 0)
-            print_line(SIDE_NAMES[side], eval->sides[side].loss, eval->sides[side].tokens);
-    print_line("all", loss, tokens);
+            print_line(SIDE_NAMES[side], &eval->sides[side]);
+    print_line("all", &all);
 }
 
 /* check_words_of_tasks - what is for token files alone. */
@@ -441,16 +461,16 @@ static int run(int argc, char **argv) {
     if (eval.file)
         token_file_close(eval.file);
     session_close(&eval.session);
-    free(eval.loss);
-    free(eval.tokens);
+    free(eval.sources);
+    free(eval.token_bytes);
     return code;
 }
 
 const struct command COMMAND_eval = {
     .name = "eval",
-    .summary = "loss and perplexity on a token file, or answers to questions with choices",
+    .summary = "loss, perplexity and bits per byte on a token file, or answers to questions with choices",
     .text =
-        "Loss per token and perplexity of MODEL on a token file, whole and by source; of pairs and "
+        "Loss per token, perplexity and bits per byte of MODEL on a token file, whole and by source; of pairs and "
         "labelled completions also of each side.  With --tasks the share of questions whose right choice has the highest "
         "log-probability: the sum (acc), by code points (acc_norm), by bytes (acc_bytes), by tokens (acc_token); on any number "
         "of ranks:\n"

@@ -134,6 +134,8 @@ static void put_result(const struct page *page, const char *file_name, const cha
     fputs("</td><td class=\"number\">", page->out);
     page_number(page, real_of(result, "perplexity"));
     fputs("</td><td class=\"number\">", page->out);
+    page_number(page, real_of(result, "bits_per_byte")); /* files of older versions have none */
+    fputs("</td><td class=\"number\">", page->out);
     page_count(page, tokens);
     fputs("</td></tr>\n", page->out);
 }
@@ -164,10 +166,10 @@ static void put_evaluation(const struct page *page, const struct evaluation *eva
 
 /* put_evaluations - the table of a run, of losses alone. */
 static void put_evaluations(const struct page *page, const struct run_facts *run) {
-    static const enum word COLUMNS[] = {WORD_FILE_NAME, WORD_SOURCE, WORD_LOSS_PER_TOKEN, WORD_PERPLEXITY,
-                                        WORD_TARGETS_MEASURED};
+    static const enum word COLUMNS[] = {WORD_FILE_NAME,  WORD_SOURCE,        WORD_LOSS_PER_TOKEN,
+                                        WORD_PERPLEXITY, WORD_BITS_PER_BYTE, WORD_TARGETS_MEASURED};
     page_table(page, page_word(page, WORD_EVALUATIONS));
-    page_columns(page, COLUMNS, 5);
+    page_columns(page, COLUMNS, 6);
     for (int e = 0; e < run->num_evaluations; e++)
         if (!page_is_tasks(run->evaluations[e].result))
             put_evaluation(page, &run->evaluations[e]);
