@@ -18,7 +18,8 @@ enum rng_use {
     RNG_ROUND = 5,
     RNG_TEST = 6,
     RNG_DROPOUT = 7,
-    RNG_SHOW = 8
+    RNG_SHOW = 8,
+    RNG_SHOTS = 9
 };
 
 /* rng_stream - a stream word from a use and an id (a tensor, a file, an epoch). */

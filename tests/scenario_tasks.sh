@@ -51,6 +51,22 @@ run 0 "$atelier" eval "$model" --tasks "$work/turned.jsonl" --output "$work/turn
 [ "$(sed -n 2p "$work/turned.out")" != "$(sed -n 2p "$work/alone.jsonl")" ] || fail "choices turned round should show"
 expect "the others" "$(sed 2d "$work/alone.jsonl")" "$(sed 2d "$work/turned.out")"
 
+# --- examples before the questions: the same on any number of ranks, as if they had been written there ---
+
+ask 0 0 --shots 1 --shots-order first --json --output "$work/shots.jsonl"
+grep -q '"order": "first"' "$log" || fail "the results do not say what stood before the questions"
+ask 0 2 --shots 1 --shots-order first --output "$work/shots-2.jsonl"
+cmp "$work/shots.jsonl" "$work/shots-2.jsonl" || fail "two ranks put other examples before the questions"
+one='Pour demander une carte d'"'"'identité, il faut un justificatif de domicile'
+sed -n "2s/\"query\": \"/&$one\\\\n\\\\n/p" "$items" >"$work/written.jsonl"
+grep -qF "$one\n\nLe dossier" "$work/written.jsonl" || fail "the example was not written"
+run 0 "$atelier" eval "$model" --tasks "$work/written.jsonl" --output "$work/written.out"
+expect "an example drawn and one that is written" "$(cat "$work/written.out")" "$(sed -n 2p "$work/shots.jsonl")"
+[ "$(sed -n 2p "$work/alone.jsonl")" != "$(sed -n 2p "$work/shots.jsonl")" ] || fail "an example should show"
+cp "$items" "$work/pool.jsonl"
+ask 0 0 --shots 1 --shots-order first --shots-from "$work/pool.jsonl" --output "$work/shots-pool.jsonl"
+cmp "$work/shots.jsonl" "$work/shots-pool.jsonl" || fail "a copy of the file is another pool"
+
 # --- files ---
 
 gzip -c "$items" >"$work/items.jsonl.gz"
@@ -98,6 +114,9 @@ refuse "alone.jsonl' is there already" --tasks "$items" --output "$work/alone.js
 refuse "items.jsonl' is there and is not a file of results" --tasks "$items" --results "$items"
 refuse "sequence-tokens is 100000, but '.*' has [0-9]+ positions" --tasks "$items" --sequence-tokens 100000
 refuse "no-such.jsonl'" --tasks "$work/no-such.jsonl"
+refuse "items.jsonl', line 1: 2 examples are asked for, and there are 1 other items of its group" --tasks "$items" --shots 2
+refuse "shots is for --tasks" --data "$work/x.h5" --shots 2
+refuse "shots-seed has no effect without --shots N" --tasks "$items" --shots-seed 3
 printf '%s\n' '{"query": "q", "choices": ["a", "b"], "gold": 2}' >"$work/bad.jsonl"
 refuse "bad.jsonl', line 1: 'gold' is 2, expected 0 to 1" --tasks "$work/bad.jsonl"
 run 2 mpirun -n 2 "$atelier" eval "$model" --tasks "$work/bad.jsonl"

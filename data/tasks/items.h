@@ -2,7 +2,7 @@
  *
  *   {"id": "q1", "query": "La capitale de la France est", "choices": ["Paris", "Lyon"], "gold": 0, "group": "geographie"}
  *
- * query: what the model reads, with whatever examples stand before the question; may be "".  choices: 2 to 256 texts, each
+ * query: what the model reads, with whatever examples stand before the question (shots.h draws more); may be "".  choices: 2 to 256 texts, each
  * scored as what follows the query.  gold: which of them is right, from 0.  Left out they are: delimiter " ", which is put
  * between query and choice and scored with it; group, the file's name; id, the line's number.  "about" may hold anything and
  * is not read; every other key is refused, since a misspelt one would change what is asked.  Files are hostile: a line has at

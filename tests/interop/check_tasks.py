@@ -5,7 +5,8 @@ Items made here: queries that end in white space of several kinds or in nothing,
 Chinese, emoji, choices of one token and of many, examples before the question, another delimiter, a special token in the
 text.  Of each model lm-eval (its Hugging Face models on a processor, f32) and `atelier eval --tasks` say the sum of
 log-probabilities of every choice: near within 1e-3, with the same choice in every item by the sum, by characters and by bytes;
-means and standard errors are the same.  Controls: choices one place on, another delimiter.  Models: the sample model, SmolLM2-135M as
+means and standard errors are the same.  With `--shots` likewise, examples by lm-eval's sampler first_n.  Controls: choices one place
+on, another delimiter, another number of examples.  Models: the sample model, SmolLM2-135M as
 tests/fetch_model.sh finds it, and tiny random ones with the tokenizers of ../shared, which begin their texts with a token or not.
 """
 
@@ -72,28 +73,29 @@ def items_with_bos(tokenizer):
              "delimiter": " "}]
 
 
-def harness(model, tokenizer, items, delimiter):
+def harness(model, tokenizer, items, delimiter, shots=0):
     """What lm-eval says: sums [item][choice], whether each item is right by each measure, means and errors of all."""
     task = ConfigurableTask(config={
         "task": "made_here", "output_type": "multiple_choice", "test_split": "test", "target_delimiter": delimiter,
         "custom_dataset": lambda **_: {"test": datasets.Dataset.from_list([{k: i[k] for k in ("query", "choices", "gold")} for i in items])},
         "doc_to_text": lambda doc: doc["query"], "doc_to_choice": lambda doc: doc["choices"], "doc_to_target": lambda doc: doc["gold"],
+        "fewshot_split": "test", "fewshot_config": {"sampler": "first_n"},
         "metric_list": [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("acc", "acc_norm", "acc_bytes")]})
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
         wrapped = HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=8, device="cpu")
-        found = lm_eval.simple_evaluate(model=wrapped, tasks=[task], num_fewshot=0, log_samples=True, bootstrap_iters=1, verbosity="ERROR")
+        found = lm_eval.simple_evaluate(model=wrapped, tasks=[task], num_fewshot=shots, log_samples=True, bootstrap_iters=1, verbosity="ERROR")
     samples = sorted(found["samples"]["made_here"], key=lambda sample: sample["doc_id"])
     return ([[float(r[0]) for r in sample["filtered_resps"]] for sample in samples],
             [{name: sample[name] for name in ("acc", "acc_norm", "acc_bytes")} for sample in samples],
             found["results"]["made_here"])
 
 
-def program(model, items, scratch):
+def program(model, items, scratch, *words):
     """What the program says: the lines of --output, and --json."""
     file, output = scratch / "items.jsonl", scratch / "output.jsonl"
     file.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items), encoding="utf-8")
     output.unlink(missing_ok=True)
-    results = json.loads(tools.run(tools.ATELIER, "eval", model, "--tasks", file, "--output", output, "--json"))
+    results = json.loads(tools.run(tools.ATELIER, "eval", model, "--tasks", file, "--output", output, "--json", *words))
     return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()], results
 
 
@@ -139,6 +141,18 @@ def compare(report, name, folder, model, tokenizer, count, scratch):
     report.notices("another delimiter", worst_difference(lines[:8], other), SUM_LIMIT)
 
 
+def compare_shots(report, name, folder, model, tokenizer, scratch):
+    """Items of one group, as lm-eval's pool is one split."""
+    items = [{**item, "group": "all"} for item in make_items(" ", 24, 11) if item["query"].strip() == item["query"]]
+    for count in (1, 3):
+        lines, results = program(folder, items, scratch, "--shots", str(count), "--shots-order", "first")
+        sums, _, _ = harness(model, tokenizer, items, " ", count)
+        report.expect(results["shots"]["count"] == count and all("left_out" not in line for line in lines), f"{name}: {count} shots")
+        report.near(f"{name}, {count} examples before {len(items)} items: sums", worst_difference(lines, sums), SUM_LIMIT)
+    other, _, _ = harness(model, tokenizer, items, " ", 2)
+    report.notices("another number of examples", worst_difference(lines, other), SUM_LIMIT)
+
+
 def random_model(tokenizer_folder, folder):
     """A tiny Llama with this tokenizer; the weights are large enough for choices to differ."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
@@ -181,7 +195,9 @@ def file_tokenizer(folder):
 
 
 def check(report, name, folder, scratch, count=60):
-    compare(report, name, folder, tools.load_hf(folder), file_tokenizer(folder), count, scratch)
+    model, tokenizer = tools.load_hf(folder), file_tokenizer(folder)
+    compare(report, name, folder, model, tokenizer, count, scratch)
+    compare_shots(report, name, folder, model, tokenizer, scratch)
 
 
 def main():

@@ -10,6 +10,7 @@
 #include "data/tokens/loader.h"
 #include "train/commands/commands.h"
 #include "train/commands/eval_tasks.h"
+#include "train/commands/shots_words.h"
 #include "train/measure/teach.h"
 #include "train/model/session.h"
 #include "train/record/metrics.h"
@@ -17,6 +18,7 @@
 struct eval_words {
     const char *device, *type, *model, *base, *data, *output, *results;
     struct option_list tasks;
+    struct shots_words shots;
     int64_t sequence_tokens, max_sequences, threads, top_k;
     double temperature;
     bool as_json;
@@ -98,6 +100,10 @@ static const struct option OPTIONS[] = {
          "of --tasks, what --json prints, also into this file; RUN/eval-tasks.json is where reports look for it",
      .kind = OPTION_TEXT,
      .at = offsetof(struct eval_words, results)},
+    OPTION_SHOTS(offsetof(struct eval_words, shots.count)),
+    OPTION_SHOTS_FROM(offsetof(struct eval_words, shots.from)),
+    OPTION_SHOTS_ORDER(offsetof(struct eval_words, shots.order)),
+    OPTION_SHOTS_SEED(offsetof(struct eval_words, shots.seed)),
     {.name = "--json",
      .help = "one JSON object on standard output",
      .kind = OPTION_FLAG,
@@ -355,6 +361,8 @@ static int check_words_of_tasks(const struct eval_words *words, struct err *err)
 /* check_words - options that go together. */
 static int check_words(const void *given, struct err *err) {
     const struct eval_words *words = given;
+    if (shots_words_check(&words->shots, &words->tasks, err) != 0)
+        return -1;
     if (words->tasks.count > 0)
         return check_words_of_tasks(words, err);
     if (!words->data)
@@ -432,6 +440,7 @@ static int ask_tasks(const struct eval_words *words, int *argc, char ***argv) {
     struct eval_tasks_words tasks = {.model = words->model,
                                      .base = words->base,
                                      .files = &words->tasks,
+                                     .shots = shots_words_request(&words->shots),
                                      .items_path = words->output,
                                      .results_path = words->results,
                                      .sequence_tokens = words->sequence_tokens,

@@ -108,6 +108,8 @@ static int read_all(struct task_eval *eval, struct err *err) {
     for (int f = 0; f < eval->words->files->count; f++)
         if (task_set_read(&eval->set, eval->words->files->words[f], err) != 0)
             return -1;
+    if (shots_add(&eval->set, &eval->words->shots, err) != 0)
+        return err_prefix(err, "--shots");
     return encode(eval, err);
 }
 
@@ -133,9 +135,22 @@ static int write_items(const struct task_results *results, const char *path, str
     return status;
 }
 
+/* put_shots - what stood before the questions; nothing where nothing did. */
+static void put_shots(json_t *json, const struct shots_request *shots) {
+    if (shots->count == 0)
+        return;
+    json_t *from = shots->path ? json_string(shots->path) : json_null();
+    json_object_set_new(json, "shots",
+                        json_pack("{s:i, s:o, s:s, s:I}", "count", shots->count, "from",
+                                  from ? from : json_string("?"), "order",
+                                  shots->order == SHOTS_FIRST ? "first" : "random", "seed",
+                                  (json_int_t)shots->seed));
+}
+
 /* text_of - what --json prints and --results writes, malloc'ed. */
-static char *text_of(const struct task_results *results, const char *model) {
-    json_t *json = task_results_json(results, model);
+static char *text_of(const struct task_results *results, const struct eval_tasks_words *words) {
+    json_t *json = task_results_json(results, words->model);
+    put_shots(json, &words->shots);
     char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
     CHECK(text, "results of tasks that are not JSON");
     char *line = xasprintf("%s\n", text);
@@ -150,7 +165,7 @@ static int tell(const struct task_eval *eval, struct err *err) {
     struct task_results results;
     int status = 0;
     task_results_make(&results, &eval->set, &eval->tokens, eval->logps);
-    char *text = text_of(&results, words->model);
+    char *text = text_of(&results, words);
     if (words->as_json)
         fputs(text, stdout);
     else

@@ -10,6 +10,7 @@
  *    "files": [{"path": "a.jsonl", "sha256": "...", "items": 3}],
  *    "left_out": {"too_long": 0, "no_tokens": 0},
  *    "all": RESULT, "groups": {"geographie": RESULT, ...}}        groups in the order in which they come first
+ *   and, with examples before the questions, "shots": {"count": 5, "from": null, "order": "random", "seed": 0}
  *   RESULT: {"items": 3, "chance": 0.25, "acc": 0.5, "acc_stderr": 0.1, "acc_norm": ..., "acc_norm_stderr": ..., "acc_bytes": ...,
  *    "acc_token": ...}     items: those that were scored; chance: what guessing gives; null where there is no such number */
 #pragma once
