@@ -88,6 +88,9 @@ def single(value):
     return struct.unpack("<f", struct.pack("<f", value))[0]
 
 
+VALIDATION = {"loss": "valid/loss", "bits_per_byte": "valid/bits_per_byte"}
+
+
 def wanted_of(folder):
     """The same from metrics.jsonl."""
     names = {"loss": "train/loss", "grad_norm": "train/grad_norm", "learning_rate": "train/learning_rate",
@@ -100,7 +103,12 @@ def wanted_of(folder):
                 for late in [s for s in points if s > record["after_step"] or record["after_step"] == 0]:
                     del points[late]
             continue
-        pairs = names if "event" not in record else {"loss": "valid/loss"} if record["event"] == "validation" else {}
+        is_validation = record.get("event") == "validation"
+        pairs = names if "event" not in record else VALIDATION if is_validation else {}
+        for source in record.get("sources", []) if is_validation else []:
+            for key, group in (("loss", "valid_loss"), ("bits_per_byte", "valid_bits_per_byte")):
+                if source.get(key) is not None:
+                    wanted.setdefault(f"{group}/{source['source']}", {})[record["step"]] = single(source[key])
         for key, tag in pairs.items():
             if record.get(key) is not None:
                 wanted.setdefault(tag, {})[record["step"]] = single(record[key])
@@ -115,7 +123,7 @@ def differences(curves, wanted):
         if sorted(got) != sorted(points):
             found.append(f"{tag}: steps {sorted(got)} in place of {sorted(points)}")
             continue
-        is_exact = tag.startswith(("train/", "valid/"))
+        is_exact = tag.startswith(("train/", "valid/loss", "valid_loss/"))
         for step, value in points.items():
             if got[step] != value if is_exact and tag != "train/learning_rate" else abs(got[step] - value) > 1e-5 * abs(value):
                 found.append(f"{tag} at step {step}: {got[step]} in place of {value}")

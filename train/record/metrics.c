@@ -376,6 +376,7 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
     metrics_end_line(m);
     metrics_flush(m, m->lines, "metrics.jsonl");
     tensorboard_validation(m->board, step, loss, preference);
+    tensorboard_sources(m->board, step, m->bits_per_byte, m->sources, m->num_sources);
     if (target_tokens == 0)
         metrics_note(m, "step %lld  validation: no targets", (long long)step);
     else if (preference->is_there)

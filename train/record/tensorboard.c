@@ -151,3 +151,41 @@ void tensorboard_validation(struct tensorboard *board, int64_t step, double loss
     add_preference(board, "valid", preference);
     put_event(board);
 }
+
+/* source_name - of a curve; malloc'ed. */
+static char *source_name(const struct source_loss *sources, int64_t source) {
+    struct text name = {0};
+    bool is_twice = false;
+    for (int64_t s = 0; s < source; s++)
+        is_twice = is_twice || strcmp(sources[s].name, sources[source].name) == 0;
+    text_append_repaired(&name, sources[source].name, strlen(sources[source].name));
+    char *text = is_twice ? xasprintf("%.*s #%lld", (int)name.length_bytes, name.bytes ? name.bytes : "",
+                                      (long long)source + 1)
+                          : text_copy(name.bytes ? name.bytes : "", name.length_bytes);
+    text_release(&name);
+    return text;
+}
+
+/* add_source - a curve's point, as add; names are of any length. */
+static void add_source(struct tensorboard *board, const char *group, const char *name, double value) {
+    if (!isfinite(value))
+        return;
+    char *tag = xasprintf("%s/%s", group, name);
+    event_value(&board->event, tag, value);
+    free(tag);
+}
+
+void tensorboard_sources(struct tensorboard *board, int64_t step, double bits_per_byte,
+                         const struct source_loss *sources, int64_t num_sources) {
+    if (!board)
+        return;
+    event_begin(&board->event, wall_s(), step);
+    add(board, "valid", "bits_per_byte", bits_per_byte);
+    for (int64_t s = 0; s < num_sources && num_sources > 1; s++) {
+        char *name = source_name(sources, s);
+        add_source(board, "valid_loss", name, sources[s].loss);
+        add_source(board, "valid_bits_per_byte", name, sources[s].bits_per_byte);
+        free(name);
+    }
+    put_event(board);
+}

@@ -16,3 +16,7 @@ void tensorboard_close(struct tensorboard *board);
 void tensorboard_step(struct tensorboard *board, const struct step_record *record);
 void tensorboard_validation(struct tensorboard *board, int64_t step, double loss,
                             const struct preference_record *preference);
+/* tensorboard_sources - of a validation: its bits per byte, and of several sources "valid_loss/NAME" and "valid_bits_per_byte/NAME".
+ * Names are made valid UTF-8; a name that an earlier source has gets its number. */
+void tensorboard_sources(struct tensorboard *board, int64_t step, double bits_per_byte,
+                         const struct source_loss *sources, int64_t num_sources);
