@@ -35,11 +35,8 @@ static void set_moment(struct parquet_element *element, int64_t per_second, enum
 
 /* set_converted - the older words for what values mean (ConvertedType). */
 static void set_converted(struct parquet_element *element, int64_t converted) {
-    static const char *const NAMES[] = {[5] = "a decimal number",
-                                        [7] = "a time of day",
-                                        [8] = "a time of day",
-                                        [20] = "BSON",
-                                        [21] = "an interval of time"};
+    static const char *const NAMES[] = {
+        [7] = "a time of day", [8] = "a time of day", [20] = "BSON", [21] = "an interval of time"};
     if (element->meaning != PARQUET_PLAIN)
         return; /* the newer word stands */
     if (converted == 0 || converted == 4 || converted == 19)
@@ -48,6 +45,8 @@ static void set_converted(struct parquet_element *element, int64_t converted) {
         element->meaning = PARQUET_MAP;
     else if (converted == 3)
         element->meaning = PARQUET_LIST;
+    else if (converted == 5)
+        element->meaning = PARQUET_DECIMAL;
     else if (converted == 6)
         element->meaning = PARQUET_DATE;
     else if (converted == 9 || converted == 10)
@@ -74,6 +73,17 @@ static enum parquet_meaning read_integer(struct thrift *from) {
     return is_signed ? PARQUET_SIGNED : PARQUET_UNSIGNED;
 }
 
+/* read_decimal - its scale, which stands in the element, too, where the writer knew the older words. */
+static void read_decimal(struct parquet_element *element, struct thrift *from) {
+    struct thrift_field field = {0};
+    element->meaning = PARQUET_DECIMAL;
+    while (thrift_next_field(from, &field))
+        if (field.id == 1)
+            element->scale = thrift_int(from, &field);
+        else
+            thrift_skip(from, field.type);
+}
+
 /* read_moment - in what it is counted (a union of three empty structs), and whether from midnight in Greenwich. */
 static void read_moment(struct parquet_element *element, struct thrift *from) {
     static const int64_t PER_SECOND[] = {0, 1000, 1000000, 1000000000};
@@ -97,9 +107,11 @@ static void read_moment(struct parquet_element *element, struct thrift *from) {
 
 /* read_logical - the newer words (LogicalType), a union: one field says which. */
 static void read_logical(struct parquet_element *element, struct thrift *from) {
-    static const char *const NAMES[] = {
-        [5] = "a decimal number", [7] = "a time of day",        [8] = "a point in time", [13] = "BSON",
-        [14] = "a UUID",          [15] = "a number of 16 bits", [16] = "a VARIANT"};
+    static const char *const NAMES[] = {[7] = "a time of day",
+                                        [8] = "a point in time",
+                                        [13] = "BSON",
+                                        [15] = "a number of 16 bits",
+                                        [16] = "a VARIANT"};
     struct thrift_field field = {0};
     while (thrift_next_field(from, &field)) {
         bool is_named = field.id < (int)(sizeof NAMES / sizeof *NAMES);
@@ -108,13 +120,16 @@ static void read_logical(struct parquet_element *element, struct thrift *from) {
                            : field.id == 2                                  ? PARQUET_MAP
                            : field.id == 3                                  ? PARQUET_LIST
                            : field.id == 6                                  ? PARQUET_DATE
+                           : field.id == 14                                 ? PARQUET_UUID
                            : field.id == 11                                 ? PARQUET_PLAIN /* only nulls */
                                                                             : PARQUET_OTHER;
         if (field.id == 10 && thrift_enter(from, &field))
             element->meaning = read_integer(from);
         else if (field.id == 8 && thrift_enter(from, &field))
             read_moment(element, from);
-        else if (field.id != 10 && field.id != 8)
+        else if (field.id == 5 && thrift_enter(from, &field))
+            read_decimal(element, from);
+        else if (field.id != 10 && field.id != 8 && field.id != 5)
             thrift_skip(from, field.type);
     }
 }
@@ -122,7 +137,8 @@ static void read_logical(struct parquet_element *element, struct thrift *from) {
 static void read_element(struct footer_reader *reader, struct parquet_element *element) {
     struct thrift *from = &reader->from;
     struct thrift_field field = {0};
-    int64_t type = PARQUET_GROUP, repetition = PARQUET_REQUIRED, children = 0, length = 0, converted = -1;
+    int64_t type = PARQUET_GROUP, repetition = PARQUET_REQUIRED, children = 0, length = 0, converted = -1,
+            scale = -1;
     *element = (struct parquet_element){.name = {"", 0}};
     while (thrift_next_field(from, &field)) {
         if (field.id == 1)
@@ -137,6 +153,8 @@ static void read_element(struct footer_reader *reader, struct parquet_element *e
             children = thrift_int(from, &field);
         else if (field.id == 6)
             converted = thrift_int(from, &field);
+        else if (field.id == 7)
+            scale = thrift_int(from, &field);
         else if (field.id == 10 && thrift_enter(from, &field))
             read_logical(element, from);
         else
@@ -145,7 +163,14 @@ static void read_element(struct footer_reader *reader, struct parquet_element *e
     if (converted >= 0)
         set_converted(element, converted);
     bool is_group = type == PARQUET_GROUP;
-    if (type < PARQUET_GROUP || type >= PARQUET_TYPE_COUNT || repetition < 0 || repetition > PARQUET_REPEATED)
+    if (scale >= 0 && element->scale == 0)
+        element->scale = scale;
+    if (element->meaning == PARQUET_DECIMAL &&
+        (element->scale < 0 || element->scale > PARQUET_DECIMAL_DIGITS ||
+         (scale >= 0 && scale != element->scale)))
+        reader->fault = "a decimal number of no or two scales";
+    else if (type < PARQUET_GROUP || type >= PARQUET_TYPE_COUNT || repetition < 0 ||
+             repetition > PARQUET_REPEATED)
         reader->fault = "a column of a type or repetition that is not known";
     else if (length < 0 || length > INT32_MAX || (type == PARQUET_FIXED && length == 0))
         reader->fault = "a column of fixed length without its length";

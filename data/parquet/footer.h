@@ -28,8 +28,12 @@ enum parquet_meaning {
     PARQUET_UNSIGNED,
     PARQUET_DATE,
     PARQUET_MOMENT,
+    PARQUET_DECIMAL,
+    PARQUET_UUID,
     PARQUET_OTHER
 };
+/* The longest decimal number that is read: of 76 digits. */
+enum { PARQUET_DECIMAL_BYTES = 32, PARQUET_DECIMAL_DIGITS = 76 };
 enum parquet_zone { PARQUET_LOCAL, PARQUET_UTC };
 
 /* An element of the schema, depth first: a column (a leaf), or a group of the num_children that follow. */
@@ -41,6 +45,7 @@ struct parquet_element {
     const char *meaning_name; /* of PARQUET_OTHER: "a decimal number" */
     int64_t per_second;       /* of PARQUET_MOMENT: in what it is counted */
     enum parquet_zone zone;
+    int64_t scale;        /* of PARQUET_DECIMAL: digits after the point */
     int32_t length_bytes; /* of PARQUET_FIXED */
     int32_t num_children;
 };

@@ -39,12 +39,26 @@ static const struct parquet_element *take_element(struct schema_reader *reader) 
     return reader->next_element < footer->num_elements ? &footer->elements[reader->next_element++] : NULL;
 }
 
+/* refused_decimal - whole numbers and bytes of a length, with a sign and big-endian. */
+static const char *refused_decimal(const struct parquet_element *element) {
+    bool is_whole = element->type == PARQUET_INT32 || element->type == PARQUET_INT64;
+    if (element->type == PARQUET_FIXED)
+        return element->length_bytes > PARQUET_DECIMAL_BYTES ? "a decimal number of more than 76 digits"
+                                                             : NULL;
+    return is_whole ? NULL : "a decimal number in bytes of any length";
+}
+
 static const char *refused_value(const struct parquet_element *element) {
     bool is_date = element->meaning == PARQUET_DATE, is_moment = element->meaning == PARQUET_MOMENT;
     if ((is_date && element->type != PARQUET_INT32) || (is_moment && element->type != PARQUET_INT64))
         return "a date or a point in time of another type than those have";
     if (element->meaning == PARQUET_OTHER)
         return element->meaning_name ? element->meaning_name : "of a type that is not known";
+    if (element->meaning == PARQUET_DECIMAL)
+        return refused_decimal(element);
+    if (element->meaning == PARQUET_UUID)
+        return element->type == PARQUET_FIXED && element->length_bytes == 16 ? NULL
+                                                                             : "a UUID that has not 16 bytes";
     if (element->type == PARQUET_INT96)
         return "a point in time (INT96)";
     return element->type == PARQUET_FIXED ? "bytes of fixed length" : NULL;

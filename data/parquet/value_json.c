@@ -23,6 +23,28 @@ static int64_t integer_of(const struct parquet_element *element, struct text_spa
     return wide;
 }
 
+/* append_decimal - of a whole number or of bytes. */
+static void append_decimal(const struct parquet_element *element, struct text_span value, struct text *out) {
+    uint8_t bytes[PARQUET_DECIMAL_BYTES];
+    size_t count = element->type == PARQUET_FIXED ? value.length_bytes : sizeof(int64_t);
+    if (element->type == PARQUET_FIXED) {
+        memcpy(bytes, value.bytes, count);
+    } else {
+        uint64_t bits = (uint64_t)integer_of(element, value);
+        for (size_t i = 0; i < count; i++)
+            bytes[i] = (uint8_t)(bits >> (8 * (count - 1 - i)));
+    }
+    append_words(out, "\"");
+    value_append_decimal(bytes, count, (int)element->scale, out);
+    append_words(out, "\"");
+}
+
+static void append_uuid(struct text_span value, struct text *out) {
+    append_words(out, "\"");
+    value_append_uuid((const uint8_t *)value.bytes, out);
+    append_words(out, "\"");
+}
+
 static void append_integer(const struct parquet_element *element, struct text_span value, struct text *out) {
     char digits[24];
     int64_t integer = integer_of(element, value);
@@ -62,6 +84,14 @@ static void append_real(double real, struct text *out) {
 void value_append_json(const struct parquet_element *element, struct text_span value, struct text *out) {
     float single;
     double real;
+    if (element->meaning == PARQUET_DECIMAL) {
+        append_decimal(element, value, out);
+        return;
+    }
+    if (element->meaning == PARQUET_UUID) {
+        append_uuid(value, out);
+        return;
+    }
     switch (element->type) {
     case PARQUET_BOOLEAN:
         append_words(out, value.bytes[0] ? "true" : "false");
