@@ -49,12 +49,17 @@ train 0 0 "$work/zero" --set adapter.dropout=0
 expect "the losses of a dropout of 0" "$(losses "$work/whole")" "$(losses "$work/zero")"
 grep -q '"lora_dropout": 0.25' "$work/dropout/step-000010/adapter_config.json" || fail "adapter_config.json does not say lora_dropout"
 train 0 0 "$work/onward" --set "adapter.path=$work/dropout" --set adapter.rank=null --set adapter.alpha=null --set train.steps=1
-expect_output "warning: adapter.path '.*' says lora_dropout 0.25, and adapter.dropout is 0"
-train 0 0 "$work/onward2" --set "adapter.path=$work/dropout" --set adapter.rank=null --set adapter.alpha=null --set train.steps=1 \
-    --set adapter.dropout=0.25
+expect_output "warning: adapter.path '.*' says lora_dropout 0.25, and the run file says no adapter.dropout"
+grep -q '"lora_dropout": 0.25' "$work/onward/step-000001/adapter_config.json" || fail "the dropout of adapter.path is not what is trained with"
+onward() { train 0 0 "$work/$1" --set "adapter.path=$work/dropout" --set adapter.rank=null --set adapter.alpha=null --set train.steps=1 --set "adapter.dropout=$2"; }
+onward onward-said 0.25
 if grep -q "lora_dropout" "$log"; then
     fail "a dropout that the run file says is warned of"
 fi
+is_same "$work/onward" "$work/onward-said"
+onward onward-without 0
+expect_output "warning: adapter.path '.*' says lora_dropout 0.25, and adapter.dropout is 0, with which it is trained now"
+is_other "$work/onward" "$work/onward-without"
 refused "error: '.*dropout/step-000010' is an adapter .*adapter.path, and 'atelier export --to hf' merges" --set "model.path=$work/dropout"
 refused "adapter.dropout.*1.5" --set adapter.dropout=1.5
 refused "'adapter.dropout' .*adapter.method" --set adapter.method=none --set adapter.rank=null --set adapter.alpha=null \

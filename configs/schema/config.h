@@ -183,7 +183,7 @@ struct config {
         enum adapter_resident resident;
         int64_t rank;
         double alpha;
-        double dropout; /* share of what the pairs read that is left out */
+        double dropout; /* share of what the pairs read that is left out; NaN: not said */
         bool rank_stabilised;
         struct adapter_entry *targets; /* none: every matrix of a layer */
         struct text_entry *layers;     /* "3" or "0-3"; none: all */

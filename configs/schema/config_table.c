@@ -140,9 +140,9 @@ static const struct config_key run_file_keys[] = {
     REAL("adapter.alpha", AT(adapter.alpha), "32", 1e-6, 1e6, NULL,
          "a pair's product is multiplied by alpha / rank", NEEDS("adapter.method", "lora dora")),
     REAL(
-        "adapter.dropout", AT(adapter.dropout), "0", 0, 0.999, NULL,
+        "adapter.dropout", AT(adapter.dropout), NULL, 0, 0.999, NULL,
         "share of what each pair reads of its matrix's input that is left out in training, drawn anew in every step; "
-        "QLoRA took 0.1 up to 13 billion parameters and 0.05 above",
+        "QLoRA took 0.1 up to 13 billion parameters and 0.05 above; left out: that of adapter.path, else 0",
         COURSE, NEEDS("adapter.method", "lora dora")),
     BOOL("adapter.rslora", AT(adapter.rank_stabilised), "false",
          "multiplied by alpha / the root of the rank instead", NEEDS("adapter.method", "lora dora")),

@@ -1,6 +1,7 @@
 /* adapter_setup.c - targets, ranks and layers of the run file, each held against the model. */
 #include "train/model/adapter_setup.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -280,10 +281,22 @@ static int check_method(const struct model_config *model, const struct config *c
     return 0;
 }
 
+/* is_silent - the run file says no dropout, nor that there is none. */
+static bool is_silent(const struct config *config) {
+    return isnan(config->adapter.dropout);
+}
+
+/* dropout_of - what the pairs are trained with: the run file's, else that of the adapter that the training begins with, else none.
+ * Peft's beside dora is another one (check_method). */
+static double dropout_of(const struct model_config *model, const struct config *config) {
+    bool adopts = config->adapter.path && config->adapter.method != ADAPTER_DORA;
+    return !is_silent(config) ? config->adapter.dropout : adopts ? model->adapter.dropout : 0;
+}
+
 /* check_dropout - rows of a step are told apart by a number of 31 bits. */
-static int check_dropout(const struct config *config, struct err *err) {
+static int check_dropout(const struct model_config *model, const struct config *config, struct err *err) {
     int64_t most = INT32_MAX / config->data.sequence_tokens;
-    if (config->adapter.dropout == 0 || config->train.batch_sequences <= most)
+    if (dropout_of(model, config) == 0 || config->train.batch_sequences <= most)
         return 0;
     return err_set(
         err,
@@ -292,26 +305,40 @@ static int check_dropout(const struct config *config, struct err *err) {
         (long long)config->train.batch_sequences, (long long)config->data.sequence_tokens, (long long)most);
 }
 
-/* tell_dropout - an adapter of adapter.path was trained with one, and the run file says none: what is trained with is the run file's. */
+/* tell_dropout - an adapter of adapter.path was trained with one that the run file does not say, or says otherwise. */
 static void tell_dropout(const struct model_config *model, const struct config *config) {
-    if (config->adapter.path && model->adapter.dropout > 0 && config->adapter.dropout == 0)
+    double read = model->adapter.dropout, taken = dropout_of(model, config);
+    if (!config->adapter.path || (read == taken && !(is_silent(config) && read > 0)))
+        return;
+    if (read == taken)
         warn(
-            "adapter.path '%.200s' says lora_dropout %g, and adapter.dropout is 0, with which it is trained now: set "
-            "adapter.dropout: %g to train on as it was trained",
-            config->adapter.path, model->adapter.dropout, model->adapter.dropout);
+            "adapter.path '%.200s' says lora_dropout %g, and the run file says no adapter.dropout: the pairs are trained with "
+            "%g; set adapter.dropout: 0 to train them without",
+            config->adapter.path, read, taken);
+    else if (is_silent(config))
+        warn(
+            "adapter.path '%.200s' says lora_dropout %g, which is not supported beside adapter.method dora: it is trained "
+            "without",
+            config->adapter.path, read);
+    else
+        warn(
+            "adapter.path '%.200s' says lora_dropout %g, and adapter.dropout is %g, with which it is trained now: remove "
+            "adapter.dropout to train on as it was trained",
+            config->adapter.path, read, taken);
 }
 
 int adapter_setup(struct model_config *model, const struct config *config, struct err *err) {
     if (config->adapter.method == ADAPTER_NONE)
         return 0;
     if (check_alone(model, config, err) != 0 || check_rest(config, err) != 0 ||
-        check_method(model, config, err) != 0 || check_dropout(config, err) != 0)
+        check_method(model, config, err) != 0 || check_dropout(model, config, err) != 0)
         return -1;
+    double dropout = dropout_of(model, config); /* of the training, also of an adapter that was read */
+    tell_dropout(model, config);
     if (!model_has_adapter(model) && set_new(model, config, err) != 0)
         return -1;
-    tell_dropout(model, config);
     model->adapter.dtype = config->model.save_dtype == DTYPE_COUNT ? DTYPE_F32 : config->model.save_dtype;
-    model->adapter.dropout = config->adapter.dropout; /* of the training, also of an adapter that was read */
+    model->adapter.dropout = dropout;
     return 0;
 }
 
