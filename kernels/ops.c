@@ -88,11 +88,6 @@ void op_norm_backward(struct device *dev, struct tensor dx, struct tensor dw, st
         op_scan(dev, op, "dw", dw);
 }
 
-/* product_flops - two per multiply-add of a linear layer's product. */
-static double product_flops(int64_t rows, struct tensor w) {
-    return 2.0 * (double)rows * (double)w.dims[0] * (double)w.dims[1];
-}
-
 void op_linear_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w) {
     const char *op = "linear_forward";
     op_expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});

@@ -158,6 +158,23 @@ typedef void linear_backward_input_fn(struct device *, struct tensor dx, struct 
 typedef void linear_backward_weight_fn(struct device *, struct tensor dw, struct tensor dy, struct tensor x,
                                        enum op_write write);
 
+/* op_linear_part_forward - y[:, first .. first + K) = scale x w^T, or += with OP_ACCUMULATE; other columns stay.
+ *   inout  y [N, O]   in  x [N, I]   in  w [K, I]: all of one type
+ * The product of a part of a fused matrix where it stands: nothing is copied.  On the CPU 16-bit operands or results [N, I] are
+ * rounded once more where scale is not 1. */
+typedef void linear_part_forward_fn(struct device *, struct tensor y, struct tensor x, struct tensor w,
+                                    const struct column_args *args);
+
+/* op_linear_part_backward_input - dx = scale dy[:, first .. first + K) w.  args->write is not read.
+ *   out  dx [N, I]   in  dy [N, O]   in  w [K, I]: all of one type */
+typedef void linear_part_backward_input_fn(struct device *, struct tensor dx, struct tensor dy,
+                                           struct tensor w, const struct column_args *args);
+
+/* op_linear_part_backward_weight - dw = scale dy[:, first .. first + K)^T x, or +=.  N may be 0, as above.
+ *   out  dw [K, I] f32   in  dy [N, O]   in  x [N, I] of the same type */
+typedef void linear_part_backward_weight_fn(struct device *, struct tensor dw, struct tensor dy,
+                                            struct tensor x, const struct column_args *args);
+
 /* op_rope_forward - rotate the first num_rotated heads (queries and keys) of every row, in place.
  * Each pair (a, b) -> (a cos - b sin, b cos + a sin).
  *   inout  qkv [N, Q, D], D even
@@ -360,6 +377,7 @@ typedef void embedding_stored_fn(struct device *, struct tensor x, const struct 
 #define EACH_OP(OP)                                                                                         \
     OP(embedding_forward) OP(embedding_backward) OP(norm_forward) OP(add_norm_forward)                      \
     OP(norm_backward) OP(linear_forward) OP(linear_backward_input) OP(linear_backward_weight)               \
+    OP(linear_part_forward) OP(linear_part_backward_input) OP(linear_part_backward_weight)                  \
     OP(rope_forward) OP(qk_norm_forward) OP(qk_norm_backward) OP(attention_forward) OP(attention_backward)  \
     OP(attention_cached) OP(sinks_forward) OP(sinks_backward) OP(glu_forward) OP(glu_backward)              \
     OP(act_forward) OP(act_backward) OP(xielu_forward) OP(xielu_backward) OP(add) OP(axpby)                 \

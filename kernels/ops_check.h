@@ -41,6 +41,11 @@ void op_expect_ids(struct device *dev, const char *op, const char *argument, str
 /* op_type_of - the set with the one type of another argument. */
 int op_type_of(struct tensor t);
 
+/* product_flops - two per multiply-add of a linear layer's product. */
+static inline double product_flops(int64_t rows, struct tensor w) {
+    return 2.0 * (double)rows * (double)w.dims[0] * (double)w.dims[1];
+}
+
 /* op_call_begin, op_call_end - around the table call alone, so that checks are not timed as work. */
 struct op_call op_call_begin(struct device *dev, enum op_id id, const char *name, double flops);
 void op_call_end(struct op_call call);

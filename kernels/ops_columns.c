@@ -1,10 +1,9 @@
 /* ops_columns.c - the front door of what works on columns of a matrix, or row by row on its outputs.  See ops.c. */
 #include "kernels/ops_check.h"
 
-/* expect_columns - of the wide matrix that the narrow one, or the one row, is a part of. */
-static void expect_columns(const char *op, struct tensor wide, struct tensor narrow,
-                           const struct column_args *args) {
-    int64_t num_columns = narrow.dims[narrow.ndim - 1];
+/* expect_part - as many columns of the wide matrix. */
+static void expect_part(const char *op, struct tensor wide, int64_t num_columns,
+                        const struct column_args *args) {
     CHECK(args->first >= 0 && args->first <= wide.dims[1] - num_columns,
           "%s: columns %lld to %lld of a matrix that has %lld", op, (long long)args->first,
           (long long)(args->first + num_columns - 1), (long long)wide.dims[1]);
@@ -14,7 +13,7 @@ void op_take_columns(struct device *dev, struct tensor y, struct tensor x, const
     const char *op = "take_columns";
     op_expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     op_expect(op, "y", y, (struct expected){op_type_of(x), 2, {x.dims[0], ANY}});
-    expect_columns(op, x, y, args);
+    expect_part(op, x, y.dims[1], args);
     struct op_call call = op_call_begin(dev, OP_COLUMNS, op, 0);
     if (x.dims[0])
         dev->ops->take_columns(dev, y, x, args);
@@ -30,12 +29,56 @@ void op_put_columns(struct device *dev, struct tensor y, struct tensor x, const 
         op_expect(op, "x", x, (struct expected){op_type_of(y), 1, {ANY}});
     else
         op_expect(op, "x", x, (struct expected){op_type_of(y), 2, {y.dims[0], ANY}});
-    expect_columns(op, y, x, args);
+    expect_part(op, y, x.dims[x.ndim - 1], args);
     struct op_call call = op_call_begin(dev, OP_COLUMNS, op, 0);
     if (y.dims[0])
         dev->ops->put_columns(dev, y, x, args);
     op_call_end(call);
     op_scan(dev, op, "y", y);
+}
+
+void op_linear_part_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w,
+                            const struct column_args *args) {
+    const char *op = "linear_part_forward";
+    op_expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    op_expect(op, "w", w, (struct expected){op_type_of(x), 2, {ANY, x.dims[1]}});
+    op_expect(op, "y", y, (struct expected){op_type_of(x), 2, {x.dims[0], ANY}});
+    expect_part(op, y, w.dims[0], args);
+    struct op_call call = op_call_begin(dev, OP_LINEAR, op, product_flops(x.dims[0], w));
+    if (x.dims[0])
+        dev->ops->linear_part_forward(dev, y, x, w, args);
+    op_call_end(call);
+    op_scan(dev, op, "y", y);
+}
+
+void op_linear_part_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
+                                   const struct column_args *args) {
+    const char *op = "linear_part_backward_input";
+    op_expect(op, "w", w, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    op_expect(op, "dy", dy, (struct expected){op_type_of(w), 2, {ANY, ANY}});
+    op_expect(op, "dx", dx, (struct expected){op_type_of(w), 2, {dy.dims[0], w.dims[1]}});
+    expect_part(op, dy, w.dims[0], args);
+    struct op_call call = op_call_begin(dev, OP_LINEAR, op, product_flops(dy.dims[0], w));
+    if (dy.dims[0])
+        dev->ops->linear_part_backward_input(dev, dx, dy, w, args);
+    op_call_end(call);
+    op_scan(dev, op, "dx", dx);
+}
+
+void op_linear_part_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
+                                    const struct column_args *args) {
+    const char *op = "linear_part_backward_weight";
+    op_expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    op_expect(op, "dy", dy, (struct expected){op_type_of(x), 2, {x.dims[0], ANY}});
+    op_expect(op, "dw", dw, (struct expected){F32, 2, {ANY, x.dims[1]}});
+    expect_part(op, dy, dw.dims[0], args);
+    struct op_call call = op_call_begin(dev, OP_LINEAR, op, product_flops(x.dims[0], dw));
+    if (x.dims[0])
+        dev->ops->linear_part_backward_weight(dev, dw, dy, x, args);
+    else if (args->write == OP_OVERWRITE)
+        device_zero(dev, dw);
+    op_call_end(call);
+    op_scan(dev, op, "dw", dw);
 }
 
 void op_column_sums(struct device *dev, struct tensor dw, struct tensor dy) {

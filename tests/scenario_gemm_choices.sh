@@ -40,7 +40,7 @@ expect_other() { # WHAT A B
 
 # choose FROM TO ID PARTS - a file with this one algorithm for every product.
 choose() {
-    awk -v id="$3" -v parts="$4" 'NR > 3 { $13 = id; $15 = parts } { print }' "$1" >"$2"
+    awk -v id="$3" -v parts="$4" 'NR > 3 { $15 = id; $17 = parts } { print }' "$1" >"$2"
 }
 
 # last_algorithms REPORT - of each shape, in order: what the steps computed with.

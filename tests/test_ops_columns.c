@@ -75,6 +75,72 @@ static void test_there_and_back(struct setting s) {
     data_free(x), data_free(same), data_free(part);
 }
 
+/* The operands of the products of a part of a fused matrix, beside what they must give. */
+enum { INSIDE = 24 };
+struct part_data {
+    struct data x, w, y, dx, dw;
+    double *want_y, *want_dx, *want_dw;
+};
+
+/* part_make - of the columns of y that the piece has; y is its own gradient, too. */
+static struct part_data part_make(struct setting s, struct piece p, const struct column_args *args) {
+    struct part_data d = {.x = data_random(s.dev, shape_2d(s.dtype, p.rows, INSIDE), 1),
+                          .w = data_random(s.dev, shape_2d(s.dtype, p.count, INSIDE), 2),
+                          .y = data_random(s.dev, shape_2d(s.dtype, p.rows, p.width), 3),
+                          .dx = data_output(s.dev, shape_2d(s.dtype, p.rows, INSIDE)),
+                          .dw = data_random(s.dev, shape_2d(DTYPE_F32, p.count, INSIDE), 4),
+                          .want_y = xcalloc((size_t)(p.rows * p.width), sizeof(double)),
+                          .want_dx = xcalloc((size_t)(p.rows * INSIDE), sizeof(double)),
+                          .want_dw = xcalloc((size_t)(p.count * INSIDE), sizeof(double))};
+    bool adds = args->write == OP_ACCUMULATE;
+    memcpy(d.want_y, d.y.exact, (size_t)(p.rows * p.width) * sizeof(double));
+    if (adds)
+        memcpy(d.want_dw, d.dw.exact, (size_t)(p.count * INSIDE) * sizeof(double));
+    for (int64_t i = 0; i < p.rows; i++)
+        for (int64_t o = 0; o < p.count; o++) {
+            int64_t at = i * p.width + p.first + o;
+            double sum = 0;
+            for (int64_t k = 0; k < INSIDE; k++) {
+                sum += d.x.exact[i * INSIDE + k] * d.w.exact[o * INSIDE + k];
+                d.want_dx[i * INSIDE + k] += (double)args->scale * d.y.exact[at] * d.w.exact[o * INSIDE + k];
+                d.want_dw[o * INSIDE + k] += (double)args->scale * d.y.exact[at] * d.x.exact[i * INSIDE + k];
+            }
+            d.want_y[at] = (adds ? d.y.exact[at] : 0) + (double)args->scale * sum;
+        }
+    return d;
+}
+
+/* part_case - the gradients first, for they read what the forward overwrites.  What lies beside the piece keeps its bits. */
+static void part_case(struct setting s, struct piece p, const struct column_args *args, double tolerance) {
+    struct part_data d = part_make(s, p, args);
+    struct data before = data_copy(d.y);
+    op_linear_part_backward_input(s.dev, d.dx.t, d.y.t, d.w.t, args);
+    assert_matches(d.dx, d.want_dx, tolerance);
+    op_linear_part_backward_weight(s.dev, d.dw.t, d.y.t, d.x.t, args);
+    assert_matches(d.dw, d.want_dw, tolerance);
+    assert_true(same_bits(d.y, before));
+    op_linear_part_forward(s.dev, d.y.t, d.x.t, d.w.t, args);
+    assert_matches(d.y, d.want_y, tolerance);
+    for (int64_t i = 0; i < p.rows * p.width; i++)
+        if (i % p.width < p.first || i % p.width >= p.first + p.count)
+            assert_true(data_get(d.y, i) == d.want_y[i]);
+    free(d.want_y), free(d.want_dx), free(d.want_dw);
+    data_free(d.x), data_free(d.w), data_free(d.y), data_free(d.dx), data_free(d.dw), data_free(before);
+}
+
+/* Scales that round nothing; of one that does, 16 bits are rounded once more on the way, on the CPU. */
+static void test_part_products(struct setting s) {
+    for (int n = 0; n < NUM_PIECES; n++)
+        for (int kind = 0; kind < 4; kind++) {
+            struct column_args args = {.first = PIECES[n].first,
+                                       .scale = kind < 2 ? 1.0f : -0.5f,
+                                       .write = kind % 2 ? OP_ACCUMULATE : OP_OVERWRITE};
+            part_case(s, PIECES[n], &args, 2e-6);
+        }
+    if (s.dtype == DTYPE_F32)
+        part_case(s, PIECES[2], &(struct column_args){.first = PIECES[2].first, .scale = 0.7f}, 2e-6);
+}
+
 static void test_sums(struct setting s) {
     for (int n = 0; n < NUM_PIECES; n++) {
         const struct piece p = PIECES[n];
@@ -270,6 +336,7 @@ static void test_magnitude(struct setting s) {
 static const struct op_case CASES[] = {
     {"take_columns", test_take},
     {"put_columns", test_put},
+    {"part_products", test_part_products},
     {"columns_there_and_back", test_there_and_back},
     {"column_sums", test_sums},
     {"row_norms", test_row_norms},

@@ -85,9 +85,6 @@ block_gemm_fn *block_gemm_version(int version);
 /* stored_loops_version - the loops over stored rows, [STORED_KINDS], of the same versions (stored.c). */
 const struct stored_loops *stored_loops_version(int version);
 
-/* cpu_linear_columns - columns [first, first + K) of y [N, O] become x w^T, with w [K, I], all f32 (linear.c). */
-void cpu_linear_columns(struct device *dev, struct tensor y, int64_t first, struct tensor x, struct tensor w);
-
 /* The keys that each of num_rows rows sees (struct attention_mask).  Read it by the functions below. */
 struct row_keys {
     const int32_t *first, *last; /* last NULL: the row itself */

@@ -156,8 +156,10 @@ static void multiply_tile(struct device *dev, const struct stored_job *job, cons
     for (int64_t row = tile->first; row < tile->first + tile->count; row++)
         job->loops[part->kind].decode(part->rows + (size_t)row * row_bytes, part->width,
                                       tile->values + (stored_place(part, row) - tile->first) * part->width);
-    cpu_linear_columns(dev, job->y, tile->part_first + tile->first, job->x,
-                       tensor_2d(tile->values, DTYPE_F32, tile->count, part->width));
+    const struct column_args columns = {
+        .first = tile->part_first + tile->first, .scale = 1, .write = OP_OVERWRITE};
+    cpu_linear_part_forward(dev, job->y, job->x, tensor_2d(tile->values, DTYPE_F32, tile->count, part->width),
+                            &columns);
 }
 
 /* most_rows - of a tile: those of a part's whole heads. */

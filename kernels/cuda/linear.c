@@ -82,7 +82,7 @@ void cuda_linear_forward(struct device *dev, struct tensor y, struct tensor x, s
                                       [KEY_OUT] = y.dtype,
                                       [KEY_A_TRANSPOSED] = 1}};
     void *workspace = cuda_scratch(dev, linear_state_of(dev)->workspace_bytes);
-    multiply(dev, &product, &(struct operands){y.data, w.data, x.data, workspace});
+    multiply(dev, &product, &(struct operands){y.data, w.data, x.data, workspace, 1});
 }
 
 void cuda_linear_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
@@ -95,7 +95,7 @@ void cuda_linear_backward_input(struct device *dev, struct tensor dx, struct ten
                                       [KEY_WRITE] = write}};
     void *workspace;
     const void *rounded = as_type(dev, dy, w.dtype, &workspace);
-    multiply(dev, &product, &(struct operands){dx.data, w.data, rounded, workspace});
+    multiply(dev, &product, &(struct operands){dx.data, w.data, rounded, workspace, 1});
 }
 
 void cuda_linear_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
@@ -109,5 +109,55 @@ void cuda_linear_backward_weight(struct device *dev, struct tensor dw, struct te
                                       [KEY_WRITE] = write}};
     void *workspace;
     const void *rounded = as_type(dev, dy, x.dtype, &workspace);
-    multiply(dev, &product, &(struct operands){dw.data, x.data, rounded, workspace});
+    multiply(dev, &product, &(struct operands){dw.data, x.data, rounded, workspace, 1});
+}
+
+/* from_column - where a part of a matrix begins. */
+static void *from_column(struct tensor t, int64_t first) {
+    return (char *)t.data + (size_t)first * dtype_bytes(t.dtype);
+}
+
+/* Parts of a fused matrix: y and dy are wider than what is multiplied, and a row of theirs, read by columns a column, is followed
+ * by the next after all of its elements. */
+void cuda_linear_part_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w,
+                              const struct column_args *args) {
+    struct product product = {.key = {[KEY_M] = w.dims[0],
+                                      [KEY_N] = x.dims[0],
+                                      [KEY_K] = x.dims[1],
+                                      [KEY_IN] = x.dtype,
+                                      [KEY_OUT] = y.dtype,
+                                      [KEY_A_TRANSPOSED] = 1,
+                                      [KEY_WRITE] = args->write,
+                                      [KEY_D_LEADING] = y.dims[1]}};
+    void *workspace = cuda_scratch(dev, linear_state_of(dev)->workspace_bytes);
+    multiply(dev, &product,
+             &(struct operands){from_column(y, args->first), w.data, x.data, workspace, args->scale});
+}
+
+void cuda_linear_part_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
+                                     const struct column_args *args) {
+    struct product product = {.key = {[KEY_M] = w.dims[1],
+                                      [KEY_N] = dy.dims[0],
+                                      [KEY_K] = w.dims[0],
+                                      [KEY_IN] = w.dtype,
+                                      [KEY_OUT] = dx.dtype,
+                                      [KEY_B_LEADING] = dy.dims[1]}};
+    void *workspace = cuda_scratch(dev, linear_state_of(dev)->workspace_bytes);
+    multiply(dev, &product,
+             &(struct operands){dx.data, w.data, from_column(dy, args->first), workspace, args->scale});
+}
+
+void cuda_linear_part_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
+                                      const struct column_args *args) {
+    struct product product = {.key = {[KEY_M] = x.dims[1],
+                                      [KEY_N] = dw.dims[0],
+                                      [KEY_K] = x.dims[0],
+                                      [KEY_IN] = x.dtype,
+                                      [KEY_OUT] = DTYPE_F32,
+                                      [KEY_B_TRANSPOSED] = 1,
+                                      [KEY_WRITE] = args->write,
+                                      [KEY_B_LEADING] = dy.dims[1]}};
+    void *workspace = cuda_scratch(dev, linear_state_of(dev)->workspace_bytes);
+    multiply(dev, &product,
+             &(struct operands){dw.data, x.data, from_column(dy, args->first), workspace, args->scale});
 }

@@ -22,6 +22,8 @@ enum key_part {
     KEY_A_ALIGNMENT,
     KEY_B_ALIGNMENT,
     KEY_D_ALIGNMENT, /* bytes, a power of two up to CUDA_ALIGN_BYTES */
+    KEY_B_LEADING,   /* elements from a column of B or D to the next; 0: it is dense */
+    KEY_D_LEADING,
     KEY_LENGTH
 };
 struct product {
@@ -71,6 +73,7 @@ struct operands {
     void *d;
     const void *a, *b;
     void *workspace;
+    float scale; /* of the product */
 };
 
 /* linear_state_of - those of an open device. */

@@ -1,6 +1,6 @@
 /* linear_file.c - the choices of linear_search.c in a text file, for the next run on the same kind of GPU.
  *
- *   atelier linear choices 1
+ *   atelier linear choices 2
  *   gpu NVIDIA H200
  *   cublaslt 130100
  *   <KEY_LENGTH numbers of the product> <CONFIG_LENGTH numbers of the algorithm> <milliseconds>
@@ -17,7 +17,8 @@
 
 #include "kernels/cuda/linear.h"
 
-#define FIRST_LINE "atelier linear choices 1"
+#define FIRST_LINE "atelier linear choices 2"
+#define OLDER_LINE "atelier linear choices 1\n" /* without leading dimensions: nothing of it is used */
 enum { LINE_BYTES = 512 };
 
 static const int64_t MAX_SIZE = (int64_t)1 << 40;
@@ -53,9 +54,11 @@ static bool parse_choice(const char *text, struct choice *choice) {
     };
     int64_t *key = choice->product.key, value;
     memset(choice, 0, sizeof *choice);
-    for (int i = 0; i < KEY_LENGTH; i++)
-        if (!parse_integer(&text, i <= KEY_K ? 1 : 0, i <= KEY_K ? MAX_SIZE : highest[i], &key[i]))
+    for (int i = 0; i < KEY_LENGTH; i++) {
+        bool is_size = i <= KEY_K || i >= KEY_B_LEADING;
+        if (!parse_integer(&text, i <= KEY_K ? 1 : 0, is_size ? MAX_SIZE : highest[i], &key[i]))
             return false;
+    }
     for (int i = KEY_A_ALIGNMENT; i <= KEY_D_ALIGNMENT; i++)
         if (!is_power_of_two(key[i]))
             return false;
@@ -82,8 +85,8 @@ static struct header expected_header(const struct device *dev) {
     return header;
 }
 
-/* read_header - 1 when the file is for us, 0 when it is for another GPU or library, -1 when it is something
- * else. */
+/* read_header - 1 when the file is for us, 0 when it is for another GPU or library or of an older form, -1 when it is
+ * something else. */
 static int read_header(FILE *file, const struct device *dev, const char *path, struct err *err) {
     struct header want = expected_header(dev), got;
     bool matches = true;
@@ -91,7 +94,8 @@ static int read_header(FILE *file, const struct device *dev, const char *path, s
         bool read = fgets(got.lines[i], LINE_BYTES, file);
         if (!read && ferror(file))
             return err_set(err, "cannot read '%s': %s", path, strerror(errno));
-        if (!read || (i == 0 && strcmp(got.lines[0], want.lines[0]) != 0))
+        bool known = strcmp(got.lines[0], want.lines[0]) == 0 || strcmp(got.lines[0], OLDER_LINE) == 0;
+        if (!read || (i == 0 && !known))
             return err_set(
                 err,
                 "'%s' is not a file of choices for matrix products (it should begin with '" FIRST_LINE

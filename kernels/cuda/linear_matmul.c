@@ -75,8 +75,12 @@ static cudaDataType_t data_type(int64_t dtype) {
     return dtype == DTYPE_F32 ? CUDA_R_32F : dtype == DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_16F;
 }
 
-/* matmul_describe - the product in cuBLASLt's terms.  Each matrix is dense: its leading dimension is its rows.
- */
+/* leading - of a matrix of so many rows. */
+static int64_t leading(int64_t said, uint64_t rows) {
+    return said ? said : (int64_t)rows;
+}
+
+/* matmul_describe - the product in cuBLASLt's terms.  The leading dimension of a dense matrix is its rows. */
 static void matmul_describe(struct device *dev, struct matmul *matmul) {
     const int64_t *key = matmul->product.key;
     uint64_t m = (uint64_t)key[KEY_M], n = (uint64_t)key[KEY_N], k = (uint64_t)key[KEY_K];
@@ -92,8 +96,9 @@ static void matmul_describe(struct device *dev, struct matmul *matmul) {
     LINEAR_CHECK(cublasLtMatmulDescSetAttribute(matmul->desc, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET,
                                                 &sm_target, sizeof sm_target));
     LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->a, in, ta ? k : m, ta ? m : k, (int64_t)(ta ? k : m)));
-    LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->b, in, tb ? n : k, tb ? k : n, (int64_t)(tb ? n : k)));
-    LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->d, out, m, n, (int64_t)m));
+    LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->b, in, tb ? n : k, tb ? k : n,
+                                            leading(key[KEY_B_LEADING], tb ? n : k)));
+    LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->d, out, m, n, leading(key[KEY_D_LEADING], m)));
 }
 
 void linear_matmul_make(struct device *dev, struct matmul *matmul, const struct product *product) {
@@ -106,8 +111,8 @@ void linear_matmul_make(struct device *dev, struct matmul *matmul, const struct 
 cublasStatus_t linear_multiply(struct device *dev, const struct matmul *matmul,
                                const cublasLtMatmulAlgo_t *algo, const struct operands *operands) {
     struct linear_state *linear = linear_state_of(dev);
-    float alpha = 1, beta = matmul->product.key[KEY_WRITE] == OP_ACCUMULATE ? 1 : 0;
-    return cublasLtMatmul(linear->handle, matmul->desc, &alpha, operands->a, matmul->a, operands->b,
+    float beta = matmul->product.key[KEY_WRITE] == OP_ACCUMULATE ? 1 : 0;
+    return cublasLtMatmul(linear->handle, matmul->desc, &operands->scale, operands->a, matmul->a, operands->b,
                           matmul->b, &beta, operands->d, matmul->d, operands->d, matmul->d, algo,
                           operands->workspace, linear->workspace_bytes, cuda_stream(dev));
 }

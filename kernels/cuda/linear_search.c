@@ -129,7 +129,8 @@ static int time_copy(struct device *dev, const struct matmul *matmul,
                      const struct operands *operands, float *best_ms) {
     struct operands trial = *operands;
     const int64_t *key = matmul->product.key;
-    size_t size_bytes = (size_t)(key[KEY_M] * key[KEY_N]) * dtype_bytes((enum dtype)key[KEY_OUT]);
+    int64_t leading = key[KEY_D_LEADING] ? key[KEY_D_LEADING] : key[KEY_M];
+    size_t size_bytes = (size_t)(leading * key[KEY_N]) * dtype_bytes((enum dtype)key[KEY_OUT]);
     char *copy = cuda_allocate(dev, size_bytes + CUDA_ALIGN_BYTES);
     if (!copy)
         return 0;

@@ -185,13 +185,13 @@ static void test_tuned_choices_are_kept(void **state) {
 static void write_file(const char *path, const char *gpu, const char *line) {
     FILE *file = fopen(path, "w");
     assert_non_null(file);
-    fprintf(file, "atelier linear choices 1\ngpu %s\ncublaslt 130100\n%s", gpu, line);
+    fprintf(file, "atelier linear choices 2\ngpu %s\ncublaslt 130100\n%s", gpu, line);
     fclose(file);
 }
 
 /* The sample's product with the algorithm of this id and number of parts, as a line of a file. */
 static char *sample_line(int id, int num_parts) {
-    return xasprintf("%d %d %d 1 0 1 0 0 0 256 256 256 %d 0 %d 0 0 0 0 0 0 0.5\n", OUT, ROWS, IN, id,
+    return xasprintf("%d %d %d 1 0 1 0 0 0 256 256 256 0 0 %d 0 %d 0 0 0 0 0 0 0.5\n", OUT, ROWS, IN, id,
                      num_parts);
 }
 
@@ -227,22 +227,63 @@ static void test_choices_take_effect(void **state) {
     free(path), free(folder);
 }
 
+/* A file of before leading dimensions were a part of a product: nothing of it is used, and it is no error. */
+static void test_older_file(void **state) {
+    (void)state;
+    char *folder = test_folder("linear"), *path = xasprintf("%s/choices", folder);
+    struct device dev = open_device();
+    struct err err = {""};
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file, "atelier linear choices 1\ngpu %s\ncublaslt 130100\n", GPU);
+    fprintf(file, "40 24 512 1 0 1 0 0 0 256 256 256 2 0 4 0 0 0 0 0 0 0.5\n");
+    fclose(file);
+    assert_int_equal(cuda_linear_load(&dev, path, &err), 0);
+    assert_int_equal(cuda_linear_num_choices(&dev), 0);
+    device_close(&dev);
+    free(path), free(folder);
+}
+
+/* A tuned product of some columns: its trials add nothing to them, and what lies beside them stays. */
+static void test_tuned_columns(void **state) {
+    (void)state;
+    enum { FIRST = 8, WIDTH = OUT + 24 };
+    struct device dev = open_device();
+    struct sample s = sample_make(&dev);
+    struct data y = data_random(&dev, shape_2d(DTYPE_BF16, ROWS, WIDTH), 9);
+    struct column_args args = {.first = FIRST, .scale = 0.5f, .write = OP_ACCUMULATE};
+    double *want = xcalloc(ROWS * WIDTH, sizeof *want);
+    for (int64_t i = 0; i < ROWS * WIDTH; i++) {
+        int64_t column = i % WIDTH - FIRST;
+        bool inside = column >= 0 && column < OUT;
+        want[i] = y.exact[i] + (inside ? 0.5 * s.want[i / WIDTH * OUT + column] : 0);
+    }
+    cuda_linear_tune(&dev, true);
+    op_linear_part_forward(&dev, y.t, s.x.t, s.w.t, &args);
+    assert_int_equal(cuda_linear_num_choices(&dev), 1);
+    assert_matches(y, want, 1e-6);
+    free(want);
+    data_free(y);
+    sample_free(s);
+    device_close(&dev);
+}
+
 static void test_damaged_files_are_refused(void **state) {
     (void)state;
     static const char *const lines[] = {
         "\n",
-        "40 24 512 1 0 1 0 0 0 256 256 256 2 0 4 0 0 0 0 0 0 0.5",                     /* cut off */
-        "40 24 512 1 0 1 0 0 0 256 256 256 2 0 4 0 0 0 0 0 0\n",                       /* a number short */
-        "40 24 512 1 0 1 0 0 0 256 256 256 2 0 4 0 0 0 0 0 0 0.5 7\n",                 /* one more */
-        "0 24 512 1 0 1 0 0 0 256 256 256 2 0 4 0 0 0 0 0 0 0.5\n",                    /* no rows */
-        "-40 24 512 1 0 1 0 0 0 256 256 256 2 0 4 0 0 0 0 0 0 0.5\n",                  /* negative */
-        "99999999999999999999 24 512 1 0 1 0 0 0 256 256 256 2 0 4 0 0 0 0 0 0 0.5\n", /* too large */
-        "40 24 512 9 0 1 0 0 0 256 256 256 2 0 4 0 0 0 0 0 0 0.5\n",                   /* no such type */
-        "40 24 512 1 0 2 0 0 0 256 256 256 2 0 4 0 0 0 0 0 0 0.5\n",                   /* no such flag */
-        "40 24 512 1 0 1 0 0 0 256 3 256 2 0 4 0 0 0 0 0 0 0.5\n",                     /* no such alignment */
-        "40 24 512 1 0 1 0 0 0 256 256 256 2 0 4 0 0 0 0 0 4294967296 0.5\n",          /* 33 bits */
-        "40 24 512 1 0 1 0 0 0 256 256 256 2 0 4 0 0 0 0 0 0 nan\n",                   /* not a time */
-        "40 24 512 1 0 1 0 0 0 256 256 256 2 0 four 0 0 0 0 0 0 0.5\n",                /* not a number */
+        "40 24 512 1 0 1 0 0 0 256 256 256 0 0 2 0 4 0 0 0 0 0 0 0.5",     /* cut off */
+        "40 24 512 1 0 1 0 0 0 256 256 256 0 0 2 0 4 0 0 0 0 0 0\n",       /* a number short */
+        "40 24 512 1 0 1 0 0 0 256 256 256 0 0 2 0 4 0 0 0 0 0 0 0.5 7\n", /* one more */
+        "0 24 512 1 0 1 0 0 0 256 256 256 0 0 2 0 4 0 0 0 0 0 0 0.5\n",    /* no rows */
+        "-40 24 512 1 0 1 0 0 0 256 256 256 0 0 2 0 4 0 0 0 0 0 0 0.5\n",  /* negative */
+        "99999999999999999999 24 512 1 0 1 0 0 0 256 256 256 0 0 2 0 4 0 0 0 0 0 0 0.5\n", /* too large */
+        "40 24 512 9 0 1 0 0 0 256 256 256 0 0 2 0 4 0 0 0 0 0 0 0.5\n",                   /* no such type */
+        "40 24 512 1 0 2 0 0 0 256 256 256 0 0 2 0 4 0 0 0 0 0 0 0.5\n",                   /* no such flag */
+        "40 24 512 1 0 1 0 0 0 256 3 256 0 0 2 0 4 0 0 0 0 0 0 0.5\n",            /* no such alignment */
+        "40 24 512 1 0 1 0 0 0 256 256 256 0 0 2 0 4 0 0 0 0 0 4294967296 0.5\n", /* 33 bits */
+        "40 24 512 1 0 1 0 0 0 256 256 256 0 0 2 0 4 0 0 0 0 0 0 nan\n",          /* not a time */
+        "40 24 512 1 0 1 0 0 0 256 256 256 0 0 2 0 four 0 0 0 0 0 0 0.5\n",       /* not a number */
     };
     struct device dev = open_device();
     struct err err = {""};
@@ -408,6 +449,8 @@ int main(void) {
         cmocka_unit_test(test_rounded_gradient_under_all_orders),
         cmocka_unit_test(test_tuned_choices_are_kept),
         cmocka_unit_test(test_choices_take_effect),
+        cmocka_unit_test(test_older_file),
+        cmocka_unit_test(test_tuned_columns),
         cmocka_unit_test(test_damaged_files_are_refused),
         cmocka_unit_test(test_not_a_file),
         cmocka_unit_test(test_fewer_multiprocessors),

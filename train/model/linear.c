@@ -5,7 +5,6 @@
 
 /* The places of a pair in the scratch memory, each with room for f32. */
 struct pair_scratch {
-    struct tensor rows;       /* [N, num_rows] in y's type */
     struct tensor down, back; /* [N, R] in x's type: x A^T, and its gradient */
     struct tensor
         dropped; /* [N, I] in x's type, of a pair with a dropout: what A reads, then the gradient of that */
@@ -17,7 +16,7 @@ static bool has_dropout(const struct low_rank *part) {
 
 static int64_t pair_count(const struct low_rank *part, int64_t num_rows) {
     struct tensor a = part->a.value;
-    return num_rows * (part->num_rows + 2 * a.dims[0] + (has_dropout(part) ? a.dims[1] : 0));
+    return num_rows * (2 * a.dims[0] + (has_dropout(part) ? a.dims[1] : 0));
 }
 
 /* What rows of given lengths work in, after the largest pair's places. */
@@ -85,13 +84,11 @@ static struct magnitude magnitude_of(struct device *dev, const struct linear *li
 }
 
 static struct pair_scratch pair_scratch(const struct linear *linear, const struct low_rank *part,
-                                        struct tensor y, struct tensor x) {
+                                        struct tensor x) {
     int64_t n = x.dims[0], rank = part->a.value.dims[0];
-    float *rows = linear->scratch, *down = rows + n * part->num_rows, *back = down + n * rank,
-          *dropped = back + n * rank;
+    float *down = linear->scratch, *back = down + n * rank, *dropped = back + n * rank;
     CHECK(linear->scratch, "a low-rank pair of %lld rows without scratch memory", (long long)part->num_rows);
-    return (struct pair_scratch){tensor_2d(rows, y.dtype, n, part->num_rows),
-                                 tensor_2d(down, x.dtype, n, rank), tensor_2d(back, x.dtype, n, rank),
+    return (struct pair_scratch){tensor_2d(down, x.dtype, n, rank), tensor_2d(back, x.dtype, n, rank),
                                  has_dropout(part) ? tensor_2d(dropped, x.dtype, n, x.dims[1]) : x};
 }
 
@@ -105,11 +102,10 @@ static void read_pair(struct device *dev, const struct pair_scratch *at, struct 
 
 static void pair_forward(struct device *dev, struct tensor y, struct tensor x, const struct linear *linear,
                          const struct low_rank *part) {
-    struct pair_scratch at = pair_scratch(linear, part, y, x);
+    struct pair_scratch at = pair_scratch(linear, part, x);
     struct column_args columns = {.first = part->first_row, .scale = part->scale, .write = OP_ACCUMULATE};
     read_pair(dev, &at, x, part);
-    op_linear_forward(dev, at.rows, at.down, part->b.value);
-    op_put_columns(dev, y, at.rows, &columns);
+    op_linear_part_forward(dev, y, at.down, part->b.value, &columns);
 }
 
 static void bias_forward(struct device *dev, struct tensor y, const struct linear *linear) {
@@ -186,15 +182,15 @@ static void read_backward(struct device *dev, struct tensor dx, const struct pai
     op_dropout(dev, dx, at->dropped, &part->dropout, OP_ACCUMULATE);
 }
 
-/* pair_backward - with the scaled part of dy in `rows`, both gradients and what the pair adds to dx. */
+/* pair_backward - both gradients and what the pair adds to dx, from its part of dy where that stands. */
 static void pair_backward(struct device *dev, struct tensor dx, struct tensor dy, struct tensor x,
                           const struct linear *linear, const struct low_rank *part) {
-    struct pair_scratch at = pair_scratch(linear, part, dy, x);
-    struct column_args columns = {.first = part->first_row, .scale = part->scale};
-    op_take_columns(dev, at.rows, dy, &columns);
+    struct pair_scratch at = pair_scratch(linear, part, x);
+    struct column_args columns = {.first = part->first_row, .scale = part->scale, .write = part->b.write};
     read_pair(dev, &at, x, part);
-    weight_backward(dev, &part->b, at.rows, at.down);
-    op_linear_backward_input(dev, at.back, at.rows, part->b.value, OP_OVERWRITE);
+    if (part->b.grad.data)
+        op_linear_part_backward_weight(dev, part->b.grad, dy, at.down, &columns);
+    op_linear_part_backward_input(dev, at.back, dy, part->b.value, &columns);
     weight_backward(dev, &part->a, at.back, at.dropped);
     read_backward(dev, dx, &at, part);
 }
