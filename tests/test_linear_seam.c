@@ -234,11 +234,57 @@ static void test_frozen(struct setting s) {
     free_operands(&v);
 }
 
+/* What a backward is given of its forward, and what it computes. */
+struct kept_trial {
+    struct linear linear;
+    struct data dx, da, db;
+};
+
+/* kept_make - one pair, with a dropout; `down` is where x A^T stays, without memory: it does not. */
+static struct kept_trial kept_make(struct operands *v, struct tensor down) {
+    struct data none = {.dev = v->x.dev};
+    struct kept_trial t = {.dx = data_output(v->x.dev, v->x.t),
+                           .da = gradient_of(v, v->a[0]),
+                           .db = gradient_of(v, v->b[0]),
+                           .linear = {.w = weight_of(v->w, none), .num_parts = 1}};
+    t.linear.parts[0] = (struct low_rank){.a = weight_of(v->a[0], t.da),
+                                          .b = weight_of(v->b[0], t.db),
+                                          .scale = PARTS[0].scale,
+                                          .num_rows = PARTS[0].count,
+                                          .dropout = leave_out(v, 0),
+                                          .down = down};
+    t.linear.scratch = device_allocate(v->x.dev, linear_scratch_bytes(&t.linear, N));
+    return t;
+}
+
+static void kept_free(struct kept_trial *t) {
+    device_release(t->dx.dev, t->linear.scratch, linear_scratch_bytes(&t->linear, N));
+    data_free(t->dx), data_free(t->da), data_free(t->db);
+}
+
+/* test_kept - the forward's x A^T gives the bits of the one that is computed again.  The controls: without it, B's gradient has other
+ * bits, so it was read; the scratch memory between the two is anybody's. */
+static void test_kept(struct setting s) {
+    struct operands v;
+    make_operands(&v, s);
+    struct data down = data_output(s.dev, shape_2d(s.dtype, N, R)), y = data_output(s.dev, v.g.t);
+    struct kept_trial kept = kept_make(&v, down.t), again = kept_make(&v, (struct tensor){.data = NULL});
+    linear_forward(s.dev, y.t, v.x.t, &kept.linear);
+    linear_backward(s.dev, kept.dx.t, v.g.t, v.x.t, &kept.linear, OP_OVERWRITE);
+    linear_backward(s.dev, again.dx.t, v.g.t, v.x.t, &again.linear, OP_OVERWRITE);
+    assert_true(same_bits(kept.dx, again.dx) && same_bits(kept.da, again.da) && same_bits(kept.db, again.db));
+    device_zero(s.dev, down.t);
+    linear_backward(s.dev, kept.dx.t, v.g.t, v.x.t, &kept.linear, OP_OVERWRITE);
+    assert_true(same_bits(kept.da, again.da));
+    assert_false(same_bits(kept.db, again.db));
+    kept_free(&kept), kept_free(&again);
+    data_free(down), data_free(y);
+    free_operands(&v);
+}
+
 static const struct op_case CASES[] = {
-    {"explicit", test_explicit},
-    {"dropout", test_dropout},
-    {"lengths", test_lengths},
-    {"frozen", test_frozen},
+    {"explicit", test_explicit}, {"dropout", test_dropout}, {"lengths", test_lengths},
+    {"frozen", test_frozen},     {"kept", test_kept},
 };
 
 int main(void) {

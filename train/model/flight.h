@@ -2,6 +2,7 @@
  * forward.  The model itself is what all micro-batches share.  Shape letters: kernels/tensor.h. */
 #pragma once
 
+#include "checkpoints/family/adapter.h"
 #include "data/tokens/tokens.h"
 #include "kernels/arena.h"
 
@@ -53,6 +54,8 @@ struct layer_acts {
     struct tensor hidden;  /* [N, F] */
     struct tensor ffn_out; /* as attention_out */
     struct norm_stats ffn_stats;
+    /* [N, R]: what A of each pair made of what it read, kept for the backward; absent where nothing is trained */
+    struct tensor pair_rows[ADAPTER_TARGET_COUNT];
 };
 
 /* Which keys each row sees; window and block as in struct layer_plan. */

@@ -1,5 +1,5 @@
 /* linear.c - a product with its bias and low-rank pairs.  A pair costs two products of its rank's width in each
- * direction, and x A^T once more in the backward: it is not kept, and neither is what a dropout leaves of x.
+ * direction, and x A^T once more in the backward where it is not kept; what a dropout leaves of x never is.
  * Rows of given lengths cost their norms in each direction (B A, a part at a time), and the outputs once more in the backward. */
 #include "train/model/linear.h"
 
@@ -88,16 +88,31 @@ static struct pair_scratch pair_scratch(const struct linear *linear, const struc
     int64_t n = x.dims[0], rank = part->a.value.dims[0];
     float *down = linear->scratch, *back = down + n * rank, *dropped = back + n * rank;
     CHECK(linear->scratch, "a low-rank pair of %lld rows without scratch memory", (long long)part->num_rows);
-    return (struct pair_scratch){tensor_2d(down, x.dtype, n, rank), tensor_2d(back, x.dtype, n, rank),
+    return (struct pair_scratch){part->down.data ? part->down : tensor_2d(down, x.dtype, n, rank),
+                                 tensor_2d(back, x.dtype, n, rank),
                                  has_dropout(part) ? tensor_2d(dropped, x.dtype, n, x.dims[1]) : x};
 }
 
-/* read_pair - x A^T of what the pair reads of x, which is then in `dropped`. */
-static void read_pair(struct device *dev, const struct pair_scratch *at, struct tensor x,
-                      const struct low_rank *part) {
+/* read_pair - x A^T of what the pair reads of x, which is then in `dropped`.  read_again - the same before the backward, which
+ * finds the product where the forward left it. */
+static void drop(struct device *dev, const struct pair_scratch *at, struct tensor x,
+                 const struct low_rank *part) {
     if (has_dropout(part))
         op_dropout(dev, at->dropped, x, &part->dropout, OP_OVERWRITE);
+}
+
+static void read_pair(struct device *dev, const struct pair_scratch *at, struct tensor x,
+                      const struct low_rank *part) {
+    drop(dev, at, x, part);
     op_linear_forward(dev, at->down, at->dropped, part->a.value);
+}
+
+static void read_again(struct device *dev, const struct pair_scratch *at, struct tensor x,
+                       const struct low_rank *part) {
+    if (part->down.data)
+        drop(dev, at, x, part);
+    else
+        read_pair(dev, at, x, part);
 }
 
 static void pair_forward(struct device *dev, struct tensor y, struct tensor x, const struct linear *linear,
@@ -187,7 +202,7 @@ static void pair_backward(struct device *dev, struct tensor dx, struct tensor dy
                           const struct linear *linear, const struct low_rank *part) {
     struct pair_scratch at = pair_scratch(linear, part, x);
     struct column_args columns = {.first = part->first_row, .scale = part->scale, .write = part->b.write};
-    read_pair(dev, &at, x, part);
+    read_again(dev, &at, x, part);
     if (part->b.grad.data)
         op_linear_part_backward_weight(dev, part->b.grad, dy, at.down, &columns);
     op_linear_part_backward_input(dev, at.back, dy, part->b.value, &columns);

@@ -12,6 +12,8 @@ struct low_rank {
     float scale;
     int64_t first_row, num_rows;
     struct dropout_args dropout; /* share 0: none */
+    struct tensor
+        down; /* [N, R] of x's type: x A^T, which the forward leaves for the backward; data NULL: it is computed again */
     /* [num_rows] of DoRA: the length of each of these rows of W + scale B A, whatever it would be; value.data NULL: as it is. */
     struct weight lengths;
 };

@@ -286,6 +286,15 @@ static void place_pieces(struct model *model) {
                                    c->num_heads + 2 * c->num_kv_heads, c->head_dim);
 }
 
+/* place_pair_rows - of every pair its own, for layers compute nothing of it again: with a rank of 16 they are small beside x. */
+static void place_pair_rows(struct model *model) {
+    const struct model_config *config = model->setup.config;
+    for (int layer = 0; layer < config->num_layers && model_has_adapter(config); layer++)
+        for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+            if (adapter_has(config, adapter_target_role((enum adapter_target)t), layer))
+                model->flight.acts[layer].pair_rows[t] = take_rows(model, config->adapter.ranks[t]);
+}
+
 /* place_pairs - what the pairs of one product at a time work in. */
 static void place_pairs(struct model *model) {
     int64_t bytes = pairs_bytes(&model->setup);
@@ -303,8 +312,10 @@ static void place_all(struct model *model) {
     place_temperature(model);
     place_head(model);
     place_teacher(model);
-    if (model->setup.trains)
+    if (model->setup.trains) {
         place_gradients(model);
+        place_pair_rows(model);
+    }
     place_lent(model);
     place_pieces(model);
     place_pairs(model);

@@ -20,6 +20,12 @@ static struct dropout_args dropout_of(const struct model *model, struct param a)
                                  .places = flight_rows(flight, flight->places)};
 }
 
+/* rows_of - where the pair's forward leaves what its backward reads; none where nothing is trained. */
+static struct tensor rows_of(const struct model *model, int layer, enum adapter_target target) {
+    struct tensor rows = model->flight.acts[layer].pair_rows[target];
+    return rows.data ? flight_rows(&model->flight, rows) : rows;
+}
+
 /* add_pair - of one part of a fused product, whose rows begin at *first_row, which moves on by them. */
 static void add_pair(struct linear *linear, const struct model *model, int layer, enum tensor_role matrix,
                      int64_t *first_row) {
@@ -33,7 +39,8 @@ static void add_pair(struct linear *linear, const struct model *model, int layer
             .scale = (float)adapter_scale(config, target),
             .first_row = *first_row,
             .num_rows = num_rows,
-            .dropout = dropout_of(model, param_at(adapter_pair_role(target, ADAPTER_A), layer))};
+            .dropout = dropout_of(model, param_at(adapter_pair_role(target, ADAPTER_A), layer)),
+            .down = rows_of(model, layer, target)};
         if (config->adapter.method == ADAPTER_DORA)
             linear->parts[linear->num_parts - 1].lengths =
                 params_weight(model->params, 1 + layer, adapter_length_role(target));
