@@ -6,7 +6,7 @@
 #   ROUNDS=3 ONLY="step lora tokenizer parquet save" make bench
 #   THREADS=1      of each program: on a machine that others use threads wait for each other, and processor seconds count that
 #   TYPES=f32      of the adapter's steps; left out: f32 and bf16
-set -eu
+set -eEu
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 export OUT="${OUT:-build/cpu}"
@@ -18,6 +18,17 @@ python=${BENCH_VENV:-.venv-interop}/bin/python
 threads=${THREADS:-$(nproc)}
 work=build/bench
 mkdir -p "$work"
+# Two at once would take each other's model away, and time each other.
+exec 9>"$work/lock"
+flock -n 9 || { echo "another bench is at work in '$work': wait for it, or end it" >&2; exit 1; }
+# give_up CODE LINE - what the command that failed wrote into its log would else be looked for in vain.
+give_up() {
+    local log="$work/prepare.log"
+    [ ! "$work/step.log" -nt "$log" ] || log="$work/step.log"
+    echo "bench: a command ended with code $1 (line $2); the end of '$log':" >&2
+    tail -n 5 "$log" >&2
+}
+trap 'give_up $? $LINENO' ERR
 wanted() { case " ${ONLY:-step lora tokenizer parquet save} " in *" $1 "*) ;; *) false ;; esac }
 median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 field() { sed -n "s/.*\"$1\": *\([0-9.e+]*\).*/\1/p"; }
@@ -92,6 +103,7 @@ peft_step() {
 # lora - pairs of rank 16 on every matrix of the layers.  The model lies on the disk for all, for an adapter needs one.
 lora() {
     local name
+    rm -rf "$work/base" # of a bench that did not end
     atelier prepare "$here/step.yaml" 2>"$work/prepare.log"
     atelier train "$here/step.yaml" --set run.folder="$work/base" --set train.steps=1 --set data.sequence_tokens=16 \
         --set run.threads="$threads" --set checkpoint.max_file_bytes=2000000000 >"$work/step.log" 2>&1
