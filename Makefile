@@ -13,6 +13,7 @@
 # make bundle       one archive with the program and all it needs, for a node without network (BUNDLE_CUDA=0: small)
 # make gpu-check    everything the GPU computes against the CPU's definition; skipped without a GPU
 # make gpu-bench    times and rates of kernels and whole steps on the GPU, beside PyTorch where it is installed
+# make ptx          nvcc's own PTX of the kernels executed by an interpreter (Python with numpy), against f64; a sample is in check
 # make budgets      write kernels/cuda/BUDGETS anew, for review
 # make refactoring  tiny models in every layout: the same bits as recorded (whole matrix; a sample is in check)
 # make interop      compare with transformers, tokenizers, gguf, llama.cpp (heavy, makes a virtual environment)
@@ -149,6 +150,25 @@ $(CUDA_OUT)/found:
 	    "that brings it, set CUDA_HOME or NCCL_HOME, or build for the CPU alone with 'make CUDA=0'" >&2; exit 1; }; done
 	@mkdir -p $(@D) && touch $@
 
+# --- What nvcc makes of them, as text: build/ptx, for the interpreter of tests/ptx.  Most compile to the same text for every
+# GPU but for its name; the files of Hopper are executed as of sm_90a.
+PTX_OUT := build/ptx
+PTX_90  := $(patsubst kernels/cuda/%.cu,$(PTX_OUT)/%.sm_90a.ptx,$(wildcard kernels/cuda/*_sm90.cu))
+PTX_80  := $(patsubst kernels/cuda/%.cu,$(PTX_OUT)/%.sm_80.ptx,$(filter-out %_sm90.cu,$(GPU_CU)))
+PTX_FAST := $(filter $(patsubst %,$(PTX_OUT)/%,$(shell sed -n 's/^fast_files="\(.*\)"/\1/p' tests/check_ptx.sh)),$(PTX_80) $(PTX_90))
+$(PTX_OUT)/%.sm_80.ptx: kernels/cuda/%.cu
+	$(call ptx,compute_80)
+$(PTX_OUT)/%.sm_90a.ptx: kernels/cuda/%.cu
+	$(call ptx,compute_90a)
+define ptx
+@mkdir -p $(@D)
+@echo "$(NVCC) -arch=$(1) -ptx $<"
+@$(NVCC) -std=c++17 -O3 -I. -MMD -MP -MT $@ -MF $@.d -arch=$(1) -ptx -o $@ $<
+endef
+ptx: $(if $(NVCC),$(PTX_80) $(PTX_90))
+	@PTX_OUT=$(PTX_OUT) NVCC='$(NVCC)' tests/check_ptx.sh --all
+ptx-fast: $(if $(NVCC),$(PTX_FAST))
+
 # --- The same kernels on the host: build/simt.  tests/simt takes the place of the CUDA compiler, runtime, cuBLASLt and
 # NCCL; a test instrument, never part of the product.
 SIMT ?= $(if $(filter x86_64,$(shell uname -m)),1,0)
@@ -202,7 +222,7 @@ deps:
 test: deps
 	@tests/light_venv.sh
 	@$(MAKE) --no-print-directory check
-check: all tests $(if $(filter 1,$(SIMT)),simt)
+check: all tests $(if $(filter 1,$(SIMT)),simt) $(if $(filter 1,$(CUDA)),ptx-fast)
 	@OUT=$(OUT) CUDA_OUT=$(CUDA_OUT) SIMT_OUT=$(SIMT_OUT) tests/run.sh $(OUT)/tests $(if $(filter 1,$(SIMT)),$(SIMT_OUT)/tests)
 budgets: cuda
 	@CUDA_OUT=$(CUDA_OUT) tests/check_budgets.sh --write >$(CUDA_OUT)/BUDGETS
@@ -244,6 +264,6 @@ help:
 	@sed -n '/^[^#]/q;s/^# //p' $(firstword $(MAKEFILE_LIST))
 clean:
 	rm -rf build
--include $(shell find $(OUT) $(CUDA_OUT) $(SIMT_OUT) -name '*.d' 2>/dev/null)
-.PHONY: all tests cuda simt simt-whole deps test check distributions budgets bundle install package gpu-check gpu-bench sanitized demo refactoring interop bench saves fuzz help clean
+-include $(shell find $(OUT) $(CUDA_OUT) $(SIMT_OUT) $(PTX_OUT) -name '*.d' 2>/dev/null)
+.PHONY: all tests cuda simt ptx ptx-fast simt-whole deps test check distributions budgets bundle install package gpu-check gpu-bench sanitized demo refactoring interop bench saves fuzz help clean
 .SECONDARY:

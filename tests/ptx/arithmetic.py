@@ -1,0 +1,134 @@
+"""arithmetic.py - what scalar instructions compute, lane by lane, on arrays.
+
+Source: NVIDIA's PTX ISA 9.0, chapter 9.7.1 to 9.7.9.  Fused multiply-adds are taken in f64 and rounded once more: off
+by one ulp in one case of 2^29.  Approximate functions are rounded exactly; their callers' bounds allow more.
+"""
+import numpy as np
+
+F32, F64 = np.float32, np.float64
+TINY = np.finfo(np.float32).tiny
+CANONICAL_NAN = {"bf16": np.uint16(0x7FFF), "f16": np.uint16(0x7FFF)}
+
+
+def fma(a, b, c):
+    return (np.multiply(a, b, dtype=F64) + c).astype(F32)
+
+
+def fma64(a, b, c):
+    """By longdouble (64 bits of mantissa): not exact, closer than two roundings."""
+    return (np.multiply(a, b, dtype=np.longdouble) + c).astype(F64)
+
+
+def fma_down(a, b, c):
+    exact = np.multiply(a, b, dtype=F64) + c
+    near = exact.astype(F32)
+    return np.where(near > exact, np.nextafter(near, F32(-np.inf)), near)
+
+
+def add_to_zero(a, b):
+    exact = np.add(a, b, dtype=F64)
+    near = exact.astype(F32)
+    return np.where(np.abs(near) > np.abs(exact), np.nextafter(near, F32(0)), near)
+
+
+def flush(x):
+    return np.where(np.abs(x) < TINY, np.copysign(F32(0), x), x)
+
+
+def exp2(x):
+    return np.exp2(x.astype(F64)).astype(F32)
+
+
+def exp2_flush(x):
+    return flush(exp2(flush(x)))
+
+
+def rsqrt_flush(x):
+    return flush((1 / np.sqrt(flush(x).astype(F64))).astype(F32))
+
+
+def reciprocal_flush(x):
+    return flush((1 / flush(x).astype(F64)).astype(F32))
+
+
+def reciprocal64(x):
+    """rcp.approx.ftz.f64: the upper 32 bits alone count."""
+    return ((1 / x).view(np.uint64) & np.uint64(0xFFFFFFFF00000000)).view(F64)
+
+
+def saturate(x):
+    return np.where(np.isnan(x), F32(0), np.clip(x, F32(0), F32(1)))
+
+
+def divide(a, b):
+    """Integers, towards zero; by zero: any."""
+    b = np.where(b == 0, b.dtype.type(1), b)
+    quotient = a // b
+    return quotient + ((a % b != 0) & ((a < 0) != (b < 0))).astype(a.dtype)
+
+
+def remainder(a, b):
+    return a - divide(a, b) * np.where(b == 0, b.dtype.type(1), b)
+
+
+def shift_left(a, amount):
+    width = a.dtype.itemsize * 8
+    few = np.minimum(amount, width - 1).astype(a.dtype)
+    return np.where(amount >= width, a.dtype.type(0), a << few)
+
+
+def shift_right(a, amount):
+    """Of signed numbers the sign comes in."""
+    width = a.dtype.itemsize * 8
+    few = np.minimum(amount, width - 1).astype(a.dtype)
+    shifted = a >> few
+    return shifted if a.dtype.kind == "i" else np.where(amount >= width, a.dtype.type(0), shifted)
+
+
+def high_product(a, b):
+    return ((a.astype(np.int64) * b.astype(np.int64)) >> np.int64(32)).astype(np.int32)
+
+
+def insert_field(field, into, position, length):
+    """bfi.b64 with constants."""
+    mask = ((1 << int(length)) - 1) << int(position)
+    kept = into & np.uint64(~mask & 0xFFFFFFFFFFFFFFFF)
+    return kept | ((field << np.uint64(position)) & np.uint64(mask))
+
+
+def bf16_bits(x):
+    """Round to nearest even; uint16."""
+    bits = x.view(np.uint32)
+    rounded = ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)
+    return np.where(np.isnan(x), CANONICAL_NAN["bf16"], rounded)
+
+
+def f16_bits(x):
+    return np.where(np.isnan(x), CANONICAL_NAN["f16"], x.astype(np.float16).view(np.uint16))
+
+
+def bf16_values(bits):
+    return (bits.astype(np.uint32) << np.uint32(16)).view(F32)
+
+
+def f16_values(bits):
+    return bits.view(np.float16).astype(F32)
+
+
+NARROW = {"bf16": bf16_bits, "f16": f16_bits}
+WIDE = {"bf16": bf16_values, "f16": f16_values}
+
+
+def pack(kind, high, low):
+    narrow = NARROW[kind]
+    return narrow(low).astype(np.uint32) | (narrow(high).astype(np.uint32) << np.uint32(16))
+
+
+def compare(how, a, b):
+    """Comparisons of PTX: lt ... of floats are false of NaN, ltu ... true."""
+    plain = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
+             "ge": np.greater_equal}
+    if how in plain:
+        result = plain[how](a, b)
+        return result & ~(np.isnan(a) | np.isnan(b)) if how == "ne" and a.dtype.kind == "f" else result
+    return plain[{"equ": "eq", "neu": "ne"}.get(how, how[:2])](a, b) | np.isnan(a) | np.isnan(b)
