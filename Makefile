@@ -155,7 +155,7 @@ $(CUDA_OUT)/found:
 PTX_OUT := build/ptx
 PTX_90  := $(patsubst kernels/cuda/%.cu,$(PTX_OUT)/%.sm_90a.ptx,$(wildcard kernels/cuda/*_sm90.cu))
 PTX_80  := $(patsubst kernels/cuda/%.cu,$(PTX_OUT)/%.sm_80.ptx,$(filter-out %_sm90.cu,$(GPU_CU)))
-PTX_FAST := $(filter $(patsubst %,$(PTX_OUT)/%,$(shell sed -n 's/^fast_files="\(.*\)"/\1/p' tests/check_ptx.sh)),$(PTX_80) $(PTX_90))
+PTX_FAST := $(patsubst %,$(PTX_OUT)/%.ptx,$(file <tests/ptx/sample))
 $(PTX_OUT)/%.sm_80.ptx: kernels/cuda/%.cu
 	$(call ptx,compute_80)
 $(PTX_OUT)/%.sm_90a.ptx: kernels/cuda/%.cu

@@ -257,7 +257,8 @@ class Asynchronous:
         """Land one load; False when none is in flight."""
         if not self.loads:
             return False
-        self.loads.pop(0 if self.mode == "late" else int(self.machine.random.integers(len(self.loads))))()
+        # There is no order among them: the last one first is what waits for another do not expect.
+        self.loads.pop(-1 if self.mode == "late" else int(self.machine.random.integers(len(self.loads))))()
         return True
 
     def finish(self):
@@ -268,6 +269,8 @@ class Asynchronous:
             raise PtxError("the kernel ends while a wgmma runs")
         if (self.machine.arrived != 0).any():
             raise PtxError("the kernel ends while a barrier waits for more threads")
+        if self.barriers.bytes.any():
+            raise PtxError("an mbarrier expects other bytes than were copied")
         if self.registers:
             self.expect_registers()
 

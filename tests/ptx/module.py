@@ -38,7 +38,7 @@ class File:
 
     def find(self, name, *template):
         """The kernel `name` whose template arguments begin as given, in the form of the mangled name."""
-        arguments = "I" + "".join(re.escape(part) for part in template) + "E" if template else r"(?=\D)"
+        arguments = "I" + "".join(re.escape(part) for part in template) + "E" if template else ""
         pattern = re.compile(rf"{len(name)}{name}" + arguments)
         found = [mangled for mangled in self.text.pieces if pattern.search(mangled)]
         if len(found) != 1:

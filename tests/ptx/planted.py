@@ -5,21 +5,24 @@ from dataclasses import dataclass
 
 @dataclass
 class Plant:
+    """change: a function of the text.  seed: of the launches; 1: warps run ahead, and copies land late."""
+
     name: str
     file: str
     case: str
-    change: object  # function of the text
+    change: object
     seed: int = 0
     fast: bool = False
 
 
 def in_kernel(mark, pattern, replacement, count=1):
-    """Replace inside the first kernel whose name holds `mark`."""
+    """Replace the first `count` places (0: all) inside the first kernel whose name holds `mark`."""
 
     def change(text):
         pieces = re.split(r"^(?=[^\n]*\.entry )", text, flags=re.M)
         for i, piece in enumerate(pieces):
             if ".entry" in piece.split("\n", 1)[0] and mark in piece.split("\n", 1)[0]:
+                piece = re.sub(r"[ \t]*//[^\n]*\n", "", piece)
                 pieces[i] = re.sub(pattern, replacement, piece, count=count, flags=re.S)
                 break
         return "".join(pieces)
@@ -27,15 +30,68 @@ def in_kernel(mark, pattern, replacement, count=1):
     return change
 
 
-NORM = "norm_forward_kernelI6bf16_tLb0EL9norm_kind0E"
-GATED = "gated_forward_kernelI6bf16_tLi8EL4gate0E"
+def later(pattern, skipped):
+    """A pattern that matches its last part only after `skipped` earlier places of it."""
+    return rf"((?:{pattern}.*?){{{skipped}}}){pattern}"
+
+
+def of_rows():
+    norm, name = "norm forward bf16 rms add 0 width 2048", "norm_forward_kernelI6bf16_tLb0EL9norm_kind0E"
+    yield Plant("a missing barrier", "norm", norm, in_kernel(name, r"bar\.sync[^;]*;", ""), 1, True)
+    yield Plant("a store one element on", "norm", norm,
+                in_kernel(name, r"(st\.global\.v4\.u32 \t?\[%rd\d+)\]", r"\1+2]"), 0, True)
+    yield Plant("a store past the end", "norm", norm,
+                in_kernel(name, r"(st\.global\.v4\.u32 \t?\[%rd\d+)\]", r"\1+4096]"), 0, True)
+    yield Plant("a shuffle with another distance", "norm", norm,
+                in_kernel(name, r"(mov\.u32 \t%r\d+, )8;(\s+shfl)", r"\g<1>4;\2"), 0, True)
+    yield Plant("a missing exponential", "gated", "gated silu bf16 forward 768",
+                in_kernel("gated_forward_kernelI6bf16_tLi8EL4gate0E", r"ex2\.approx", "neg"), 0, True)
+
+
+def of_flash():
+    file, case, name = "attention_forward", "attention forward sm_80 bf16 64 plain", "attention_forwardI6bf16_tLi64E"
+    yield Plant("cp.async: a wait for all but one group", file, case,
+                in_kernel(name, r"cp\.async\.wait_group 0", "cp.async.wait_group 1", 0), 1, True)
+    yield Plant("cp.async: no barrier after the wait", file, case,
+                in_kernel(name, r"bar\.sync[^;]*;", "", 0), 1, True)
+    yield Plant("ldmatrix: not transposed", file, case, in_kernel(name, r"x4\.trans", "x4"), 0, True)
+    yield Plant("mma: halves of B in the other order", file, case,
+                in_kernel(name, r"(mma\.sync[^;]*\}, \{%r\d+, %r\d+, %r\d+, %r\d+\}, )\{(%r\d+), (%r\d+)\}", r"\1{\3, \2}"),
+                0, True)
+    yield Plant("the mask one key further", file, case, in_kernel(name, r"setp\.gt\.u32", "setp.ge.u32", 0), 0)
+    yield Plant("a copy to another chunk", file, case,
+                in_kernel(name, r"(cp\.async\.cg[^\[]*\[%r\d+)\]", r"\1+16]"), 0)
+    yield Plant("a copy half a chunk on", file, case,
+                in_kernel(name, r"(cp\.async\.cg[^\[]*\[%r\d+)\]", r"\1+8]"), 0)
+
+
+def of_hopper():
+    file, case = "attention_forward_sm90", "attention forward sm_90a bf16 128 plain"
+    name = "attention_forward_sm90INS_7variantI6bf16_tLi128ELi2ELi128ELb0E"
+
+    def plant(what, pattern, replacement, seed=0, count=1, fast=True):
+        return Plant("Hopper: " + what, file, case, in_kernel(name, pattern, replacement, count), seed, fast)
+
+    rows, columns = 4611686293305360384, 4611686293372403712  # descriptors of K-major and of MN-major operands
+    yield plant("transpose flag of B", r"accumulate, 1, 1, 1;", "accumulate, 1, 1, 0;")
+    yield plant("stride offset of K-major rows", f"{rows};", f"{rows - (32 << 32)};", count=0)
+    yield plant("leading offset of MN-major columns", f"{columns};", f"{columns - (512 << 16)};", count=0)
+    yield plant("swizzle of a descriptor", f"{columns};", f"{columns ^ (3 << 62)};", count=0, fast=False)
+    yield plant("a step along k", f"{rows + 2};", f"{rows + 3};")
+    yield plant("expected bytes", r"(mov\.u32 \t%r\d+, )32768(;\s+mbarrier\.arrive\.expect)", r"\g<1>16384\2")
+    yield plant("no fence before the store of results", r"fence\.proxy\.async[^;]*;", "")
+    yield plant("no wait for a product", r"wgmma\.wait_group\.sync\.aligned 0;", "", 1)
+    yield plant("a wait for all but one product", later(r"wgmma\.wait_group\.sync\.aligned 0;", 1),
+                r"\1wgmma.wait_group.sync.aligned 1;", 1)
+    yield plant("no wgmma.fence", r"wgmma\.fence\.sync\.aligned;", "")
+    yield plant("no release of a stage", r"mbarrier\.arrive\.shared::cta\.b64 _, \[%r\d+\];", "")
+    yield plant("no wait for a stage", later(r"@!done bra again;", 1), r"\1", 1)
+    yield plant("more registers than there are", r"(setmaxnreg\.inc\.sync\.aligned\.u32) 240", r"\1 248")
+    yield plant("a coordinate of a tensor copy", r"(cp\.async\.bulk\.tensor\.3d\.shared[^{]*\{%r\d+, )(%r\d+), (%r\d+)",
+                r"\1\3, \2", fast=False)
 
 
 def plants():
-    norm, gated = "norm forward bf16 rms add 0 width 2048", "gated silu bf16 forward 768"
-    yield Plant("a missing barrier", "norm", norm, in_kernel(NORM, r"bar\.sync[^;]*;", ""), 1, True)
-    yield Plant("a store one element on", "norm", norm,
-                in_kernel(NORM, r"(st\.global\.v4\.u32 \t?\[%rd\d+)\]", r"\1+2]"), 0, True)
-    yield Plant("a shuffle with another distance", "norm", norm,
-                in_kernel(NORM, r"(mov\.u32 \t%r\d+, )8;(\s+shfl)", r"\g<1>4;\2"), 0, True)
-    yield Plant("a sign", "gated", gated, in_kernel(GATED, r"ex2\.approx", "neg"), 0, True)
+    yield from of_rows()
+    yield from of_flash()
+    yield from of_hopper()

@@ -47,11 +47,13 @@ def rows_of_a(registers, kind):
 
 
 class Flight:
-    """A wgmma that was issued and has not landed: its threads, registers, operands and commit group."""
+    """A wgmma on its way: its threads, accumulators, operands, which accumulators it keeps, and once it is in flight its
+    commit group and the registers that it reads."""
 
-    def __init__(self, lanes, outs, a, b, how, group):
-        self.lanes, self.outs, self.a, self.b, self.how, self.group = lanes, outs, a, b, how, group
-        self.inputs = None  # accumulators before; None: those that an earlier flight leaves
+    def __init__(self, lanes, outs, a, b, how, keep):
+        self.lanes, self.outs, self.a, self.b, self.how, self.keep = lanes, outs, a, b, how, keep
+        self.group, self.registers = 0, []
+        self.inputs = None  # accumulators before; None: what the registers hold when it lands
 
 
 class TensorCore:
@@ -133,37 +135,42 @@ class TensorCore:
         if self.unfenced[groups].any():
             raise PtxError("wgmma without a wgmma.fence after registers were free to change")
         keep = np.broadcast_to(accumulate, lanes.size)
-        registers = [register for register, _ in a] if isinstance(a, list) else None
-        flight = Flight(lanes, outs, [values.copy() for _, values in a] if registers else a.copy(), b.copy(), how,
-                        np.repeat(self.commits[groups], GROUP))
-        flight.registers = registers
-        before = self.earlier(flight)
-        if before is None:
-            flight.inputs = np.stack([np.where(keep, out[A], F32(0)) for out in outs])
-        else:
-            flight.keep = keep.copy()
-        if self.machine.asynchronous.lands_early() and before is None:
-            self.land(flight)
+        if self.machine.asynchronous.lands_early() and not self.flights:
+            operand = [values for _, values in a] if isinstance(a, list) else a
+            self.land(Flight(lanes, outs, operand, b, how, keep))
             return
+        for first in range(0, lanes.size, GROUP):  # each warpgroup has flights of its own
+            own = slice(first, first + GROUP)
+            operand = [values[own].copy() for _, values in a] if isinstance(a, list) else a[own].copy()
+            flight = Flight(lanes[own], outs, operand, b[own].copy(), how, keep[own].copy())
+            flight.registers = [register for register, _ in a] if isinstance(a, list) else []
+            self.take_off(flight)
+
+    def take_off(self, flight):
+        """In flight until its wait; its accumulators are poison until then."""
+        flight.group = self.commits[flight.lanes[0] // GROUP]
+        if self.earlier(flight) is None:
+            flight.inputs = self.inputs(flight)
         self.flights.append(flight)
-        for out in outs:
-            out[A] = np.float32(np.nan)
+        for out in flight.outs:
+            out[flight.lanes] = np.float32(np.nan)
+
+    def inputs(self, flight):
+        return np.stack([np.where(flight.keep, out[flight.lanes], F32(0)) for out in flight.outs])
 
     def earlier(self, flight):
         """The last flight that will leave its results in the same registers of these threads."""
         for other in reversed(self.flights):
-            if other.outs[0] is flight.outs[0] and np.isin(flight.lanes, other.lanes).any():
+            if other.outs[0] is flight.outs[0] and other.lanes[0] == flight.lanes[0]:
                 return other
         return None
 
     def land(self, flight):
-        if flight.inputs is None:
-            flight.inputs = np.stack([np.where(flight.keep, out[flight.lanes], F32(0)) for out in flight.outs])
-        if flight.registers:
-            for register, values in zip(flight.registers, flight.a):
-                if (register[flight.lanes] != values).any():
-                    raise PtxError("a register that wgmma reads changed before the wait")
-        results = flight.inputs + self.fragments(self.product(flight))
+        inputs = self.inputs(flight) if flight.inputs is None else flight.inputs
+        for register, values in zip(flight.registers, flight.a):
+            if (register[flight.lanes] != values).any():
+                raise PtxError("a register that wgmma reads changed before the wait")
+        results = inputs + self.fragments(self.product(flight))
         for out, result in zip(flight.outs, results):
             out[flight.lanes] = result
 
@@ -176,16 +183,13 @@ class TensorCore:
     def wait(self, A, pending):
         """Until at most `pending` groups of these warpgroups are in flight."""
         lanes = self.machine.lanes(A)
-        here = np.zeros(self.machine.total, bool)
-        here[lanes] = True
+        groups = set((lanes // GROUP).tolist())
         kept = []
         for flight in self.flights:
-            done = here[flight.lanes] & (flight.group < self.commits[flight.lanes // GROUP] - pending)
-            if done.all():
+            group = int(flight.lanes[0]) // GROUP
+            if group in groups and flight.group < self.commits[group] - pending:
                 self.land(flight)
-            elif not done.any():
-                kept.append(flight)
             else:
-                raise PtxError("warpgroups that issued a wgmma in step wait for it apart")
+                kept.append(flight)
         self.flights = kept
         self.unfenced[np.unique(lanes // GROUP)] = True

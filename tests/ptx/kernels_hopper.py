@@ -1,0 +1,132 @@
+"""kernels_hopper.py - attention on sm_90a (tensor copies, mbarriers, wgmma, setmaxnreg), forward and backward."""
+import numpy as np
+
+from asynchronous import TensorMap
+from bench import BF16, F16, divide_up
+from kernels_attention import OPTIONS, Problem, Statistics, check_forward, check_gradients
+
+SMS = 3  # so that blocks draw several tiles
+PANEL, GROUP_ROWS, RING1, RING2, RING3, ASSIGNMENTS = 64, 64, 16, 32, 48, 32 + 32
+
+
+def heads_map(at, shape, box_rows):
+    rows, heads, width = shape
+    return TensorMap(at, (width, heads, rows), (width * 2, heads * width * 2), (PANEL, 1, box_rows), 2, 128).opaque()
+
+
+def statistic_map(at, padded, heads, box):
+    return TensorMap(at, (padded, heads), (padded * 4,), (box, 1), 4, 0).opaque()
+
+
+class WorkList:
+    """Made by the kernel that makes it."""
+
+    def __init__(self, bench, module, num_rows, num_heads, tile_rows, step_rows, queries=(0, 0), columns=(0, 0)):
+        self.count, self.num_heads = divide_up(num_rows, tile_rows), num_heads
+        room = module.memory.room
+        self.entries, self.next = room((self.count, 3), np.int32), room(1, np.uint32)
+        orderer = type(module)(bench.file("attention_sm90"), bench.seed, module.memory)
+        setup = [self.struct(), ("P", queries[0]), ("P", queries[1]), ("P", columns[0]), ("P", columns[1]),
+                 ("i", num_rows), ("i", tile_rows), ("i", step_rows)]
+        orderer.launch(orderer.file.find("order_tiles"), (divide_up(self.count, 128),), (128,), [setup], 512)
+        self.blocks = min(self.count * num_heads, SMS)
+
+    def struct(self):
+        return [("P", self.entries), ("P", self.next), ("i", self.count), ("i", self.num_heads)]
+
+
+def variant(type_, *numbers):
+    """The template argument of a kernel: variant<T, ...>, the last number a bool."""
+    *sizes, cap = numbers
+    return ("NS_7variantI" + type_.mangled, *(f"Li{n}E" for n in sizes), f"Lb{int(cap)}E", "EE")
+
+
+def forward_shape(width, cap):
+    """Warpgroups and keys a step."""
+    return {64: (2 if cap else 3, 128), 192: (2, 96), 256: (2, 64 if cap else 80)}.get(width, (2, 128))
+
+
+def forward(bench, type_, width, **options):
+    problem = Problem(bench, type_, width, **options)
+    module = bench.module("attention_forward_sm90")
+    problem.place(module)
+    out = module.memory.room(problem.out.shape, np.uint16)
+    lse = module.memory.room(problem.lse.shape, np.float32)
+    cap = problem.softcap > 0
+    groups, keys = forward_shape(width, cap)
+    work = WorkList(bench, module, problem.rows, problem.heads, 64 * groups, keys,
+                    queries=(problem.first_at, problem.last_at))
+    panels = divide_up(width, PANEL)
+    query_bytes, key_bytes = groups * panels * 64 * 128, panels * keys * 128
+    own_staging = 2 * query_bytes + 4 * key_bytes + 1024 <= 227 * 1024
+    shared = query_bytes * (2 if own_staging else 1) + 4 * key_bytes + RING1 + 2 * RING2 + ASSIGNMENTS
+    call = [heads_map(problem.qkv_at, problem.qkv.shape, GROUP_ROWS), heads_map(problem.qkv_at, problem.qkv.shape, keys),
+            heads_map(out, problem.out.shape, GROUP_ROWS), work.struct(), ("P", problem.first_at),
+            ("P", problem.last_at), ("P", lse), ("i", problem.rows), ("i", problem.heads), ("i", problem.kv_heads),
+            ("i", problem.group), ("f", problem.scale_log2), ("f", problem.cap_inverse)]
+    kernel = module.file.find("attention_forward_sm90", *variant(type_, width, groups, keys, cap))
+    module.launch(kernel, (work.blocks,), ((groups + 1) * 128,), [call], shared)
+    return check_forward(problem, module, out, lse)
+
+
+def sizes_of(problem):
+    return [("i", problem.rows), ("i", problem.heads), ("i", problem.kv_heads), ("i", problem.group),
+            ("f", problem.scale), ("f", problem.scale_log2), ("f", problem.cap_inverse)]
+
+
+def keys(bench, type_, width, **options):
+    problem = Problem(bench, type_, width, **options)
+    module = bench.module("attention_keys_sm90")
+    problem.place(module)
+    statistics = Statistics(bench, problem, module)
+    dqkv = module.memory.room(problem.qkv.shape, np.uint16)
+    step, cap = 96 if width == 64 else 64, problem.softcap > 0
+    work = WorkList(bench, module, problem.rows, problem.kv_heads, 128, step, columns=(statistics.begin, statistics.end))
+    panels = divide_up(width, PANEL)
+    part, query_bytes = panels * 64 * 128, panels * step * 128
+    shared = 4 * part + 6 * query_bytes + 2 * part + 6 * step * 4 + RING1 + RING3 + ASSIGNMENTS
+    call = [heads_map(problem.qkv_at, problem.qkv.shape, GROUP_ROWS), heads_map(problem.qkv_at, problem.qkv.shape, step),
+            heads_map(statistics.dout, problem.dout.shape, step), heads_map(dqkv, problem.qkv.shape, GROUP_ROWS),
+            statistic_map(statistics.lse2, statistics.padded, problem.heads, step),
+            statistic_map(statistics.delta, statistics.padded, problem.heads, step), work.struct(),
+            ("P", statistics.begin), ("P", statistics.end), *sizes_of(problem), problem.rotation]
+    kernel = module.file.find("attention_keys_sm90", *variant(type_, width, step, 3, cap))
+    module.launch(kernel, (work.blocks,), (384,), [call], shared)
+    return check_gradients(problem, module, dqkv, ("dk", "dv"))
+
+
+def queries(bench, type_, width, **options):
+    problem = Problem(bench, type_, width, **options)
+    module = bench.module("attention_queries_sm90")
+    problem.place(module)
+    statistics = Statistics(bench, problem, module)
+    dqkv = module.memory.room(problem.qkv.shape, np.uint16)
+    step, cap = 128, problem.softcap > 0
+    work = WorkList(bench, module, problem.rows, problem.heads, 128, step, queries=(problem.first_at, problem.last_at))
+    panels = divide_up(width, PANEL)
+    part, key_bytes = panels * 64 * 128, panels * step * 128
+    shared = 4 * part + 4 * key_bytes + 2 * part + RING1 + 2 * RING2 + ASSIGNMENTS
+    call = [heads_map(problem.qkv_at, problem.qkv.shape, GROUP_ROWS),
+            heads_map(statistics.dout, problem.dout.shape, GROUP_ROWS),
+            heads_map(problem.qkv_at, problem.qkv.shape, step), heads_map(dqkv, problem.qkv.shape, GROUP_ROWS),
+            work.struct(), ("P", problem.first_at), ("P", problem.last_at), ("P", statistics.lse2),
+            ("P", statistics.delta), ("q", statistics.padded), *sizes_of(problem), problem.rotation]
+    kernel = module.file.find("attention_queries_sm90", *variant(type_, width, step, cap))
+    module.launch(kernel, (work.blocks,), (384,), [call], shared)
+    return check_gradients(problem, module, dqkv, ("dq",))
+
+
+SEEDS = [0, 1, 2]
+FAST = {"attention forward sm_90a bf16 128 plain", "attention keys sm_90a f16 64 grouped"}
+
+
+def cases():
+    """(name, architecture, function of a bench)."""
+    for kind, function in (("forward", forward), ("keys", keys), ("queries", queries)):
+        for width in (64, 80, 96, 128, 192, 256) if kind == "forward" else (64, 80, 96, 128):
+            for type_ in (BF16, F16):
+                for name, options in OPTIONS.items():
+                    if kind == "forward" and "turned" in options:
+                        continue
+                    yield (f"attention {kind} sm_90a {type_.name} {width} {name}", "sm_90a",
+                           lambda b, f=function, t=type_, w=width, o=options: f(b, t, w, **o))
