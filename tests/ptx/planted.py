@@ -48,6 +48,20 @@ def of_rows():
                 in_kernel("gated_forward_kernelI6bf16_tLi8EL4gate0E", r"ex2\.approx", "neg"), 0, True)
 
 
+def of_others():
+    yield Plant("another random word", "update", "adamw bf16 to bf16 copied 1 first 3",
+                in_kernel("adamw_opI6bf16_tS1_E", r"-766435501|3528531795", "3528531793", 0), 0, True)
+    yield Plant("a lost carry", "pointwise", "cast f32 to bf16",
+                in_kernel("cast_opI6bf16_tfE", r"cvt\.rn\.bf16x2\.f32 (%r\d+), (%f\d+), (%f\d+)",
+                          r"cvt.rn.bf16x2.f32 \1, \3, \2"))
+    yield Plant("a token at its neighbour's place", "vocab", "embedding bf16 256",
+                in_kernel("embedding_kernelI6bf16_tLi8E", r"(ld\.global\.s?u?32 \t%rd?\d+, \[%rd\d+)\]", r"\1+4]"))
+    yield Plant("the sort the other way", "vocab", "embedding gradient bf16 256",
+                in_kernel("sort_runs_kernel", r"setp\.gt\.u64", "setp.lt.u64"))
+    yield Plant("every token but the target", "cross_entropy", "cross-entropy f32 to bf16 plain",
+                in_kernel("plain_logitsf6bf16_tLi4E", r"setp\.eq\.s64", "setp.ne.s64", 0))
+
+
 def of_flash():
     file, case, name = "attention_forward", "attention forward sm_80 bf16 64 plain", "attention_forwardI6bf16_tLi64E"
     yield Plant("cp.async: a wait for all but one group", file, case,
@@ -93,5 +107,6 @@ def of_hopper():
 
 def plants():
     yield from of_rows()
+    yield from of_others()
     yield from of_flash()
     yield from of_hopper()

@@ -20,12 +20,14 @@ import time
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import kernels_flash
+import kernels_flat
 import kernels_hopper
 import kernels_rows
+import kernels_vocab
 import planted
 from bench import Bench, PtxError, Wrong
 
-FAMILIES = [kernels_rows, kernels_flash, kernels_hopper]
+FAMILIES = [kernels_rows, kernels_flat, kernels_vocab, kernels_flash, kernels_hopper]
 
 
 def all_cases():
