@@ -167,7 +167,7 @@ def rope(bench, type_, pairs, sign, rows, width, half):
 
 
 FAST = {
-    "norm forward bf16 rms add 0 width 2048", "norm forward f16 layer add 1 width 256", "norm forward f32 rms odd width",
+    "norm forward bf16 rms add 0 width 2048", "norm forward f16 layer add 1 width 256", "norm forward f32 rms add 1 odd width",
     "norm backward bf16 layer 0 width 256", "norm backward f16 layer 1 width 277", "gated silu bf16 forward 768",
     "gated gelu f16 backward 768", "rope bf16 halves 128 64 +1", "rope f16 pairs 64 16 -1",
 }
@@ -181,8 +181,9 @@ def cases():
                 for width in (256, 2048) if type_ is not F32 else (256, 130):
                     yield (f"norm forward {type_.name} {KIND_NAMES[kind]} add {add} width {width}", "sm_80",
                            lambda b, t=type_, k=kind, a=add, w=width: norm_forward(b, t, k, a, 9, w))
-            yield (f"norm forward {type_.name} {KIND_NAMES[kind]} odd width", "sm_80",
-                   lambda b, t=type_, k=kind: norm_forward(b, t, k, 1, 3, 277))
+            for add in (0, 1):
+                yield (f"norm forward {type_.name} {KIND_NAMES[kind]} add {add} odd width", "sm_80",
+                       lambda b, t=type_, k=kind, a=add: norm_forward(b, t, k, a, 3, 277))
         for layer in (0, 1):
             for width in (256, 277, 1024 * type_.vector, 2048 * type_.vector):
                 yield (f"norm backward {type_.name} layer {layer} width {width}", "sm_80",

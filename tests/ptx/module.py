@@ -75,6 +75,8 @@ class File:
 class Module:
     """A file with global memory of its own.  seed: of its launches."""
 
+    launched = set()  # kernels that ran to their end
+
     def __init__(self, file, seed=0, memory=None):
         self.file, self.memory, self.seed = file, memory or Memory(), seed
 
@@ -98,4 +100,6 @@ class Module:
         static = sum(size for _, size, _ in kernel.shared)
         self.place_arguments(kernel, arguments)
         launch = Launch(grid, block, shared_bytes or static, self.seed)
-        return run_kernel(self, kernel, launch, self.file.code(kernel))
+        steps = run_kernel(self, kernel, launch, self.file.code(kernel))
+        Module.launched.add(kernel.name)
+        return steps

@@ -12,8 +12,10 @@
 Exit code 0: all as expected, planted faults included; 1: something is not.
 """
 import argparse
+import glob
 import multiprocessing
 import os
+import re
 import sys
 import time
 
@@ -21,13 +23,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import kernels_flash
 import kernels_flat
+import kernels_heads
 import kernels_hopper
+import kernels_packed
 import kernels_rows
 import kernels_vocab
 import planted
 from bench import Bench, PtxError, Wrong
+from module import Module
 
-FAMILIES = [kernels_rows, kernels_flat, kernels_vocab, kernels_flash, kernels_hopper]
+FAMILIES = [kernels_rows, kernels_flat, kernels_packed, kernels_vocab, kernels_heads, kernels_flash, kernels_hopper]
 
 
 def all_cases():
@@ -65,8 +70,18 @@ def run_planted(folder, name):
 def job(item):
     what, folder, name, seed = item
     start = time.time()
+    Module.launched.clear()
     passed, text = run_case(folder, name, seed) if what == "case" else run_planted(folder, name)
-    return what, name, seed, passed, text, time.time() - start
+    return what, name, seed, passed, text, time.time() - start, set(Module.launched) if what == "case" else set()
+
+
+def never_launched(folder, launched):
+    """Kernels of the folder's files that no case has executed."""
+    names = set()
+    for file in glob.glob(os.path.join(folder, "*.ptx")):
+        with open(file) as text:
+            names.update(re.findall(r"^\S*\s*\.entry (\w+)", text.read(), flags=re.M))
+    return sorted(names - launched)
 
 
 def jobs_of(options):
@@ -94,11 +109,16 @@ def main():
     if options.list:
         print("\n".join(f"{what} {name}, seed {seed}" for what, _, name, seed in items))
         return 0
-    failed = 0
+    failed, launched = 0, set()
     with multiprocessing.Pool(options.jobs) as pool:
-        for what, name, seed, passed, text, seconds in pool.imap(job, items):
+        for what, name, seed, passed, text, seconds, kernels in pool.imap(job, items):
             failed += not passed
+            launched |= kernels
             print(f"{'ok    ' if passed else 'FAILED'} {what} {name}, seed {seed}: {text} ({seconds:.1f} s)", flush=True)
+    if not (options.fast or options.only or options.planted):
+        missing = never_launched(options.folder, launched)
+        failed += len(missing)
+        print(f"{len(launched)} kernels executed" + "".join(f"\nFAILED no case executes {name}" for name in missing))
     cases = sum(item[0] == "case" for item in items)
     print(f"{cases} cases and {len(items) - cases} planted faults, {failed} not as expected")
     return 1 if failed or not items else 0
