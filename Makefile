@@ -166,7 +166,7 @@ define ptx
 @$(NVCC) -std=c++17 -O3 -I. -MMD -MP -MT $@ -MF $@.d -arch=$(1) -ptx -o $@ $<
 endef
 ptx: $(if $(NVCC),$(PTX_80) $(PTX_90))
-	@PTX_OUT=$(PTX_OUT) NVCC='$(NVCC)' tests/check_ptx.sh --all
+	@PTX_OUT=$(PTX_OUT) tests/check_ptx.sh --all || test $$? -eq 77 # skipped: the reason is printed
 ptx-fast: $(if $(NVCC),$(PTX_FAST))
 
 # --- The same kernels on the host: build/simt.  tests/simt takes the place of the CUDA compiler, runtime, cuBLASLt and
