@@ -6,7 +6,7 @@ poison.
 """
 import numpy as np
 
-from memory import BASE, POISON, READABLE, WRITABLE
+from memory import BASE, READABLE, WRITABLE
 from ptx_parser import PtxError
 from tensor_core import swizzled
 

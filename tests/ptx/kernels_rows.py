@@ -161,7 +161,8 @@ def rope(bench, type_, pairs, sign, rows, width, half):
     kernel = module.file.find("rope_kernel", type_.mangled, f"Li{n}E")
     module.launch(kernel, (divide_up(rows, deep),), (across, down, deep), [call])
     want = vx.copy()
-    want[:, :turned] = rotate(vx[:, :turned], cosine[position].astype(float), sign * sine[position].astype(float), pairs)
+    angles = cosine[position].astype(float), sign * sine[position].astype(float)
+    want[:, :turned] = rotate(vx[:, :turned], *angles, pairs)
     found = type_.values(get(place, x.shape, x.dtype))
     return expect_near("qkv", found, want, 1.01 * type_.rounding, 5e-7)
 

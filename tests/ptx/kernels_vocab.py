@@ -173,8 +173,9 @@ def cases():
                    lambda b, t=t, s=softcap: distillation(b, t, 5, 700, 33, s))
     for source in TYPES:
         for out in TYPES:
-            for kind, options in {"plain": {}, "odd": {"misaligned": out.size}, "scaled": {"scale": 0.25},
-                                  "capped": {"softcap": 5.0}, "capped odd": {"softcap": 5.0, "misaligned": out.size}}.items():
+            kinds = {"plain": {}, "odd": {"misaligned": out.size}, "scaled": {"scale": 0.25}, "capped": {"softcap": 5.0},
+                     "capped odd": {"softcap": 5.0, "misaligned": out.size}}
+            for kind, options in kinds.items():
                 size = 1003 if "odd" in kind else 9000
                 yield (f"cross-entropy {source.name} to {out.name} {kind}", "sm_80",
                        lambda b, t=(source, out), o=options, v=size: cross_entropy(b, t, 4, v, **o))

@@ -7,7 +7,6 @@ cute/atom/mma_traits_sm90_gmma.hpp).  Products are summed in f32, one instructio
 import numpy as np
 
 from arithmetic import F32, WIDE
-from memory import SHARED_BASE
 from ptx_parser import PtxError
 
 GROUP = 128  # threads of a warpgroup
