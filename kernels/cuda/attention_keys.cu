@@ -204,10 +204,9 @@ DEV void store_partial(float *to, int64_t row_floats, int valid_rows, const floa
             float *pairs = to + row * row_floats + lane_id() % 4 * 2;
             if (row < valid_rows)
 #pragma unroll
-                for (int n = 0; n < D / 8; n++) {
-                    pairs[n * 8] = sums[m][n][2 * h] * factor;
-                    pairs[n * 8 + 1] = sums[m][n][2 * h + 1] * factor;
-                }
+                for (int n = 0; n < D / 8; n++)
+                    store8(pairs + n * 8, make_uint2(float_bits(sums[m][n][2 * h] * factor),
+                                                     float_bits(sums[m][n][2 * h + 1] * factor)));
         }
 }
 

@@ -155,7 +155,11 @@ DEV float bits_float(uint32_t bits) {
     return __uint_as_float(bits);
 }
 
-/* --- Global memory: 16 bytes, 16-byte aligned.  _stream: touched once, first to leave the caches. */
+/* --- Global memory: 16 or 8 bytes, aligned to as many.  _stream: touched once, first to leave the caches.
+ *
+ * Stores are asm: the compiler takes a plain store of a vector apart where it knows the words one by one, and
+ * often does not join them again (four stores of 4 bytes instead of one of 16).  Not __stwb, which is asm, too:
+ * its .wb makes a store that is ordered for the multiprocessor (STRONG.SM), which nobody here needs. */
 
 DEV vec16 vec16_of(uint4 v) {
     return {{v.x, v.y, v.z, v.w}};
@@ -167,10 +171,18 @@ DEV vec16 load16_stream(const void *global) {
     return vec16_of(__ldcs((const uint4 *)global));
 }
 DEV void store16(void *global, vec16 v) {
-    *(uint4 *)global = make_uint4(v.w[0], v.w[1], v.w[2], v.w[3]);
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(global), "r"(v.w[0]), "r"(v.w[1]),
+                 "r"(v.w[2]), "r"(v.w[3])
+                 : "memory");
 }
 DEV void store16_stream(void *global, vec16 v) {
     __stcs((uint4 *)global, make_uint4(v.w[0], v.w[1], v.w[2], v.w[3]));
+}
+DEV uint2 load8(const void *global) {
+    return *(const uint2 *)global;
+}
+DEV void store8(void *global, uint2 v) {
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(global), "r"(v.x), "r"(v.y) : "memory");
 }
 
 /* atomic_add - add to a counter shared by all blocks; returns the old value.  Integers only: sums of floats

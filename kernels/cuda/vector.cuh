@@ -8,14 +8,6 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/dev.h"
 
-/* 8 bytes of global memory, 8-byte aligned. */
-DEV uint2 load8(const void *global) {
-    return *(const uint2 *)global;
-}
-DEV void store8(void *global, uint2 v) {
-    *(uint2 *)global = v;
-}
-
 /* Elements of one 16-byte access. */
 template <class T> constexpr int VECTOR = 16 / (int)sizeof(T);
 

@@ -1,6 +1,8 @@
 /* conformance_sm80.cu - one probe for each wrapper of kernels/cuda/dev.h; see conformance.h. */
 #include "conformance.h"
 
+#include <utility>
+
 namespace {
 
 /* --- Conversions. */
@@ -172,20 +174,28 @@ __global__ void global_kernel(vec16 *out, const vec16 *in, uint32_t *counter) {
     unsigned i = threadIdx.x;
     store16(&out[i], load16(&in[i]));
     store16_stream(&out[64 + i], load16_stream(&in[64 + i]));
+    for (unsigned half = 0; half < 2; half++) { /* the two halves change places */
+        const uint32_t *from = in[128 + i].w + 2 * half;
+        store8(out[128 + i].w + 2 * (1 - half), load8(from));
+    }
     global_fence();
     atomic_add(counter, i);
 }
 
 void probe_global(conformance *run) {
-    std::vector<uint32_t> values(129 * 4);
+    std::vector<uint32_t> values(193 * 4);
     for (size_t i = 0; i < values.size(); i++)
         values[i] = (uint32_t)i * 2654435761u;
-    words in(values), out(std::vector<uint32_t>(129 * 4));
-    LAUNCH(global_kernel, 1, 64, 0, 0, (vec16 *)out.data, (const vec16 *)in.data, out.data + 128 * 4);
-    values[128 * 4] = 63 * 64 / 2;
+    words in(values), out(std::vector<uint32_t>(193 * 4));
+    LAUNCH(global_kernel, 1, 64, 0, 0, (vec16 *)out.data, (const vec16 *)in.data, out.data + 192 * 4);
+    for (size_t i = 128 * 4; i < 192 * 4; i += 4) {
+        std::swap(values[i], values[i + 2]);
+        std::swap(values[i + 1], values[i + 3]);
+    }
+    values[192 * 4] = 63 * 64 / 2;
     for (size_t i = 1; i < 4; i++)
-        values[128 * 4 + i] = 0;
-    expect_words(run, "load16 store16 _stream atomic_add global_fence", out, values);
+        values[192 * 4 + i] = 0;
+    expect_words(run, "load16 store16 _stream load8 store8 atomic_add global_fence", out, values);
 }
 
 /* Every width writes its part of shared memory, and reads what another thread wrote by another width. */

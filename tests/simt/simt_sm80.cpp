@@ -7,21 +7,37 @@ using namespace simt;
 
 /* --- Global memory. */
 
-static void check_global(const char *op, const void *global) {
-    if ((uintptr_t)global % 16)
-        fail("%s at global address %p: not a multiple of 16", op, global);
+static void check_global(const char *op, const void *global, size_t align) {
+    if ((uintptr_t)global % align)
+        fail("%s at global address %p: not a multiple of %zu", op, global, align);
 }
 
-vec16 load16(const void *global) {
-    check_global("load16", global);
-    vec16 v;
+template <class T> static T load_global(const char *op, const void *global) {
+    check_global(op, global, sizeof(T));
+    T v;
     memcpy(&v, global, sizeof v);
     return v;
 }
 
-void store16(void *global, vec16 v) {
-    check_global("store16", global);
+template <class T> static void store_global(const char *op, void *global, T v) {
+    check_global(op, global, sizeof(T));
     memcpy(global, &v, sizeof v);
+}
+
+vec16 load16(const void *global) {
+    return load_global<vec16>("load16", global);
+}
+
+void store16(void *global, vec16 v) {
+    store_global("store16", global, v);
+}
+
+uint2 load8(const void *global) {
+    return load_global<uint2>("load8", global);
+}
+
+void store8(void *global, uint2 v) {
+    store_global("store8", global, v);
 }
 
 /* --- Shared memory. */
@@ -213,7 +229,7 @@ static void land(async_copy &copy) {
 
 void cp_async16(uint32_t address, const void *global, bool valid) {
     shared_pointer("cp_async16", address, 16, 16);
-    check_global("cp_async16", global);
+    check_global("cp_async16", global, sizeof(vec16));
     note_access("cp_async16", CALL, address, 16);
     async_copy copy = {address, valid ? global : nullptr, false};
     if (lands_now(COPY))
