@@ -35,7 +35,7 @@ static __global__ void __launch_bounds__(SINK_THREADS) sink_scale_kernel(sink_jo
     const int64_t at = ((int64_t)blockIdx.x * SINK_THREADS + threadIdx.x) * N, row = at / job.width;
     if (row >= job.num_rows)
         return;
-    const float factor = 1.0f / (1.0f + expf(sink_score(job.s, (int)(row % job.num_heads)) - job.lse[row]));
+    const float factor = sigmoid_approx(job.lse[row] - sink_score(job.s, (int)(row % job.num_heads)));
     float values[N];
     pack_values(values, pack_load<T, N>(job.out + at));
     for (int i = 0; i < N; i++)

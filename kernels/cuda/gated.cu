@@ -4,7 +4,7 @@
  *   forward             read gate, up, write y                6      memory; about 30 instructions of 41 that
  * fit backward            read dy, gate, up, write both        10      memory
  *
- * One exponential and one division per element; gelu takes its tanh formula as g sigmoid(2 z). */
+ * One sigmoid per element; gelu takes its tanh formula as g sigmoid(2 z). */
 #include "kernels/cuda/vector.cuh"
 
 /* Packs per thread: eight loads in flight forward, six backward. */
@@ -24,13 +24,16 @@ struct activation {
 
 /* With s = sigmoid(g): silu = g s, slope s (1 + g (1 - s)).
  * With s = sigmoid(2 z), z = sqrt(2 / pi) (g + 0.044715 g^3): gelu = g s, slope s (1 + g (1 - s) 2 z').
- * For g far below zero the exponential is infinite and s is 0, as it should. */
+ * The slope takes g no farther from zero than FAR, where it is 0 or 1 already: the square of a gate beyond 4e19 is
+ * infinite, and that times 1 - s, which is 0, no number; with a larger FAR the last bit of s would still count.  A NaN
+ * passes through s. */
 template <enum gate GATE> DEV activation activate(float g) {
     constexpr float TWO_ROOT = 1.59576912f, CUBIC = 0.044715f; /* 2 sqrt(2 / pi) */
+    constexpr float FAR = GATE == GATE_SILU ? 128 : 16;
     float twice_z = GATE == GATE_SILU ? g : TWO_ROOT * (g + CUBIC * g * g * g);
-    float twice_slope = GATE == GATE_SILU ? 1.0f : TWO_ROOT * (1.0f + 3.0f * CUBIC * g * g);
-    float s = 1.0f / (1.0f + expf(-twice_z));
-    return {g * s, s * (1.0f + g * (1.0f - s) * twice_slope)};
+    float near = fminf(fmaxf(g, -FAR), FAR), s = sigmoid_approx(twice_z);
+    float twice_slope = GATE == GATE_SILU ? 1.0f : TWO_ROOT * (1.0f + 3.0f * CUBIC * near * near);
+    return {g * s, s * (1.0f + near * (1.0f - s) * twice_slope)};
 }
 
 /* Blocks: x is the row, y the part of its width; threads stand next to each other in a part. */

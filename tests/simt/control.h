@@ -14,6 +14,10 @@ enum { NUM_SEEDS = 9 }; /* seeds 0 to 8: every order of threads with every landi
 void set_seed(uint32_t seed);
 uint32_t seed();
 
+/* set_approximation_errors - results of exp2_approx and reciprocal_approx are off by so much, relative to them, from
+ * now on (until then 0): a GPU's may be anything within the bounds that kernels/cuda/dev.h gives. */
+void set_approximation_errors(float exp2, float reciprocal);
+
 /* failure - what a launch throws on a kernel's bug, while catch_failures(true); else the process aborts. */
 struct failure : std::runtime_error {
     using std::runtime_error::runtime_error;

@@ -91,18 +91,23 @@ template <class T> uint32_t pack2(float lo, float hi) {
     return from_f32<T>(lo).bits | (uint32_t)from_f32<T>(hi).bits << 16;
 }
 
-/* --- Arithmetic.  Subnormals are flushed as .ftz does; the last bits are the host's own. */
+/* --- Arithmetic.  Subnormals are flushed as .ftz does; the last bits are the host's own, unless a test has asked
+ * for errors (control.h). */
+namespace simt {
+extern float exp2_error, reciprocal_error;
+} // namespace simt
+
 static inline float flush_subnormal(float x) {
     return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x;
 }
 static inline float exp2_approx(float x) {
-    return flush_subnormal(exp2f(flush_subnormal(x)));
+    return flush_subnormal(exp2f(flush_subnormal(x)) * (1.0f + simt::exp2_error));
 }
 static inline float rsqrt_approx(float x) {
     return (float)(1.0 / std::sqrt((double)flush_subnormal(x)));
 }
 static inline float reciprocal_approx(float x) {
-    return flush_subnormal(1.0f / flush_subnormal(x));
+    return flush_subnormal(1.0f / flush_subnormal(x) * (1.0f + simt::reciprocal_error));
 }
 static inline float mul_rounded(float a, float b) {
     return a * b; /* compiled without contraction */

@@ -1,7 +1,17 @@
 /* simt_sm80.cpp - host twins of kernels/cuda/dev.h: memory, collectives, barriers, copies, matrices. */
 #include "kernels/cuda/dev.h"
 
+#include "control.h"
 #include "row8.h"
+
+/* --- Arithmetic. */
+
+float simt::exp2_error, simt::reciprocal_error;
+
+void simt::set_approximation_errors(float exp2, float reciprocal) {
+    exp2_error = exp2;
+    reciprocal_error = reciprocal;
+}
 
 using namespace simt;
 

@@ -52,6 +52,19 @@ void test_rope() {
 
 /* ---- Gated activations ---- */
 
+/* An activation and its slope, in f64. */
+struct activated {
+    double value, slope;
+};
+
+activated activate_exactly(enum gate gate, double g) {
+    double root = sqrt(2 / acos(-1)), cubic = 0.044715; /* gelu: g sigmoid(2 z) */
+    double twice_z = gate == GATE_SILU ? g : 2 * root * (g + cubic * g * g * g);
+    double twice_slope = gate == GATE_SILU ? 1 : 2 * root * (1 + 3 * cubic * g * g);
+    double s = 1 / (1 + exp(-twice_z));
+    return {g * s, s == 0 ? 0 : s * (1 + g * (1 - s) * twice_slope)};
+}
+
 void gated_case(enum dtype dtype, enum gate gate, size s) {
     field gate_up = random_field(dtype, s.rows * 2 * s.width, 1),
           dy = random_field(dtype, s.rows * s.width, 2);
@@ -59,17 +72,10 @@ void gated_case(enum dtype dtype, enum gate gate, size s) {
     size_t width = (size_t)s.width;
     for (size_t i = 0; i < dy.values.size(); i++) {
         size_t at = i / width * 2 * width + i % width;
-        double g = gate_up.values[at], u = gate_up.values[at + width], value, slope;
-        if (gate == GATE_SILU) {
-            double sigmoid = 1 / (1 + exp(-g));
-            value = g * sigmoid, slope = sigmoid * (1 + g * (1 - sigmoid));
-        } else {
-            double root = sqrt(2 / acos(-1)), t = tanh(root * (g + 0.044715 * g * g * g));
-            value = 0.5 * g * (1 + t);
-            slope = 0.5 * (1 + t) + 0.5 * g * (1 - t * t) * root * (1 + 3 * 0.044715 * g * g);
-        }
-        y.values[i] = value * u;
-        d.values[at] = dy.values[i] * u * slope, d.values[at + width] = dy.values[i] * value;
+        activated a = activate_exactly(gate, gate_up.values[at]);
+        double u = gate_up.values[at + width];
+        y.values[i] = a.value * u;
+        d.values[at] = dy.values[i] * u * a.slope, d.values[at + width] = dy.values[i] * a.value;
     }
     run op = [&](struct device *dev) -> std::vector<field> {
         std::vector<int64_t> both = {s.rows, 2 * s.width}, one = {s.rows, s.width};
@@ -93,6 +99,62 @@ void test_gated() {
         for (size s : sizes)
             for (enum gate gate : {GATE_SILU, GATE_GELU_TANH})
                 gated_case(dtype, gate, s);
+}
+
+/* every_gate - all finite gates that bf16 has, beside ups of 1. */
+field every_gate() {
+    field f = {DTYPE_BF16, {}};
+    for (uint32_t bits = 0; bits < 65536; bits++)
+        if ((bits & 0x7f80) != 0x7f80)
+            f.values.push_back(f32_from_bf16((uint16_t)bits));
+    f.values.resize(2 * f.values.size(), 1);
+    return f;
+}
+
+/* roundings_off - the error of a bf16 number, in the most that rounding to bf16 can move the exact one.  Below 2^-126 a
+ * sigmoid may be 0: what that can make of a product, 2^-118, is left out. */
+double roundings_off(double got, double exact) {
+    int exponent;
+    frexp(exact, &exponent); /* of a number in [1/2, 1) */
+    double error = fmax(fabs(got - exact) - 0x1p-118, 0);
+    return error / ldexp(1, std::max(exponent, -125) - 9);
+}
+
+/* worst_gate - of every gate, for value and slope; infinite where either is no number. */
+double worst_gate(struct device *dev, enum gate gate) {
+    field gate_up = every_gate();
+    size_t count = gate_up.values.size() / 2;
+    int64_t width = (int64_t)count;
+    field one = {DTYPE_BF16, std::vector<double>(count, 1)};
+    placed in(dev, gate_up, {1, 2 * width}, 0), y(dev, one, {1, width}, 0), dy(dev, one, {1, width}, 0);
+    op_glu_forward(dev, y.t, in.t, gate);
+    op_glu_backward(dev, in.t, dy.t, in.t, gate);
+    field value = y.read(), slope = in.read();
+    double worst = 0;
+    for (size_t i = 0; i < count; i++) {
+        activated a = activate_exactly(gate, gate_up.values[i]);
+        double off = fmax(roundings_off(value.values[i], a.value), roundings_off(slope.values[i], a.slope));
+        bool numbers = std::isfinite(value.values[i]) && std::isfinite(slope.values[i]);
+        worst = numbers ? fmax(worst, off) : INFINITY;
+    }
+    return worst;
+}
+
+/* test_every_gate - with the worst that the approximations of a GPU may answer, too, a result is nowhere farther from
+ * f64 than its own rounding and one more. */
+void test_every_gate() {
+    for (enum gate gate : {GATE_SILU, GATE_GELU_TANH}) {
+        std::string name = gate == GATE_SILU ? "silu of every gate" : "gelu of every gate";
+        expect(worst_gate(&cpu, gate) <= 2, name + " on the CPU");
+        for (float exp2 : {0.0f, -0x1p-22f, 0x1p-22f})
+            for (float reciprocal : {0.0f, -0x1p-23f, 0x1p-23f}) {
+                simt::set_approximation_errors(exp2, reciprocal);
+                expect(worst_gate(&gpu, gate) <= 2, name);
+            }
+        simt::set_approximation_errors(0x1p-6f, 0);
+        expect(worst_gate(&gpu, gate) > 2, name + ": a wrong exponential was not noticed");
+        simt::set_approximation_errors(0, 0);
+    }
 }
 
 /* ---- Sums, casts ---- */
@@ -380,6 +442,7 @@ void test_empty() {
 int main() {
     return run_trials({{"rope", test_rope},
                        {"gated", test_gated},
+                       {"every gate", test_every_gate},
                        {"flat", test_flat},
                        {"adamw", test_adamw},
                        {"nan", test_nan},
