@@ -189,6 +189,16 @@ static void keep_part(struct run *run) {
                 run->feed.micros[m].weights[i] = 0;
 }
 
+/* train_micro - at stage 3 the next micro-batch finds its embedding under way, and after the last nothing is gathered that the
+ * update would make worthless. */
+static double train_micro(struct run *run, int64_t m, float scale) {
+    double loss = model_train(&run->model, run->rank.link, &run->feed.micros[m], scale);
+    if (run->params.setup.zero_stage == 3)
+        assert_int_equal(run->params.gathered[SLOT_VOCAB].unit,
+                         m + 1 < run->feed.num_micros ? 0 : params_head_unit(&run->params));
+    return loss;
+}
+
 static double step(struct run *run, const struct layout *layout, int64_t index) {
     struct err err = {""};
     CHECK(feed_step(&run->feed, &err) == 0, "%s", err.text);
@@ -202,7 +212,7 @@ static double step(struct run *run, const struct layout *layout, int64_t index) 
     for (int64_t m = 0; m < run->feed.num_micros; m++) {
         if (m == run->feed.num_micros - 1)
             params_grad_last(&run->params);
-        loss += model_train(&run->model, run->rank.link, &run->feed.micros[m], (float)scale);
+        loss += train_micro(run, m, (float)scale);
     }
     params_grad_finish(&run->params, run->rank.link);
     step_sums_computed(&run->sums, loss, 0, &run->rank);

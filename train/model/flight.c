@@ -62,6 +62,7 @@ void flight_place(struct flight *flight, struct device *dev, const struct batch 
     flight->whole_tokens = batch->num_tokens;
     flight->num_tokens = batch->num_tokens / flight->num_context;
     flight->first_row = flight->context_rank * flight->num_tokens;
+    flight->followed = batch->followed;
     check_ids("token", batch->tokens, NULL, batch->num_tokens, limits->vocab_size);
     check_ids("position", batch->positions, NULL, batch->num_tokens, limits->max_positions);
     device_upload(dev, flight_rows(flight, flight->tokens), batch->tokens + flight->first_row);

@@ -23,6 +23,7 @@ struct batch {
     int32_t *tokens, *targets, *row_start, *positions;
     int32_t *places; /* of each row among all of the step, whoever computes it; NULL: nothing is dropped */
     int64_t step;    /* whose batch this is, from 0 on */
+    bool followed;   /* another micro-batch of the step comes after it: the weights stay what they are */
     float *weights;
     struct paired_document *documents; /* in order; none where documents are learnt one by one */
     int64_t num_documents;
@@ -72,6 +73,7 @@ struct flight {
         context_rank; /* ranks that share the rows of a micro-batch, and which of them this is; 1, 0: alone */
     int64_t num_tokens;                  /* N of the micro-batch at hand: rows that this rank computes */
     int64_t first_row, whole_tokens;     /* where they begin in it, and all its rows */
+    bool followed;                       /* as the batch says */
     int num_entries;                     /* K */
     struct tensor tokens, positions;     /* [N] i32 */
     struct tensor whole_positions;       /* [all rows] i32; where several ranks share them */

@@ -116,6 +116,15 @@ static double layer_term(struct model *model, int layer, float grad_scale) {
     return objective->kind->layer_loss ? objective->kind->layer_loss(objective->state, &output) : 0;
 }
 
+/* prefetch_below - what is needed after the backward of a layer: the layer under it, or after the last the embedding of the next
+ * micro-batch.  That is in the head's slot, which is free then; after a step's last micro-batch the weights change. */
+static void prefetch_below(struct model *model, struct transport *link, int layer) {
+    if (layer > model->first_backward)
+        params_prefetch(model->params, link, layer);
+    else if (model->flight.followed)
+        params_prefetch(model->params, link, 0);
+}
+
 /* stack_backward - the layers that have a backward, and the embedding, from the gradient in dx; returns the objective's terms of
  * layers. */
 static double stack_backward(struct model *model, struct transport *link, float grad_scale) {
@@ -124,8 +133,7 @@ static double stack_backward(struct model *model, struct transport *link, float 
     for (int layer = model->setup.config->num_layers - 1; layer >= model->first_backward; layer--) {
         int unit = 1 + layer;
         params_acquire(params, link, unit);
-        if (layer > model->first_backward)
-            params_prefetch(params, link, unit - 1);
+        prefetch_below(model, link, layer);
         params_grad_begin(params, link, unit);
         struct layer_weights w = layer_weights(model, layer);
         terms += layer_term(model, layer, grad_scale);

@@ -46,8 +46,10 @@ void feed_open(struct feed *feed, int64_t sequence_tokens, int64_t batch_sequenc
     int64_t per_round = micro_sequences * num_ranks;
     feed->num_micros = (batch_sequences + per_round - 1) / per_round;
     feed->micros = xcalloc((size_t)feed->num_micros, sizeof *feed->micros);
-    for (int64_t m = 0; m < feed->num_micros; m++)
+    for (int64_t m = 0; m < feed->num_micros; m++) {
         batch_init(&feed->micros[m], micro_sequences * sequence_tokens);
+        feed->micros[m].followed = m + 1 < feed->num_micros;
+    }
     sample_init(&feed->sample, sequence_tokens);
     feed->own = xcalloc((size_t)(feed->num_micros * micro_sequences), sizeof *feed->own);
     for (int64_t m = 0; m < feed->num_micros; m++)
