@@ -15,6 +15,7 @@
 # make gpu-bench    times and rates of kernels and whole steps on the GPU, beside PyTorch where it is installed
 # make ptx          nvcc's own PTX of the kernels executed by an interpreter (Python with numpy), against f64; a sample is in check
 # make budgets      write kernels/cuda/BUDGETS anew, for review
+# make sass         write kernels/cuda/SASS anew, for review
 # make refactoring  tiny models in every layout: the same bits as recorded (whole matrix; a sample is in check)
 # make interop      compare with transformers, tokenizers, gguf, llama.cpp (heavy, makes a virtual environment)
 # make bench        side-by-side timings against transformers + torch, recorded by hand in tests/bench/RESULTS.md
@@ -227,6 +228,9 @@ check: all tests $(if $(filter 1,$(SIMT)),simt) $(if $(filter 1,$(CUDA)),ptx-fas
 budgets: cuda
 	@CUDA_OUT=$(CUDA_OUT) tests/check_budgets.sh --write >$(CUDA_OUT)/BUDGETS
 	@mv $(CUDA_OUT)/BUDGETS kernels/cuda/BUDGETS && git --no-pager diff --stat kernels/cuda/BUDGETS
+sass: cuda
+	@CUDA_OUT=$(CUDA_OUT) tests/check_sass.sh --write >$(CUDA_OUT)/SASS
+	@mv $(CUDA_OUT)/SASS kernels/cuda/SASS && git --no-pager diff --stat kernels/cuda/SASS
 bundle: all $(if $(filter 1,$(CUDA)),$(CUDA_TESTS))
 	@slurm/bundle/make.sh $(if $(filter 1,$(CUDA)),$(CUDA_OUT),$(OUT)) $(VERSION)
 # What was built goes: the program for GPUs where there is one.  'sudo make install' builds nothing that is there already.
@@ -265,5 +269,5 @@ help:
 clean:
 	rm -rf build
 -include $(shell find $(OUT) $(CUDA_OUT) $(SIMT_OUT) $(PTX_OUT) -name '*.d' 2>/dev/null)
-.PHONY: all tests cuda simt ptx ptx-fast simt-whole deps test check distributions budgets bundle install package gpu-check gpu-bench sanitized demo refactoring interop bench saves fuzz help clean
+.PHONY: all tests cuda simt ptx ptx-fast simt-whole deps test check distributions budgets sass bundle install package gpu-check gpu-bench sanitized demo refactoring interop bench saves fuzz help clean
 .SECONDARY:

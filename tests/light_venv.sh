@@ -1,7 +1,8 @@
 #!/bin/sh
 # light_venv.sh - the Python packages that tests/scenario_export.sh opens our files with: gguf, safetensors and a
-# prebuilt llama.cpp (xllamacpp), in .venv-light.  Where they cannot be had the tests do without and say so: this always
-# ends with 0.  Called by 'make test'.
+# prebuilt llama.cpp (xllamacpp), in .venv-light; and cuobjdump, which tests/check_sass.sh reads machine code with and
+# which not every toolkit has (5 MB).  Where they cannot be had the tests do without and say so: this always ends with 0.
+# Called by 'make test'.
 cd "$(dirname "$0")/.." || exit 0
 venv=.venv-light
 [ -e "$venv/complete" ] && exit 0
@@ -10,10 +11,10 @@ if ! command -v python3 >/dev/null 2>&1; then
     exit 0
 fi
 rm -rf "$venv"
-echo "fetching gguf, safetensors and xllamacpp for the tests (once, into $venv)"
+echo "fetching gguf, safetensors, xllamacpp and cuobjdump for the tests (once, into $venv)"
 if python3 -m venv "$venv" >/dev/null 2>&1 &&
     timeout 300 "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: \
-        numpy gguf safetensors xllamacpp >/dev/null 2>&1; then
+        numpy gguf safetensors xllamacpp nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm >/dev/null 2>&1; then
     touch "$venv/complete"
 else
     rm -rf "$venv"

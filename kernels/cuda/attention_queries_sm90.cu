@@ -223,7 +223,8 @@ template <typename V> struct consumer {
             pin(s);
             probabilities(rows, block);
             /* The wait for the next keys stands here on purpose: the branch in it keeps the compiler from
-             * moving the wait for dP up before the exponentials. */
+             * moving the wait for dP up before all exponentials.  19 of 64 come after it all the same: ptxas
+             * moves them down, past a pin of s, too (kernels/cuda/SASS, column `late`). */
             ring_position<STAGES> next = at;
             next.advance();
             const bool last = step + 1 == work.steps;
