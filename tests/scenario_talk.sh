@@ -61,6 +61,11 @@ expect "with a system" "$(answered "$work/alone.json" --system "Tu es un chat.")
 printf '[{"role": "system", "content": "x"}, {"role": "user", "content": "y"}]' >"$work/system.json"
 run 2 "$atelier" generate "$model" --messages "$work/system.json" --system z
 expect_output "begins with a message of the system: leave out --system"
+for nothing in '[]' '{"messages": []}'; do # the message of --system alone is no conversation of the file
+    printf '%s' "$nothing" >"$work/nothing.json"
+    run 2 "$atelier" generate "$model" --messages "$work/nothing.json" --chat chatml --system z
+    expect_output "error: '.*nothing.json' has no messages"
+done
 run 2 "$atelier" generate "$model" --prompt a --system z
 expect_output "give --chat auto too"
 

@@ -119,6 +119,7 @@ static int read_root(struct dialogue *c, json_t **list, struct err *err) {
 int dialogue_read(struct dialogue *c, const char *text, size_t length_bytes, const char *origin,
                   struct err *err) {
     json_t *list = NULL;
+    int num_before = c->num_messages;
     c->root = json_parse_text(text, length_bytes, origin, err);
     if (!c->root)
         return -1;
@@ -127,7 +128,7 @@ int dialogue_read(struct dialogue *c, const char *text, size_t length_bytes, con
     for (size_t i = 0; i < json_array_size(list); i++)
         if (read_message(c, json_array_get(list, i), err) != 0)
             return err_prefix(err, "message %zu of '%s'", i + 1, origin);
-    return c->num_messages > 0 ? 0 : err_set(err, "'%s' has no messages", origin);
+    return c->num_messages > num_before ? 0 : err_set(err, "'%s' has no messages", origin);
 }
 
 int dialogue_style(struct chat_style *style, const struct session *session, const char *name,
