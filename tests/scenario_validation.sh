@@ -76,6 +76,22 @@ if grep -q '"sources"' "$work/one/metrics.jsonl"; then
     fail "one source is told as several"
 fi
 
+# --- what an earlier preparation kept for validation is not left beside an output that has all of its texts; control: another share ---
+again() {
+    code_again=$1
+    shift
+    run "$code_again" "$atelier" prepare "$tiny" --set "prepare.output=$work/twice.h5" \
+        --set 'prepare.sources=[{path: data/sample/fiches-validation.jsonl}]' "$@"
+}
+again 0 --set prepare.valid_every=2
+cp "$work/twice.h5" "$work/first.h5"
+again 1 --set prepare.valid_every=0
+expect_output "error: '.*twice-valid.h5' is there from an earlier preparation.*remove it"
+cmp "$work/twice.h5" "$work/first.h5" || fail "a refused preparation changed its output"
+again 0 --set prepare.valid_every=3
+rm "$work/twice-valid.h5"
+again 0 --set prepare.valid_every=0
+
 # --- bits per byte: by the bytes of the texts themselves, which are all learnt; control: by their characters ---
 run 0 "$atelier" prepare "$tiny" --set "prepare.output=$work/held.h5" --set prepare.valid_every=0 \
     --set 'prepare.sources=[{path: data/sample/fiches-validation.jsonl}]'

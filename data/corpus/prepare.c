@@ -357,6 +357,8 @@ static void release_ring(struct prepare_job *job) {
 /* open_writers - the output, and the validation file where one is wanted. */
 static int open_writers(struct prepare_job *job, const struct worker *model, struct err *err) {
     const struct prepare_config *config = job->config;
+    if (output_check_valid(config, err) != 0)
+        return -1;
     job->out.writer = output_create(config->output, model, err);
     if (job->out.writer && prepare_has_valid(config)) {
         char *path = prepare_valid_path(config->output);

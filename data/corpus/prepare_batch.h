@@ -192,6 +192,9 @@ int worker_choose_chat(struct worker *worker, struct chat_style *style, struct e
 
 /* --- prepare_output.c --- */
 
+/* output_check_valid - no earlier file for validation stays beside an output that has all texts.  Returns 0, or -1 with err set. */
+int output_check_valid(const struct prepare_config *config, struct err *err);
+
 /* output_create - a writer of path where nothing else is lost by it, which knows how conversations are written (style
  * NULL: there are none) and the sources.  NULL with err set. */
 struct token_writer *output_create(const char *path, const struct worker *worker, struct err *err);

@@ -24,6 +24,23 @@ static int output_check(const char *path, struct err *err) {
     return 0;
 }
 
+int output_check_valid(const struct prepare_config *config, struct err *err) {
+    struct stat facts;
+    if (prepare_has_valid(config))
+        return 0;
+    char *path = prepare_valid_path(config->output);
+    int status =
+        stat(path, &facts) == 0
+            ? err_set(err,
+                      "'%.300s' is there from an earlier preparation, and this one keeps nothing for "
+                      "validation: its texts would be learnt; set prepare.valid_share or valid_every, "
+                      "or remove it",
+                      path)
+            : 0;
+    free(path);
+    return status;
+}
+
 /* set_chat - how conversations are written. */
 static void set_chat(struct token_writer *writer, const struct worker *worker) {
     static const char *const parts[] = {"assistant", "last_assistant", "all"};
