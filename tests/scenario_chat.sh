@@ -132,6 +132,34 @@ prepare 2 ok "chat_template: alpaca"
 expect_output "expected auto .* a path"
 run 0 "$atelier" generate "$model" --chat "$work/mine.jinja" --prompt Bonjour --max-tokens 3
 
+# --- a table's columns hold a null for each argument of the other tools: none of them is written, as none is in the lines the table
+# is made of; a null of a line is one
+printf '%s' "{{ tools | tojson }}{% for m in messages %}{{ '<|im_start|>' + m.role + ': ' + (m.content or '') }}\
+{% for c in m.tool_calls or [] %}{{ c | tojson }}{% endfor %}{{ '<|im_end|>' }}{% endfor %}" >"$work/calls.jinja"
+# shown NAME FILE - the text of what was prepared of FILE.
+shown() {
+    cat >"$work/$1.yaml" <<END
+prepare:
+  tokenizer: $model
+  output: $work/$1.h5
+  chat_template: $work/calls.jinja
+  sources:
+    - {path: $2, name: s, chat: true}
+END
+    run 0 "$atelier" prepare "$work/$1.yaml"
+    cp "$log" "$work/$1.log"
+    run 0 "$atelier" inspect "$work/$1.h5" --show 2 --tokenizer "$model"
+    sed -n '/^sample 0/,$p' "$log" >"$work/$1.shown"
+}
+shown lines tests/golden/parquet/tools.jsonl
+shown table tests/golden/parquet/tools.parquet
+cmp "$work/lines.shown" "$work/table.shown" || fail "calls of a table are not those of its lines"
+grep -q '^nulls  *6 left out of tools and calls' "$work/table.log" || fail "nulls of a table are not counted"
+! grep -q '^nulls' "$work/lines.log" || fail "nulls of lines are counted"
+sed 's/{"city": "Lyon"}/{"city": "Lyon", "symbol": null}/' tests/golden/parquet/tools.jsonl >"$work/meant.jsonl"
+shown meant "$work/meant.jsonl"
+! cmp -s "$work/lines.shown" "$work/meant.shown" || fail "a null of a line is not written"
+
 # --- tools, calls, thoughts and several templates: those that have a place in the template are written
 copy_model tools
 rm -f "$work/tools/chat_template.jinja"

@@ -129,6 +129,7 @@ static void note_kept(struct prepare_job *job, const struct batch *batch,
         personal->found[kind] += document->personal.found[kind];
     for (int band = 0; band < job->config->near.num_bands && document->has_bands; band++)
         hashes_add(&job->near, bands_of(job, batch, document)[band]);
+    job->totals->num_nulls += document->num_nulls;
     if (document->num_marked > 0)
         note_marked(job, document);
 }

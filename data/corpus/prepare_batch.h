@@ -45,6 +45,7 @@ struct batch_document {
     int num_marked;    /* messages that hold the text of a special token; the first of them, and the token: */
     int marked_message;
     int32_t marked_id;
+    int64_t num_nulls; /* left out of tools and calls (prepare_padding.c) */
     int64_t first_token, num_tokens;
     enum token_side side;            /* of a record; SIDE_PLAIN: the document is one */
     int64_t num_first_tokens;        /* of a pair: of its chosen document, which comes first */
@@ -258,6 +259,9 @@ int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_
  * is OUTCOME_BAD_RECORD with its reason where the record is at fault. */
 int worker_encode_record(struct worker *worker, struct batch *batch, struct batch_document *document,
                          struct text_span line, struct err *err);
+/* padding_leave_out (prepare_padding.c) - of a conversation, the nulls of a table's columns below 'tools', 'tool_calls' and
+ * 'function_call'; how many there were. */
+int64_t padding_leave_out(json_t *line);
 /* worker_check_length (prepare_chat.c) - prepare.max_conversation_tokens, or max_record_tokens of a record.  Returns 0, or
  * -1 with err set and the document's reason. */
 int worker_check_length(const struct worker *worker, struct batch_document *document, int64_t num_tokens,

@@ -221,6 +221,8 @@ static int encode(struct worker *worker, struct batch *batch, struct batch_docum
 int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
                        json_t *line, struct err *err) {
     struct conversation read = {0};
+    if (document->file->format && document->file->format->id == SOURCE_PARQUET)
+        document->num_nulls += padding_leave_out(line);
     int status = conversation_read(worker, document, line, &read, err);
     json_decref(line); /* before the text is made: a long conversation is not held twice */
     if (status == 0 && document->outcome == OUTCOME_TOKENS)

@@ -4,7 +4,7 @@
     .venv-interop/bin/python tests/golden/make_parquet.py
 
 Writes parquet/NAME.parquet, the same records in each codec, page version and encoding, in row groups of 5 rows and pages of a
-few, and parquet/records.jsonl; the same of a few questions with choices (questions.*); and a few smaller ones for the fuzz target.  The columns: text (null in row 7), id, words (a list), messages (a list of objects), kind (a
+few, and parquet/records.jsonl; the same of a few questions with choices (questions.*) and of conversations with calls (tools.*); and a few smaller ones for the fuzz target.  The columns: text (null in row 7), id, words (a list), messages (a list of objects), kind (a
 word), score (a real number), good (true or false) and beside, which nobody asks for.
 """
 import json
@@ -55,6 +55,17 @@ pq.write_table(pa.Table.from_pylist(questions), folder / "questions.parquet", co
                store_schema=False, write_statistics=False)
 with open(folder / "questions.jsonl", "w", encoding="utf-8") as out:
     out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in questions)
+tools = [{"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {field: {"type": kind}}}}}
+         for name, field, kind in [("weather", "city", "string"), ("stock", "symbol", "integer")]]
+calls = [{"tools": tools, "messages": [
+    {"role": "user", "content": "q"},
+    {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": name, "arguments": arguments}}]},
+    {"role": "tool", "content": "18"}, {"role": "assistant", "content": "18."}]}
+    for name, arguments in [("weather", {"city": "Lyon"}), ("stock", {"symbol": 3})]]
+pq.write_table(pa.Table.from_pylist(calls), folder / "tools.parquet", compression="zstd", data_page_version="2.0",
+               store_schema=False, write_statistics=False)
+with open(folder / "tools.jsonl", "w", encoding="utf-8") as out:
+    out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in calls)
 with open(folder / "records.jsonl", "w", encoding="utf-8") as out:
     for row in table.to_pylist():
         out.write(json.dumps(row, ensure_ascii=False) + "\n")
