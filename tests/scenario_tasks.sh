@@ -67,6 +67,23 @@ cp "$items" "$work/pool.jsonl"
 ask 0 0 --shots 1 --shots-order first --shots-from "$work/pool.jsonl" --output "$work/shots-pool.jsonl"
 cmp "$work/shots.jsonl" "$work/shots-pool.jsonl" || fail "a copy of the file is another pool"
 
+# --- the type and the device that are asked for; controls: f32 is what it is without a word ---
+
+for type in f32 stored bf16; do
+    ask 0 0 --type "$type" --output "$work/$type.jsonl"
+done
+cmp "$work/alone.jsonl" "$work/f32.jsonl" || fail "--type f32 is not what it is without a word"
+cmp -s "$work/alone.jsonl" "$work/bf16.jsonl" && fail "--type bf16 changes nothing"
+expect "log-probabilities in bf16" "$(grep -c . "$work/alone.jsonl")" "$(grep -c . "$work/bf16.jsonl")"
+[ "$(strip "$work/stored.jsonl")" = "$(strip "$work/alone.jsonl")" ] || fail "--type stored takes other choices"
+ask 2 0 --device cuda --type stored
+expect_output "error: 'stored' is for processors"
+if ! nvidia-smi >/dev/null 2>&1; then
+    ask 2 2 --device cuda
+    expect_output "error: --device cuda: "
+    expect "errors of two ranks" 1 "$(grep -c 'error: ' "$log")"
+fi
+
 # --- files ---
 
 gzip -c "$items" >"$work/items.jsonl.gz"

@@ -439,6 +439,8 @@ static int check_output(const struct eval_words *words, struct err *err) {
 static int ask_tasks(const struct eval_words *words, int *argc, char ***argv) {
     struct eval_tasks_words tasks = {.model = words->model,
                                      .base = words->base,
+                                     .device = words->device,
+                                     .type = words->type,
                                      .files = &words->tasks,
                                      .shots = shots_words_request(&words->shots),
                                      .items_path = words->output,

@@ -14,6 +14,7 @@
 #include "train/measure/task_results.h"
 #include "train/measure/task_score.h"
 #include "train/model/session.h"
+#include "train/ranks/cuda/gpu_map.h"
 #include "train/ranks/rank_device.h"
 
 /* What is open; eval_tasks frees all of it, however far open_all came. */
@@ -113,14 +114,24 @@ static int read_all(struct task_eval *eval, struct err *err) {
     return encode(eval, err);
 }
 
+/* choose_way - what --device and --type ask for; each rank of a host takes a GPU of its own as long as there are any. */
+static int choose_way(const struct task_eval *eval, struct session_setup *setup, struct err *err) {
+    const struct eval_tasks_words *words = eval->words;
+    if (session_way_of(&setup->way, words->device, words->type, SESSION_F32, err) != 0)
+        return -1;
+    if (setup->way.device == SESSION_CUDA && gpu_map_choose(eval->comm, &setup->gpu, err) != 0)
+        return err_prefix(err, "--device cuda");
+    return 0;
+}
+
 /* open_model - with room for a forward, and for positions as many as the longest item has. */
 static int open_model(struct task_eval *eval, struct err *err) {
-    const struct session_setup setup = {.place = {eval->words->model, eval->words->base},
-                                        .max_tokens = eval->room,
-                                        .max_positions = eval->tokens.longest > 0 ? eval->tokens.longest : 1,
-                                        .num_threads = eval->words->threads > 0 ? (int)eval->words->threads
-                                                                                : rank_cores(eval->comm)};
-    return session_open(&eval->session, &setup, err);
+    struct session_setup setup = {.place = {eval->words->model, eval->words->base},
+                                  .max_tokens = eval->room,
+                                  .max_positions = eval->tokens.longest > 0 ? eval->tokens.longest : 1,
+                                  .num_threads = eval->words->threads > 0 ? (int)eval->words->threads
+                                                                          : rank_cores(eval->comm)};
+    return choose_way(eval, &setup, err) == 0 ? session_open(&eval->session, &setup, err) : -1;
 }
 
 /* --- what comes of it --- */

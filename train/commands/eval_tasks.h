@@ -6,6 +6,7 @@
 
 struct eval_tasks_words {
     const char *model, *base;
+    const char *device, *type;       /* as session_way_of reads them */
     const struct option_list *files; /* as data/tasks/items.h describes them */
     struct shots_request shots;      /* examples before each question */
     const char *items_path;          /* a new file, a line for each item; NULL: none */

@@ -77,13 +77,13 @@ static enum dtype compute_type(enum session_type type) {
     return type == SESSION_BF16 ? DTYPE_BF16 : type == SESSION_F16 ? DTYPE_F16 : DTYPE_F32;
 }
 
-/* open_device - the first GPU that the process sees, or processors. */
+/* open_device - a GPU, or processors. */
 static int open_device(struct session *session, const struct session_setup *setup, struct err *err) {
     if (setup->way.device == SESSION_CPU) {
         device_open_cpu(&session->dev, setup->num_threads);
         return 0;
     }
-    if (device_open_cuda(&session->dev, 0, err) != 0)
+    if (device_open_cuda(&session->dev, setup->gpu, err) != 0)
         return err_prefix(err, "--device cuda");
     cuda_time_ops(&session->dev, false);
     return 0;

@@ -28,6 +28,7 @@ struct session_setup {
     int64_t max_tokens;         /* per forward */
     int64_t max_positions;      /* per text; 0: what the model has */
     int num_threads;            /* 0: what OpenMP says */
+    int gpu;                    /* of a GPU: which, as the process counts them */
     struct session_way way;
 };
 
