@@ -126,6 +126,8 @@ static void test_end_tokens(void **state) {
     free(folder);
 }
 
+#define ALL_TARGETS                                                                                          \
+    "[\"q_proj\", \"k_proj\", \"v_proj\", \"o_proj\", \"gate_proj\", \"up_proj\", \"down_proj\"]"
 #define PLAIN "\"peft_type\": \"LORA\", \"lora_alpha\": 8"
 
 static void test_what_is_refused(void **state) {
@@ -141,6 +143,22 @@ static void test_what_is_refused(void **state) {
     expect_refused("{" PLAIN ", \"new_arithmetic\": 2}", "'new_arithmetic' is set: which is not known here");
     expect_refused("{" PLAIN ", \"init_lora_weights\": \"pissa\"}", "init_lora_weights is 'pissa'");
     expect_refused("{" PLAIN ", \"alpha_pattern\": {\"layers.0.self_attn.q_proj\": 4}}", "alpha_pattern has");
+    expect_refused("{" PLAIN ", \"r\": 4, \"rank_pattern\": {\"q_proj\": 4}, \"target_modules\": " ALL_TARGETS
+                   ", \"exclude_modules\": [\"j_proj\"], \"layers_to_transform\": [0, 1]}",
+                   NULL); /* the control of those that follow */
+    expect_refused("{" PLAIN ", \"r\": 8, \"rank_pattern\": {\".*_proj\": 4}, \"target_modules\": \".*\"}",
+                   NULL);
+    expect_refused("{" PLAIN ", \"r\": 8}", "the rank by 'r' is not that of tensor");
+    expect_refused("{" PLAIN ", \"r\": 0}", "the rank by 'r' is not that of tensor");
+    expect_refused("{" PLAIN ", \"r\": 4, \"rank_pattern\": {\"q_proj\": 2}}", "the rank by 'q_proj'");
+    expect_refused("{" PLAIN ", \"target_modules\": [\"v_proj\"]}", "target_modules does not name");
+    expect_refused("{" PLAIN ", \"target_modules\": [\"_proj\"]}", "target_modules does not name");
+    expect_refused("{" PLAIN ", \"target_modules\": " ALL_TARGETS
+                   ", \"exclude_modules\": [\"self_attn.q_proj\"]}",
+                   "exclude_modules names the module of tensor");
+    expect_refused("{" PLAIN ", \"layers_to_transform\": [0]}",
+                   "layers_to_transform does not have the layer");
+    expect_refused("{" PLAIN ", \"layers_to_transform\": 0}", "layers_to_transform does not have the layer");
     expect_refused("{\"peft_type\": \"LOHA\"}", "peft_type is 'LOHA'");
     expect_refused("{\"peft_type\": \"LORA\"}", "lora_alpha");
     expect_refused("{" PLAIN ", \"lora_alpha\": 8}", "duplicate");

@@ -13,7 +13,8 @@ enum { MAX_CONFIG_BYTES = MIB };
 
 /* --- reading --- */
 
-/* Keys that do not change what a saved adapter computes, whatever they say; the tensors tell ranks and modules. */
+/* Keys that do not change what a saved adapter computes, or that are compared with its tensors, which tell ranks and modules
+ * (adapter_coverage.h). */
 static const char *const harmless[] = {"task_type",
                                        "peft_type",
                                        "auto_mapping",
@@ -165,6 +166,7 @@ static void note_rest(struct adapter_words *words, const json_t *root) {
     words->alpha = json_number_value(json_object_get(root, "lora_alpha"));
     words->rank = json_integer_value(json_object_get(root, "r"));
     words->targets = targets_text(root);
+    words->coverage = adapter_coverage_keep(root);
 }
 
 /* read_words - of a parsed file. */
@@ -199,7 +201,9 @@ int adapter_config_read(struct adapter_words *words, const char *folder, struct 
 void adapter_words_free(struct adapter_words *words) {
     free(words->base);
     free(words->targets);
+    json_decref(words->coverage);
     words->base = words->targets = NULL;
+    words->coverage = NULL;
 }
 
 /* --- writing --- */

@@ -2,6 +2,7 @@
  * Source: huggingface/peft, src/peft/tuners/lora/config.py; what vLLM and llama.cpp read of it is in FORMAT.md. */
 #pragma once
 
+#include "checkpoints/adapter/adapter_coverage.h"
 #include "checkpoints/family/family.h"
 
 /* What it says that the tensors beside it do not. */
@@ -9,6 +10,7 @@ struct adapter_words {
     char *base;            /* base_model_name_or_path; NULL: not said */
     char *targets;         /* target_modules, "q_proj, v_proj" or a pattern; NULL: not said */
     int64_t rank;          /* r; 0: not said.  The tensors tell the rank of each module */
+    json_t *coverage;      /* as adapter_coverage_check takes it */
     double alpha, dropout; /* lora_alpha, lora_dropout; what is no share counts as none */
     bool rank_stabilised;
     bool has_lengths;                    /* use_dora */

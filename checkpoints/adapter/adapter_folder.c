@@ -70,9 +70,14 @@ static int take_half(struct adapter *found, struct st_entry entry, struct param 
 }
 
 /* take - a tensor that is there: half of a pair, lengths of rows, or a part of the model that is trained whole. */
-static int take(struct adapter *found, struct st_entry entry, struct param param, struct err *err) {
-    if (role_is_pair(param.role) && !role_is_lengths(param.role))
-        return take_half(found, entry, param, err);
+static int take(struct adapter *found, const struct adapter_words *words, struct st_entry entry,
+                struct param param, struct err *err) {
+    if (role_is_pair(param.role) && !role_is_lengths(param.role)) {
+        if (take_half(found, entry, param, err) != 0)
+            return -1;
+        struct adapter_pair pair = {entry.name, param.layer, found->ranks[adapter_target_of(param.role)]};
+        return adapter_coverage_check(words->coverage, &pair, err);
+    }
     if (role_is_lengths(param.role))
         found->method = ADAPTER_DORA;
     found->whole |= adapter_part_of(param.role);
@@ -129,7 +134,7 @@ static int find_all(struct st_files *files, struct model_config *config, const s
         if (index < 0)
             continue;
         is_known[index] = true;
-        status = take(&config->adapter, st_entry(files, index), at, err);
+        status = take(&config->adapter, words, st_entry(files, index), at, err);
     }
     for (int64_t i = 0; status == 0 && i < st_num_tensors(files); i++)
         if (!is_known[i])
