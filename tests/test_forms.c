@@ -121,8 +121,14 @@ static void test_faults(void **state) {
     form_fails("{\"conversations\": \"q\"}\n", FORM_AUTO, "'conversations' is a string",
                "a list of messages");
     form_fails("{\"instruction\": \"q\", \"output\": 7}\n", FORM_AUTO, "'output' is not a text", "line 1");
-    form_fails("{\"instruction\": \"q\", \"output\": \"r\", \"history\": [[\"a\", \"b\"]]}\n", FORM_AUTO,
-               "'history'", "messages");
+    static const char *const histories[] = {"[[\"a\", \"b\"]]", "\"a: b\"", "{\"a\": \"b\"}", "\"[[1, 2]]\"",
+                                            "3"};
+    for (size_t i = 0; i < sizeof histories / sizeof *histories; i++) {
+        char *line =
+            xasprintf("{\"instruction\": \"q\", \"output\": \"r\", \"history\": %s}\n", histories[i]);
+        form_fails(line, FORM_AUTO, "'history'", "messages");
+        free(line);
+    }
     form_fails("{\"instruction\": \"q\", \"input\": \"\", \"output\": \"\"}\n", FORM_AUTO,
                "an answer of the assistant", "is empty");
     form_fails("{\"prompt\": [], \"completion\": []}\n", FORM_AUTO, "'prompt' is not a text",

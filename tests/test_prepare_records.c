@@ -130,6 +130,56 @@ static void test_labels(void **state) {
     fails(&job, "a single labelled completion", "more of them");
 }
 
+/* Of both labels the first is learnt, the second told apart from copies; without prepare.deduplicate all stay. */
+static void test_contradictions(void **state) {
+    (void)state;
+    write_text("both.jsonl", "{\"prompt\": \"a\", \"completion\": \"1\", \"label\": true}\n"
+                             "{\"prompt\": \"bb\", \"completion\": \"22\", \"label\": false}\n"
+                             "{\"prompt\": \"a\", \"completion\": \"1\", \"label\": false}\n"
+                             "{\"prompt\": \"a\", \"completion\": \"1\", \"label\": false}\n"
+                             "{\"prompt\": \"bb\", \"completion\": \"22\", \"label\": false}\n");
+    struct job job = record_job("both.jsonl", RECORD_LABEL);
+    job.config.deduplicate = true;
+    run_well(&job);
+    assert_int_equal(job.totals.num_documents, 4);
+    assert_int_equal(job.totals.num_duplicates, 1);
+    check_left(&job, LEFT_CONTRADICTED, 2);
+    check_learnt(job.output, 0, SIDE_DESIRABLE, "<s>a1</s>", "1</s>");
+    check_learnt(job.output, 2, SIDE_UNDESIRABLE, "<s>bb22</s>", "22</s>");
+    release(&job);
+    job = record_job("both.jsonl", RECORD_LABEL);
+    job.config.deduplicate = false;
+    run_well(&job);
+    assert_int_equal(job.totals.num_documents, 10);
+    release(&job);
+}
+
+/* A completion that begins with the prompt is refused; controls: one that begins otherwise, or is no longer than it. */
+static void test_repeated_prompt(void **state) {
+    (void)state;
+    static const struct {
+        const char *chosen, *rejected, *reason;
+    } cases[] = {{"[" USER("q") ", " ASSISTANT("r") "]", "[" ASSISTANT("s") "]",
+                  "'chosen' begins with the messages of 'prompt'"},
+                 {"[" ASSISTANT("r") "]", "[" USER("q") ", " ASSISTANT("s") "]",
+                  "'rejected' begins with the messages of 'prompt'"},
+                 {"[" ASSISTANT("r") "]", "[" ASSISTANT("s") "]", NULL},
+                 {"[" ASSISTANT("r") ", " USER("q") ", " ASSISTANT("t") "]", "[" ASSISTANT("s") "]", NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *line = xasprintf("{\"prompt\": [" USER("q") "], \"chosen\": %s, \"rejected\": %s}\n",
+                               cases[i].chosen, cases[i].rejected);
+        write_text("again.jsonl", line);
+        free(line);
+        struct job job = chat_job("again.jsonl", RECORD_PAIR);
+        if (cases[i].reason) {
+            fails(&job, cases[i].reason, "written twice");
+            continue;
+        }
+        run_well(&job);
+        release(&job);
+    }
+}
+
 /* Lines with one fault each, and one good pair. */
 static const char FAULTS[] =
     "{\"prompt\": \"q\", \"chosen\": \"a\", \"rejected\": \"a\"}\n"
@@ -433,12 +483,13 @@ static void test_combinations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text_pairs),  cmocka_unit_test(test_message_pairs),
-        cmocka_unit_test(test_completions), cmocka_unit_test(test_labels),
-        cmocka_unit_test(test_faults),      cmocka_unit_test(test_votes),
-        cmocka_unit_test(test_cells),       cmocka_unit_test(test_chat_cells),
-        cmocka_unit_test(test_reactions),   cmocka_unit_test(test_missing_fields),
-        cmocka_unit_test(test_validation),  cmocka_unit_test(test_combinations),
+        cmocka_unit_test(test_text_pairs),     cmocka_unit_test(test_message_pairs),
+        cmocka_unit_test(test_contradictions), cmocka_unit_test(test_repeated_prompt),
+        cmocka_unit_test(test_completions),    cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_faults),         cmocka_unit_test(test_votes),
+        cmocka_unit_test(test_cells),          cmocka_unit_test(test_chat_cells),
+        cmocka_unit_test(test_reactions),      cmocka_unit_test(test_missing_fields),
+        cmocka_unit_test(test_validation),     cmocka_unit_test(test_combinations),
     };
     folder = test_folder("prepare_records");
     tok = tiny_tokenizer(TINY_ALL);

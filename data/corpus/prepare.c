@@ -17,7 +17,7 @@
 
 /* LARGE_BYTES: what is this large goes back to the system when it is freed (without a fixed limit the first text of
  * 16 MiB raises it, and each copy of a long document stays in the heap). */
-enum { MAX_WARNINGS = 5, LARGE_BYTES = 1 << 20 };
+enum { LARGE_BYTES = 1 << 20 };
 
 struct prepare_job {
     const struct prepare_config *config;
@@ -74,17 +74,6 @@ static void note_bad_text(struct prepare_job *job, const struct batch_document *
         warn("further documents with invalid UTF-8 or NUL are only counted");
 }
 
-/* note_fate - a conversation or a line that is left out, or kept all the same; the first ones with their line and why. */
-static void note_fate(struct batch_document *document, const char *what, const char *fate, int64_t *count) {
-    *count += 1;
-    if (*count <= MAX_WARNINGS)
-        warn("%s, %s", document->why, fate);
-    if (*count == MAX_WARNINGS)
-        warn("further %s that are %s are only counted", what, fate);
-    free(document->why);
-    document->why = NULL;
-}
-
 /* note_marked - a conversation that is kept, with messages that hold the text of special tokens. */
 static void note_marked(struct prepare_job *job, const struct batch_document *document) {
     struct prepare_totals *totals = job->totals;
@@ -106,10 +95,15 @@ static const XXH128_hash_t *bands_of(const struct prepare_job *job, const struct
     return batch->bands + (document - batch->documents) * job->config->near.num_bands;
 }
 
-/* is_copy - of a document before: exactly, or nearly of one that was kept. */
+/* is_copy - of a document before: exactly, with the other label, or nearly of one that was kept. */
 static bool is_copy(struct prepare_job *job, const struct batch *batch,
                     const struct batch_document *document) {
-    if (job->config->deduplicate && hashes_add(&job->seen, document->hash) == HASH_KNOWN)
+    enum document_news news = job->config->deduplicate ? document_add(&job->seen, document) : DOCUMENT_NEW;
+    if (news == DOCUMENT_CONTRADICTED) {
+        job->totals->num_left[LEFT_CONTRADICTED]++;
+        return true;
+    }
+    if (news == DOCUMENT_COPY)
         job->totals->num_duplicates++;
     else if (document->has_bands &&
              hashes_have_any(&job->near, bands_of(job, batch, document), job->config->near.num_bands))
@@ -140,21 +134,21 @@ static bool keep_document(struct prepare_job *job, const struct batch *batch,
     if (document->has_bad_text)
         note_bad_text(job, document);
     if (document->outcome == OUTCOME_BAD_CHAT) {
-        note_fate(document, "conversations", "left out", &job->totals->num_bad_chats);
+        document_note_fate(document, "conversations", "left out", &job->totals->num_bad_chats);
         return false;
     }
     if (document->outcome == OUTCOME_BAD_LINE) {
-        note_fate(document, "lines", "left out", &job->totals->num_bad_lines);
+        document_note_fate(document, "lines", "left out", &job->totals->num_bad_lines);
         return false;
     }
     if (document->outcome == OUTCOME_PASSED || document->outcome == OUTCOME_BAD_RECORD) {
         job->totals->num_left[document->reason]++;
         if (document->why)
-            note_fate(document, "records", "left out", &job->num_bad_records);
+            document_note_fate(document, "records", "left out", &job->num_bad_records);
         return false;
     }
     if (document->why)
-        note_fate(document, "conversations", "kept", &job->totals->num_kept_chats);
+        document_note_fate(document, "conversations", "kept", &job->totals->num_kept_chats);
     if (document->outcome == OUTCOME_BLANK || document->outcome == OUTCOME_SKIPPED)
         return false;
     if (document->outcome == OUTCOME_TOKENS && is_copy(job, batch, document))

@@ -51,6 +51,7 @@ enum left_reason {
     LEFT_NOTHING_COMMON,
     LEFT_MODEL,
     LEFT_FILTER,
+    LEFT_CONTRADICTED,
     LEFT_COUNT
 };
 /* left_reason_text - for a table, and for the keys of its JSON. */

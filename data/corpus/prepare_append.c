@@ -9,6 +9,32 @@ static bool is_labelled(const struct batch_document *document) {
     return document->side == SIDE_DESIRABLE || document->side == SIDE_UNDESIRABLE;
 }
 
+/* key_of - of a document on this side. */
+static XXH128_hash_t key_of(const struct batch_document *document, enum token_side side) {
+    XXH128_hash_t key = document->hash;
+    if (is_labelled(document))
+        key.high64 ^= (uint64_t)side;
+    return key;
+}
+
+enum document_news document_add(struct hash_set *seen, const struct batch_document *document) {
+    enum token_side other = document->side == SIDE_DESIRABLE ? SIDE_UNDESIRABLE : SIDE_DESIRABLE;
+    XXH128_hash_t other_key = key_of(document, other);
+    if (is_labelled(document) && hashes_have_any(seen, &other_key, 1))
+        return DOCUMENT_CONTRADICTED;
+    return hashes_add(seen, key_of(document, document->side)) == HASH_KNOWN ? DOCUMENT_COPY : DOCUMENT_NEW;
+}
+
+void document_note_fate(struct batch_document *document, const char *what, const char *fate, int64_t *count) {
+    *count += 1;
+    if (*count <= MAX_WARNINGS)
+        warn("%s, %s", document->why, fate);
+    if (*count == MAX_WARNINGS)
+        warn("further %s that are %s are only counted", what, fate);
+    free(document->why);
+    document->why = NULL;
+}
+
 int64_t document_count(const struct batch_document *document) {
     return document->side == SIDE_PLAIN ? 1 : 2;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "data/corpus/prepare_batch.h"
+#include "data/corpus/prepare_seen.h"
 
 /* A labelled document that waits for another one's completion; its arrays are its own. */
 struct held_document {
@@ -26,6 +27,16 @@ int appender_add(struct appender *appender, const struct batch *batch, const str
                  struct err *err);
 int appender_finish(struct appender *appender, const char *path, struct err *err);
 void appender_release(struct appender *appender);
+
+/* document_add - to the texts that were there before it, of which labelled ones have their label.  A completion that comes with both
+ * labels says nothing: the first one stays. */
+enum document_news { DOCUMENT_NEW, DOCUMENT_COPY, DOCUMENT_CONTRADICTED };
+enum document_news document_add(struct hash_set *seen, const struct batch_document *document);
+
+/* document_note_fate - a conversation or a line that is left out, or kept all the same; the first MAX_WARNINGS with their line and
+ * why. */
+enum { MAX_WARNINGS = 5 };
+void document_note_fate(struct batch_document *document, const char *what, const char *fate, int64_t *count);
 
 /* document_count, document_tokens - what will have been written of a document of a batch, in all. */
 int64_t document_count(const struct batch_document *document);

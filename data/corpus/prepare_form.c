@@ -141,11 +141,22 @@ static json_t *join(const json_t *instruction, const json_t *input) {
     return joined;
 }
 
-/* has_history - earlier turns beside an instruction, which would be lost. */
+/* has_history - earlier turns beside an instruction, which would be lost: a list, an object, or a text of either. */
 static bool has_history(struct text_span line) {
+    static const char *const nothing[] = {"null", "\"\"", "\"null\"", "[]", "\"[]\"", "{}", "\"{}\""};
     struct json_line found;
-    return json_line_scan(line, "history", &found, NULL) == 0 && found.value.length_bytes > 2 &&
-           found.value.bytes[0] == '[';
+    if (json_line_scan(line, "history", &found, NULL) != 0 || found.value.length_bytes == 0)
+        return false;
+    char said[8]; /* as written, without white space, as far as it may say nothing */
+    size_t length = 0;
+    for (size_t i = 0; i < found.value.length_bytes && length < sizeof said - 1; i++)
+        if (!strchr(" \t\r\n", found.value.bytes[i]))
+            said[length++] = found.value.bytes[i];
+    said[length] = '\0';
+    for (size_t i = 0; i < sizeof nothing / sizeof *nothing; i++)
+        if (strcmp(said, nothing[i]) == 0)
+            return false;
+    return true;
 }
 
 /* two_messages - a question and its answer. */

@@ -56,6 +56,33 @@ static int check_types(const struct record *record, const struct prepare_source 
     return err_set(err, "the prompt is empty: nothing was asked");
 }
 
+/* begins_with - the messages of a prompt, roles and contents, and more after them. */
+static bool begins_with(const json_t *completion, const json_t *prompt) {
+    static const char *const fields[] = {"role", "content"};
+    size_t count = json_array_size(prompt);
+    if (count == 0 || json_array_size(completion) <= count)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        for (size_t f = 0; f < sizeof fields / sizeof *fields; f++) {
+            const json_t *asked = json_object_get(json_array_get(prompt, i), fields[f]);
+            if (!asked || !json_equal(json_object_get(json_array_get(completion, i), fields[f]), asked))
+                return false;
+        }
+    return true;
+}
+
+/* check_repeated - a completion of messages that holds the prompt again: the question would be written twice. */
+static int check_repeated(const struct record *record, struct err *err) {
+    for (int i = 0; i < record->num_completions; i++)
+        if (begins_with(record->completions[i], record->prompt))
+            return err_set(
+                err,
+                "'%s' begins with the messages of '%s', which would be written twice: leave them out of "
+                "it, or leave out '%s' where two completions begin alike",
+                record->names[i + 1], record->names[0], record->names[0]);
+    return 0;
+}
+
 /* add_prompt - copies of its messages at the end of list, which are not learnt, whatever they say themselves. */
 static void add_prompt(json_t *list, const json_t *prompt) {
     json_t *message;
@@ -180,6 +207,8 @@ int worker_encode_record(struct worker *worker, struct batch *batch, struct batc
     int status = record_read(worker, document, line, &record, err);
     if (status == 0 && document->outcome == OUTCOME_TOKENS)
         status = check_types(&record, source, document, err);
+    if (status == 0 && document->outcome == OUTCOME_TOKENS)
+        status = check_repeated(&record, err);
     worker_sift_personal(worker, document, record.prompt);
     worker_sift_personal(worker, document, record.completions[0]);
     worker_sift_personal(worker, document, record.completions[1]);
@@ -211,6 +240,7 @@ static const struct {
     [LEFT_NOTHING_COMMON] = {"nothing_common", "no common beginning before two answers"},
     [LEFT_MODEL] = {"model_not_listed", "an answer of a model that prepare.models does not list"},
     [LEFT_FILTER] = {"where", "not what the source's where asks for"},
+    [LEFT_CONTRADICTED] = {"contradicted", "a completion that was there before with the other label"},
 };
 
 const char *left_reason_text(enum left_reason reason) {
