@@ -2,6 +2,7 @@
 #include "data/corpus/personal.h"
 
 #include <stdbool.h>
+#include <utf8proc.h>
 
 /* A text that is looked at; reading beyond its end gives 0. */
 struct look {
@@ -21,29 +22,49 @@ static bool is_letter(unsigned char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* continues_word - a letter, a digit or a byte of a character beyond ASCII: what begins or ends there is a part of more.  A
+/* continues_word - after it: a letter, a digit or a byte of a character beyond ASCII: what begins or ends there is a part of more.  A
  * no-break space (C2 A0, E2 80 AF) ends a word as a blank does. */
 static bool continues_word(const struct look *look, size_t at) {
     unsigned char c = byte_at(look, at);
     return is_digit(c) || is_letter(c) || c == '_' || (c >= 0xC3 && c != 0xE2);
 }
 
-static bool follows_word(const struct look *look, size_t at) {
-    unsigned char c = at > 0 ? byte_at(look, at - 1) : 0;
-    bool is_blank =
-        at > 1 && c >= 0x80 &&
-        ((c == 0xA0 && byte_at(look, at - 2) == 0xC2) || (at > 2 && byte_at(look, at - 3) == 0xE2));
-    return is_digit(c) || is_letter(c) || c == '_' || (c >= 0x80 && !is_blank);
+/* char_before - the character that ends before `at`, which is not 0, and where it begins; -1: it is none. */
+static int32_t char_before(const struct look *look, size_t at, size_t *begin) {
+    int32_t code_point = -1;
+    *begin = at - 1;
+    while (*begin > 0 && at - *begin < 4 && (byte_at(look, *begin) & 0xC0) == 0x80)
+        --*begin;
+    utf8proc_ssize_t length = utf8proc_iterate((const utf8proc_uint8_t *)look->bytes + *begin,
+                                               (utf8proc_ssize_t)(at - *begin), &code_point);
+    return length == (utf8proc_ssize_t)(at - *begin) ? code_point : -1;
 }
 
-/* separator - the bytes of one blank, no-break ones included, or of one of `marks`; 0: none. */
+/* is_word_char - a letter, what is set upon one, or a digit; of the signs beyond ASCII none, nor the small letters of "nº". */
+static bool is_word_char(int32_t code_point) {
+    utf8proc_category_t category = utf8proc_category(code_point);
+    return code_point < 0 || (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NO &&
+                              code_point != 0xAA && code_point != 0xBA);
+}
+
+static bool follows_word(const struct look *look, size_t at) {
+    unsigned char c = at > 0 ? byte_at(look, at - 1) : 0;
+    size_t begin;
+    return is_digit(c) || is_letter(c) || c == '_' ||
+           (c >= 0x80 && is_word_char(char_before(look, at, &begin)));
+}
+
+/* separator - the bytes of one blank, no-break ones and tabs included, or of one of `marks`, of which '-' stands for every short
+ * dash (U+2010 to U+2013); 0: none. */
 static size_t separator(const struct look *look, size_t at, const char *marks) {
     unsigned char c = byte_at(look, at);
-    if (c == ' ' || (c && strchr(marks, c)))
+    if (c == ' ' || c == '\t' || (c && strchr(marks, c)))
         return 1;
     if (c == 0xC2 && byte_at(look, at + 1) == 0xA0)
         return 2;
-    return c == 0xE2 && byte_at(look, at + 1) == 0x80 && byte_at(look, at + 2) == 0xAF ? 3 : 0;
+    unsigned char last = byte_at(look, at + 2);
+    bool is_dash = last >= 0x90 && last <= 0x93 && strchr(marks, '-');
+    return c == 0xE2 && byte_at(look, at + 1) == 0x80 && (last == 0xAF || is_dash) ? 3 : 0;
 }
 
 /* --- e-mail --- */
@@ -52,18 +73,24 @@ static bool is_local(unsigned char c) {
     return is_letter(c) || is_digit(c) || (c && strchr("._%+-", c));
 }
 
-/* domain_end - of labels with points between them, the last of at least two letters; 0: it is not a domain. */
+/* domain_end - of labels with points between them, the last of at least two letters; dashes after it are not its own.  0: it is
+ * not a domain. */
 static size_t domain_end(const struct look *look, size_t at) {
     size_t end = 0, label = at;
     for (;; at++) {
         unsigned char c = byte_at(look, at);
         if (is_letter(c) || is_digit(c) || (c == '-' && at > label))
             continue;
-        bool is_top = at - label >= 2 && end > 0;
-        for (size_t i = label; i < at; i++)
+        size_t label_end = at;
+        while (label_end > label && byte_at(look, label_end - 1) == '-')
+            label_end--;
+        bool is_top = label_end - label >= 2 && end > 0;
+        for (size_t i = label; i < label_end; i++)
             is_top = is_top && is_letter(byte_at(look, i));
-        if (at == label || byte_at(look, at - 1) == '-')
+        if (label_end == label)
             return 0;
+        if (label_end < at)
+            return is_top ? label_end : 0;
         if (c != '.' || !(is_letter(byte_at(look, at + 1)) || is_digit(byte_at(look, at + 1))))
             return is_top ? at : 0;
         end = at;
@@ -71,12 +98,25 @@ static size_t domain_end(const struct look *look, size_t at) {
     }
 }
 
+/* local_begin - of what may stand before an '@', also the letters of Latin beyond ASCII; where the last of it begins, or `at`: there is
+ * none. */
+static size_t local_begin(const struct look *look, size_t from, size_t at) {
+    size_t begin;
+    if (at <= from)
+        return at;
+    if (is_local(byte_at(look, at - 1)))
+        return at - 1;
+    int32_t code_point = byte_at(look, at - 1) >= 0x80 ? char_before(look, at, &begin) : 0;
+    bool is_latin = code_point >= 0xC0 && code_point <= 0x24F && is_word_char(code_point);
+    return is_latin && begin >= from ? begin : at;
+}
+
 /* find_email - around the '@' at `at`; *begin is where it begins, not before `from`. */
 static size_t find_email(const struct look *look, size_t from, size_t at, size_t *begin) {
     enum { MAX_LOCAL = 64 };
     size_t first = at, end = domain_end(look, at + 1);
-    while (first > from && is_local(byte_at(look, first - 1)) && at - first <= MAX_LOCAL)
-        first--;
+    for (size_t next; at - first <= MAX_LOCAL && (next = local_begin(look, from, first)) < first;)
+        first = next;
     while (first < at && strchr(".-%+", look->bytes[first]))
         first++; /* the mark before an address is not a part of it */
     if (end == 0 || first == at || at - first > MAX_LOCAL || look->bytes[at - 1] == '.' ||
@@ -134,7 +174,11 @@ static size_t telephone_length(const struct look *look, size_t at) {
     bool begins = !follows_word(look, at);
     if (!begins)
         return 0;
-    if (byte_at(look, at) == '+')
+    if (byte_at(look, at) == '(')
+        end = byte_at(look, at + 1) == '0' && byte_at(look, at + 2) == ')'
+                  ? french_end(look, at + 3 + separator(look, at + 3, ".-"))
+                  : 0;
+    else if (byte_at(look, at) == '+')
         end = byte_at(look, at + 1) == '3' && byte_at(look, at + 2) == '3' ? country_end(look, at + 3) : 0;
     else if (at + 4 <= look->length_bytes && memcmp(look->bytes + at, "0033", 4) == 0)
         end = country_end(look, at + 4);
@@ -154,9 +198,12 @@ struct number {
     int num_digits;
 };
 
-/* read_digits - count digits, after one blank at most; false where there are others. */
+/* What stands between the parts of a NIR, beside blanks. */
+static const char NIR_MARKS[] = ".-";
+
+/* read_digits - count digits, after one blank or mark at most; false where there are others. */
 static bool read_digits(const struct look *look, struct number *number, int count) {
-    number->at += number->num_digits ? separator(look, number->at, "") : 0;
+    number->at += number->num_digits ? separator(look, number->at, NIR_MARKS) : 0;
     for (int i = 0; i < count; i++, number->at++) {
         unsigned char c = byte_at(look, number->at);
         if (!is_digit(c))
@@ -169,7 +216,7 @@ static bool read_digits(const struct look *look, struct number *number, int coun
 
 /* read_department - two digits, or 2A and 2B, which count as 19 and 18. */
 static bool read_department(const struct look *look, struct number *number) {
-    size_t at = number->at + separator(look, number->at, "");
+    size_t at = number->at + separator(look, number->at, NIR_MARKS);
     unsigned char letter = byte_at(look, at + 1);
     if (byte_at(look, at) != '2' || (letter != 'A' && letter != 'B'))
         return read_digits(look, number, 2);
@@ -193,7 +240,7 @@ static size_t nir_length(const struct look *look, size_t at) {
         !read_digits(look, &number, 3) || !read_digits(look, &number, 3))
         return 0;
     key = (struct number){.at = number.at, .num_digits = 1};
-    key.at += separator(look, key.at, "-/") && !separator(look, key.at, "") ? 1 : 0;
+    key.at += byte_at(look, key.at) == '/' ? 1 : 0;
     if (!read_digits(look, &key, 2) || continues_word(look, key.at) || key.value != 97 - number.value % 97)
         return 0;
     return key.at - at;
@@ -207,6 +254,10 @@ static const char COUNTRIES[] =
     "GR27GT28HR21HU28IE22IL23IQ23IS26IT27JO30KW30KZ20LB28LC32LI21LT20LU20LV21LY25MC27MD24ME22MK19MR27MT31MU30NL18NO15"
     "PK24PL28PS29PT25QA29RO24RS22SA24SC31SD18SE24SI19SK24SM27ST25SV28TL23TN24TR26UA29VA22VG24XK20";
 
+static char upper(unsigned char c) {
+    return (char)(c >= 'a' && c <= 'z' ? c - 32 : c);
+}
+
 static int country_length(const char *code) {
     for (const char *row = COUNTRIES; *row; row += 4)
         if (row[0] == code[0] && row[1] == code[1])
@@ -219,15 +270,16 @@ static size_t iban_length(const struct look *look, size_t at) {
     char text[36];
     if (at + 15 > look->length_bytes || !is_digit(byte_at(look, at + 2)) || follows_word(look, at))
         return 0;
-    int length = country_length(look->bytes + at), remainder = 0;
+    const char code[] = {upper(byte_at(look, at)), upper(byte_at(look, at + 1))};
+    int length = country_length(code), remainder = 0;
     size_t end = at;
     for (int i = 0; i < length; i++) {
         if (i > 0 && i % 4 == 0)
             end += separator(look, end, "");
         unsigned char c = byte_at(look, end++);
-        if (!is_digit(c) && !(c >= 'A' && c <= 'Z') && !(c >= 'a' && c <= 'z' && i > 3))
+        if (!is_digit(c) && !is_letter(c))
             return 0;
-        text[i] = (char)(c >= 'a' ? c - 32 : c);
+        text[i] = upper(c);
     }
     for (int i = 0; i < length; i++) {
         char c = text[(i + 4) % length];
@@ -253,21 +305,21 @@ const char *personal_mark(enum personal_kind kind) {
     return KINDS[kind].mark;
 }
 
-/* number_at - what begins with a digit, a '+' or a capital letter. */
+/* number_at - what begins with a digit, a '+', a '(' or a letter. */
 static size_t number_at(const struct look *look, size_t at, enum personal_kind *kind) {
     unsigned char c = byte_at(look, at);
     size_t length = 0;
-    if (c >= 'A' && c <= 'Z') {
+    if (is_letter(c)) {
         *kind = PERSONAL_IBAN;
         return iban_length(look, at);
     }
-    if (c != '+' && c != '0') {
+    if (c != '+' && c != '(' && c != '0') {
         *kind = PERSONAL_NIR;
         length = nir_length(look, at);
     }
     if (length == 0) {
         *kind = PERSONAL_TELEPHONE;
-        length = c == '+' || c == '0' ? telephone_length(look, at) : 0;
+        length = c == '+' || c == '(' || c == '0' ? telephone_length(look, at) : 0;
     }
     return length;
 }
@@ -281,7 +333,9 @@ size_t personal_find(const char *bytes, size_t length_bytes, size_t *at, enum pe
         if (c == '@') {
             *kind = PERSONAL_EMAIL;
             length = find_email(&look, from, i, &begin);
-        } else if (is_digit(c) || c == '+' || (c >= 'A' && c <= 'Z'))
+        } else if (is_digit(c) || c == '+' || c == '(' ||
+                   (is_letter(c) && i + 3 < length_bytes && is_digit((unsigned char)bytes[i + 2]) &&
+                    is_digit((unsigned char)bytes[i + 3])))
             length = number_at(&look, i, kind);
         if (length > 0) {
             *at = begin;
