@@ -124,6 +124,14 @@ expect_output "note: the oldest [0-9]+ messages are left out from here on: .* 10
 talk 0 # one message alone is too long
 expect_output "error: the prompt has [0-9]+ tokens, the model 1024 positions"
 expect "the answer after it" "$first" "$(cat "$work/answers")"
+# The same in the middle of a conversation: it stays whole, and the next answer is the one that it has without that message.
+{ printf 'Bonjour\n' && sed -n 1p "$work/input" && printf 'Encore une fois\n'; } >"$work/between"
+mv "$work/between" "$work/input"
+talk 0
+expect_output "error: the message alone has [0-9]+ tokens, the model 1024 positions"
+! grep -q "are left out from here on" "$log" || fail "the conversation is cut for a message that does not fit"
+expect "the answers around it" "$first
+$second" "$(cat "$work/answers")"
 say "a conversation that outgrows the model: the oldest turns go, which is said"
 
 # --- Ctrl-C: the answer ends, the program does not

@@ -105,6 +105,25 @@ static int64_t least_room(const struct talk *talk) {
     return talk->words->max_tokens < quarter ? talk->words->max_tokens : quarter;
 }
 
+/* check_alone - what no cut makes shorter: the system's message and the last one.  Returns 0, or -1 with err set: too long. */
+static int check_alone(const struct talk *talk, struct err *err) {
+    const struct dialogue *all = &talk->dialogue;
+    struct chat_message kept[2];
+    struct dialogue few = {.messages = kept};
+    struct token_list tokens = {0};
+    if (strcmp(all->messages[0].role, "system") == 0)
+        kept[few.num_messages++] = all->messages[0];
+    kept[few.num_messages++] = all->messages[all->num_messages - 1];
+    int status = dialogue_encode(&few, &talk->style, talk->session, &tokens, err);
+    if (status == 0 && tokens.count >= talk->writer.room)
+        status = err_set(
+            err,
+            "the message alone has %lld tokens, the model %lld positions: the conversation goes on without it",
+            (long long)tokens.count, (long long)talk->writer.room);
+    token_list_release(&tokens);
+    return status;
+}
+
 /* encode_fitting - the conversation, without the oldest turns where it would leave no room for an answer. */
 static int encode_fitting(struct talk *talk, struct token_list *tokens, struct err *err) {
     int num_gone = 0, first = 0, count;
@@ -115,6 +134,8 @@ static int encode_fitting(struct talk *talk, struct token_list *tokens, struct e
         count = dialogue_oldest_turn(&talk->dialogue, &first);
         if (tokens->count + least_room(talk) <= talk->writer.room || count == 0)
             break;
+        if (num_gone == 0 && check_alone(talk, err) != 0)
+            return -1;
         dialogue_cut(&talk->dialogue, first, count);
         num_gone += count;
     }
