@@ -107,10 +107,16 @@ expect_output "warning: 1 of 2 items are longer than 64 tokens .* item 'long' \(
 expect_output "^all  *1 "
 grep -q '^{"id":"long","group":"odd.jsonl","left_out":"too_long"}$' "$work/odd.out" || fail "what was left out should be told"
 head -1 "$work/odd.jsonl" >"$work/only.jsonl"
-run 0 "$atelier" eval "$model" --tasks "$work/only.jsonl" --sequence-tokens 64
-expect_output "^all  *0 +none scored"
-run 0 "$atelier" eval "$model" --tasks "$work/only.jsonl" --sequence-tokens 64 --json
-expect_output '"acc": null'
+run 0 "$atelier" eval "$model" --tasks "$work/only.jsonl" --tasks "$items" --sequence-tokens 64 --json
+expect_output '"acc": null' # of a group without an item that is scored
+
+# Files of one name are two groups; choices that are alike do no harm where none of them is the right one.
+mkdir "$work/other"
+printf '%s\n' '{"query": "Le", "choices": ["dossier", "chat", "chat"], "gold": 0}' >"$work/other/odd.jsonl"
+printf '%s\n' '{"query": "Le", "choices": ["chat", "dossier", "chat"], "gold": 0}' >"$work/equal.jsonl"
+run 0 "$atelier" eval "$model" --tasks "$work/odd.jsonl" --tasks "$work/other/odd.jsonl" --sequence-tokens 64
+expect_output "^odd.jsonl  *1 "
+expect_output "^$work/other/odd.jsonl  *1 "
 
 # --- what is refused ---
 
@@ -130,6 +136,13 @@ refuse "results is for --tasks" --data "$work/x.h5" --results "$work/new.json"
 refuse "alone.jsonl' is there already" --tasks "$items" --output "$work/alone.jsonl"
 refuse "items.jsonl' is there and is not a file of results" --tasks "$items" --results "$items"
 refuse "sequence-tokens is 100000, but '.*' has [0-9]+ positions" --tasks "$items" --sequence-tokens 100000
+refuse "none of the 1 items can be scored: 1 are longer than 64 tokens" --tasks "$work/only.jsonl" --sequence-tokens 64
+cp "$items" "$work/again.jsonl"
+refuse "again.jsonl' has the contents of '.*items.jsonl'" --tasks "$items" --tasks "$work/again.jsonl"
+refuse "choice 2 \(from 0\) is the same text as the right one, 0" --tasks "$work/equal.jsonl"
+refuse "output and --results are the same file" --tasks "$items" --output "$work/x.json" --results "$work/../tasks/x.json"
+refuse "output: cannot write into '.*no/dir'" --tasks "$items" --output "$work/no/dir/x.jsonl"
+refuse "results: cannot write into '.*no/dir'" --tasks "$items" --results "$work/no/dir/x.json"
 refuse "no-such.jsonl'" --tasks "$work/no-such.jsonl"
 refuse "items.jsonl', line 1: 2 examples are asked for, and there are 1 other items of its group" --tasks "$items" --shots 2
 refuse "shots is for --tasks" --data "$work/x.h5" --shots 2
@@ -155,6 +168,7 @@ ask_train() {
 prepare_sample
 ask_train 0 "$work/run"
 expect_output "eval.tasks: 1 of 7 items are left out: they are longer than data.sequence_tokens \(item 'long'"
+! grep -q "takes letters of a choice" "$log" || fail "a query whose last token takes no letters is told"
 expect "steps with an evaluation" "0 4 8 10" "$(sed 's/"step": \([0-9]*\),.*/\1/' "$work/run.tasks" | tr '\n' ' ' | sed 's/ $//')"
 expect_output "^tasks +acc 0\.[0-9]+ -> 0\.[0-9]+, acc_norm .* \(6 items\)"
 grep -q '"groups": {"démarches":{"items":2,' "$work/run.tasks" || fail "results by group"
@@ -167,6 +181,10 @@ done
     fail "the training should change an answer"
 ask_train 3 "$work/sharded" --set parallel.stage=3
 cmp "$work/run.tasks" "$work/sharded.tasks" || fail "three ranks with sharded parameters answer otherwise"
+# What an evaluation of its own tells of the items, a training does.
+printf '%s\n' '{"query": "Pour demander une car", "choices": ["te d\u0027identité", "avane"], "gold": 0, "delimiter": "", "id": "joint"}' >"$work/joint.jsonl"
+train 0 0 "$work/joint" --set "eval.tasks=[$work/joint.jsonl]" --set train.steps=1
+expect_output "eval.tasks: of 1 of 1 items the last token of the query takes letters of a choice.*item 'joint'"
 # A start that goes on asks no first time, and a file that is no task is refused before anything is written.
 ask_train 0 "$work/parts" --set train.steps=5
 ask_train 0 "$work/parts"

@@ -275,23 +275,35 @@ static void test_results(void **state) {
     task_set_release(&set);
 }
 
-/* A mean over nothing is not a number. */
+/* A mean over nothing is not a number: of a group without an item that is scored.  A set of none is refused. */
 static void test_nothing(void **state) {
     (void)state;
-    struct task_set set =
-        read_items("n.jsonl", "{\"query\": \"0123456789\", \"choices\": [\"a\", \"b\"], \"gold\": 0}\n");
+    static const char lines[] =
+        "{\"query\": \"0123456789\", \"choices\": [\"a\", \"b\"], \"gold\": 0}\n"
+        "{\"query\": \"0\", \"choices\": [\"a\", \"b\"], \"gold\": 0, \"group\": \"g\"}\n";
+    struct task_set set = read_items("n.jsonl", lines);
     struct task_tokens tokens = encode_with(&set, TINY_ALL, 8);
     struct task_results results;
-    double none[] = {NAN, NAN};
-    task_results_make(&results, &set, &tokens, none);
-    json_t *json = task_results_json(&results, "m");
-    assert_true(json_is_null(json_object_get(json_object_get(json, "all"), "acc")));
-    assert_true(json_is_null(json_object_get(json_object_get(json, "all"), "chance")));
-    assert_int_equal(tokens.longest, 0);
+    double logps[] = {NAN, NAN, -1, -2};
+    task_results_make(&results, &set, &tokens, logps);
+    json_t *json = task_results_json(&results, "m"), *groups = json_object_get(json, "groups");
+    assert_true(json_is_null(json_object_get(json_object_get(groups, "n.jsonl"), "acc")));
+    assert_true(json_is_null(json_object_get(json_object_get(groups, "n.jsonl"), "chance")));
+    assert_true(json_real_value(json_object_get(json_object_get(groups, "g"), "acc")) == 1);
     json_decref(json);
     task_results_release(&results);
     task_tokens_release(&tokens);
     task_set_release(&set);
+    char *line = xstrndup(lines, (size_t)(strchr(lines, '\n') - lines) + 1);
+    struct tokenizer *tokenizer = tiny_tokenizer(TINY_ALL);
+    struct err err = {""};
+    set = read_items("n.jsonl", line);
+    assert_int_equal(task_encode(&tokens, &set, tokenizer, 8, &err), -1);
+    assert_non_null(strstr(err.text, "none of the 1 items can be scored: 1 are longer than 8 tokens"));
+    tokenizer_free(tokenizer);
+    task_tokens_release(&tokens);
+    task_set_release(&set);
+    free(line);
 }
 
 int main(void) {

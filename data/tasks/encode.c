@@ -214,6 +214,19 @@ static void make_room(struct task_tokens *tokens, const struct task_set *set) {
     tokens->choices = xcalloc((size_t)tokens->num_choices + 1, sizeof *tokens->choices);
 }
 
+/* check_some - an evaluation of no items says nothing. */
+static int check_some(const struct task_tokens *tokens, int64_t max_tokens, struct err *err) {
+    int64_t first, num_long = task_left_out(tokens, TASK_TOO_LONG, &first),
+                   num_empty = task_left_out(tokens, TASK_NO_TOKENS, &first);
+    if (num_long + num_empty < tokens->num_items)
+        return 0;
+    return err_set(
+        err,
+        "none of the %lld items can be scored: %lld are longer than %lld tokens, %lld have a choice that "
+        "adds no token to its query",
+        (long long)tokens->num_items, (long long)num_long, (long long)max_tokens, (long long)num_empty);
+}
+
 int task_encode(struct task_tokens *tokens, const struct task_set *set, const struct tokenizer *tokenizer,
                 int64_t max_tokens, struct err *err) {
     struct encoding *e = xcalloc(1, sizeof *e);
@@ -234,7 +247,7 @@ int task_encode(struct task_tokens *tokens, const struct task_set *set, const st
     for (int c = 0; c < TASK_MAX_CHOICES; c++)
         token_list_release(&e->wholes[c].ids);
     free(e);
-    return status;
+    return status == 0 ? check_some(tokens, max_tokens, err) : -1;
 }
 
 void task_tokens_release(struct task_tokens *tokens) {

@@ -73,9 +73,36 @@ static int check_id(const json_t *json, struct err *err) {
     return 0;
 }
 
+/* check_gold - one of the choices, and no other is the same text: it would be right whatever a model finds. */
+static int check_gold(const struct task_item *item, int64_t gold, struct err *err) {
+    if (gold < 0 || gold >= item->num_choices)
+        return err_set(err, "'gold' is %lld, expected 0 to %d, one of the choices", (long long)gold,
+                       item->num_choices - 1);
+    for (int c = 0; c < item->num_choices; c++)
+        if (c != gold && strcmp(task_choice(item, c), task_choice(item, (int)gold)) == 0)
+            return err_set(
+                err, "choice %d (from 0) is the same text as the right one, %lld: leave it out, or the item",
+                c, (long long)gold);
+    return 0;
+}
+
+static const char *last_part(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* file_group - the group of items that name none: the file's name, with its folder where an earlier file is called the same. */
+static const char *file_group(const struct task_set *set, int file) {
+    const char *path = set->files[file].path;
+    for (int f = 0; f < file; f++)
+        if (strcmp(last_part(set->files[f].path), last_part(path)) == 0)
+            return path;
+    return last_part(path);
+}
+
 /* read_item - of one line's object. */
 static int read_item(struct task_set *set, struct task_item *item, struct err *err) {
-    const char *group, *path = set->files[item->file].path, *slash = strrchr(path, '/');
+    const char *group;
     json_t *choices;
     int64_t gold;
     if (!json_is_object(item->json))
@@ -84,15 +111,14 @@ static int read_item(struct task_set *set, struct task_item *item, struct err *e
         json_get_string(item->json, "query", &item->query, err) ||
         json_get_array(item->json, "choices", &choices, err) ||
         json_get_int(item->json, "gold", &gold, err) ||
-        json_get_string_or(item->json, "group", slash ? slash + 1 : path, &group, err) ||
+        json_get_string_or(item->json, "group", file_group(set, item->file), &group, err) ||
         json_get_string_or(item->json, "delimiter", " ", &item->delimiter, err))
         return -1;
     item->choices = choices;
     if (check_choices(item, err) != 0)
         return -1;
-    if (gold < 0 || gold >= item->num_choices)
-        return err_set(err, "'gold' is %lld, expected 0 to %d, one of the choices", (long long)gold,
-                       item->num_choices - 1);
+    if (check_gold(item, gold, err) != 0)
+        return -1;
     item->gold = (int)gold;
     item->group = group_of(set, group, err);
     return item->group < 0 ? -1 : 0;
@@ -132,6 +158,16 @@ static int read_lines(struct task_set *set, struct reader *reader, struct err *e
     return more;
 }
 
+/* check_new - the last file is none of those before it. */
+static int check_new(const struct task_set *set, struct err *err) {
+    const struct task_file *last = &set->files[set->num_files - 1];
+    for (int f = 0; f < set->num_files - 1; f++)
+        if (strcmp(set->files[f].sha256, last->sha256) == 0)
+            return err_set(err, "'%s' has the contents of '%s': each of its items would count twice",
+                           last->path, set->files[f].path);
+    return 0;
+}
+
 int task_set_read(struct task_set *set, const char *path, struct err *err) {
     struct reader *reader = reader_open_text(path, ENCODING_UTF8, err);
     if (!reader)
@@ -145,7 +181,7 @@ int task_set_read(struct task_set *set, const char *path, struct err *err) {
     if (status == 0 && file->num_items == 0)
         status = err_set(err, "'%s' has no items: a line for each, {\"query\", \"choices\", \"gold\"}", path);
     reader_close(reader);
-    return status;
+    return status == 0 ? check_new(set, err) : -1;
 }
 
 void task_set_release(struct task_set *set) {

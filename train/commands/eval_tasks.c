@@ -16,6 +16,7 @@
 #include "train/model/session.h"
 #include "train/ranks/cuda/gpu_map.h"
 #include "train/ranks/rank_device.h"
+#include "train/report/output.h"
 
 /* What is open; eval_tasks frees all of it, however far open_all came. */
 struct task_eval {
@@ -85,6 +86,11 @@ static void tell_left_out(const struct task_eval *eval) {
 static int check_outputs(const struct eval_tasks_words *words, struct err *err) {
     enum { RESULTS_MAX_BYTES = 64 * MIB };
     const char *format = NULL;
+    if (words->items_path && words->results_path && output_is_same(words->items_path, words->results_path))
+        return err_set(err, "--output and --results are the same file, '%s': name two", words->results_path);
+    if ((words->items_path && output_check_folder(words->items_path, "--output", err) != 0) ||
+        (words->results_path && output_check_folder(words->results_path, "--results", err) != 0))
+        return -1;
     if (words->items_path && path_exists(words->items_path))
         return err_set(err, "--output: '%s' is there already: remove it, or name another file",
                        words->items_path);

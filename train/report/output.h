@@ -1,6 +1,7 @@
 /* output.h - files of a report: put in place whole, and only where nothing is or where an earlier one of ours is. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "kernels/error.h"
@@ -8,6 +9,11 @@
 /* output_check - before anything is read: 0, or -1 with err set where what stands at path does not begin with `mark` within its
  * first KiB, or is no regular file; option names what to change. */
 int output_check(const char *path, const char *mark, const char *option, struct err *err);
+
+/* output_check_folder - that a new file can be put where path says, before what is to be written is computed: its folder is there and
+ * may be written.  Returns 0, or -1 with err set; option as above.  output_is_same - two paths of one file, as far as their folders are there. */
+int output_check_folder(const char *path, const char *option, struct err *err);
+bool output_is_same(const char *path, const char *other);
 
 /* output_open - PATH.partial, which replaces what a kill left there; option as above.  output_close - on the disk, and renamed to path; with
  * status not 0 it is removed instead.  Return NULL, -1 with err set. */

@@ -61,6 +61,15 @@ static void tell_state(struct trainer *t, enum task_state state, const char *why
 void trainer_tasks_tell(struct trainer *t) {
     tell_state(t, TASK_TOO_LONG, "they are longer than data.sequence_tokens");
     tell_state(t, TASK_NO_TOKENS, "a choice adds no token to its query");
+    const struct task_tokens *tokens = &t->tasks.tokens;
+    char name[TASK_NAME_ROOM];
+    if (tokens->num_joined > 0)
+        metrics_note(
+            t->metrics,
+            "warning: eval.tasks: of %lld of %lld items the last token of the query takes letters of a choice, "
+            "which are scored nowhere (%s is the first): a delimiter would keep the two apart",
+            (long long)tokens->num_joined, (long long)t->tasks.set.num_items,
+            task_item_name(&t->tasks.set, tokens->first_joined, name));
 }
 
 void trainer_tasks_close(struct trainer *t) {
