@@ -182,6 +182,27 @@ static void test_values(void **state) {
     free(folder);
 }
 
+/* What was measured once is told once, with its step; the control, twice, is test_summary. */
+static void test_summary_of_one(void **state) {
+    (void)state;
+    char *folder = test_folder("metrics-summary-one");
+    struct metrics *metrics = open_run(folder, 0);
+    json_t *nothing = json_object();
+    steps(metrics, 1, 4);
+    metrics_validation(metrics, 4, 3.0, 100, 0.1, &(struct preference_record){.is_there = false});
+    metrics_tasks(
+        metrics,
+        &(struct tasks_record){
+            .step = 4, .num_items = 7, .acc = 0.5, .acc_norm = 0.25, .all = nothing, .groups = nothing});
+    metrics_close(metrics, NULL);
+    char *text = read_file(folder, "summary.txt");
+    assert_non_null(strstr(text, "validation    loss 3.0000 (perplexity 20.09) at step 4\n"));
+    assert_non_null(strstr(text, "tasks         acc 0.5000, acc_norm 0.2500 at step 4 (7 items)\n"));
+    json_decref(nothing);
+    free(text);
+    free(folder);
+}
+
 static void test_summary(void **state) {
     (void)state;
     char *folder = test_folder("metrics-summary");
@@ -385,6 +406,7 @@ int main(void) {
         cmocka_unit_test(test_restarts),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_summary_of_one),
         cmocka_unit_test(test_without_metrics),
         cmocka_unit_test(test_durations),
         cmocka_unit_test(test_nothing),

@@ -23,6 +23,7 @@ void metrics_tasks(struct metrics *m, const struct tasks_record *record) {
     t->last_acc = record->acc;
     t->last_acc_norm = record->acc_norm;
     t->num_task_items = record->num_items;
+    t->last_task_step = record->step;
     fprintf(m->lines, "{\"event\": \"tasks\", \"step\": %lld", (long long)record->step);
     put_json(m->lines, "all", record->all);
     put_json(m->lines, "groups", record->groups);

@@ -65,6 +65,14 @@ static void write_preference(FILE *out, const char *when, const struct preferenc
 static void write_validation(FILE *out, const struct run_totals *t) {
     if (t->num_validations == 0)
         return;
+    if (t->num_validations == 1) {
+        fprintf(out, "validation    loss %.4f", t->last_valid_loss);
+        if (!t->valid_preference.is_there)
+            fprintf(out, " (perplexity %.2f)", exp(t->last_valid_loss));
+        fprintf(out, " at step %lld\n", (long long)t->last_valid_step);
+        write_preference(out, "at the end   ", &t->valid_preference);
+        return;
+    }
     fprintf(out, "validation    loss %.4f -> %.4f", t->first_valid_loss, t->last_valid_loss);
     if (!t->valid_preference.is_there)
         fprintf(out, " (perplexity %.2f -> %.2f)", exp(t->first_valid_loss), exp(t->last_valid_loss));
@@ -76,7 +84,10 @@ static void write_validation(FILE *out, const struct run_totals *t) {
 
 /* write_tasks - shares of right choices; nothing where no item could be scored. */
 static void write_tasks(FILE *out, const struct run_totals *t) {
-    if (t->num_tasks > 0 && t->num_task_items > 0)
+    if (t->num_tasks == 1 && t->num_task_items > 0)
+        fprintf(out, "tasks         acc %.4f, acc_norm %.4f at step %lld (%lld items)\n", t->last_acc,
+                t->last_acc_norm, (long long)t->last_task_step, (long long)t->num_task_items);
+    else if (t->num_tasks > 0 && t->num_task_items > 0)
         fprintf(out, "tasks         acc %.4f -> %.4f, acc_norm %.4f -> %.4f (%lld items)\n", t->first_acc,
                 t->last_acc, t->first_acc_norm, t->last_acc_norm, (long long)t->num_task_items);
 }

@@ -26,7 +26,7 @@ struct run_totals {
     int64_t best_valid_step, last_valid_step;
     int num_tasks; /* evaluations of eval.tasks in this start, and the shares of right choices */
     double first_acc, last_acc, first_acc_norm, last_acc_norm;
-    int64_t num_task_items;
+    int64_t num_task_items, last_task_step;
     int num_checkpoints;
     int64_t checkpoint_bytes; /* of all checkpoints written */
     double checkpoint_s;
