@@ -290,9 +290,9 @@ done
 learn 2 0 "$work/wrong" sft pairs
 expect_output "data.train holds pairs, and objective.kind sft learns from documents that are learnt one by one: set objective.kind to dpo"
 learn 2 0 "$work/wrong" dpo fiches --set data.long_documents=cut
-expect_output "data.train holds documents that are learnt one by one, and objective.kind dpo learns from pairs"
+expect_output "data.train holds documents that are learnt one by one, and objective.kind dpo learns from pairs: set objective.kind to sft, or prepare others with a record of pair or vote$"
 learn 2 0 "$work/wrong" kto pairs
-expect_output "objective.kind kto learns from labelled completions"
+expect_output "objective.kind kto learns from labelled completions: set .* to dpo, .*, or prepare others with a record of label or reaction$"
 # plan CODE OBJECTIVE DATA [ARGUMENT...] - says so before.
 plan() {
     plan_code=$1 objective=$2 data=$3

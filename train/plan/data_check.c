@@ -13,16 +13,17 @@ int data_check_kind(const struct config *config, enum token_preference found, co
                     struct err *err) {
     static const char *const holds[] = {"documents that are learnt one by one", "pairs",
                                         "labelled completions"};
-    static const char *const remedies[] = {
-        "set objective.kind to sft, or prepare others with a record of pair, vote, label or reaction",
-        "set objective.kind to dpo, orpo or simpo, or prepare others",
-        "set objective.kind to kto, or prepare others with a record of pair or vote"};
+    static const char *const kinds[] = {"sft", "dpo, orpo or simpo", "kto"};
+    static const char *const records[] = {"without a record of comparisons", "with a record of pair or vote",
+                                          "with a record of label or reaction"};
     const struct objective *objective = objective_kind(config->objective.kind);
     if (found == objective->learns_from)
         return 0;
-    return err_set(err, "%s holds %s, and objective.kind %s learns from %s: %s", subject, holds[found],
-                   config->objective.kind == OBJECTIVE_SFT ? "sft" : objective->name,
-                   holds[objective->learns_from], remedies[found]);
+    return err_set(
+        err,
+        "%s holds %s, and objective.kind %s learns from %s: set objective.kind to %s, or prepare others %s",
+        subject, holds[found], config->objective.kind == OBJECTIVE_SFT ? "sft" : objective->name,
+        holds[objective->learns_from], kinds[found], records[objective->learns_from]);
 }
 
 int data_check_tokenizer(const char *found, const char *wanted, const char *subject, struct err *err) {
