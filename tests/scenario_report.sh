@@ -158,6 +158,10 @@ expect_output "exists already and is not an earlier report"
 expect "somebody's file" mine "$(cat "$work/mine.html")"
 run 1 "$atelier" report "$work/run" --csv "$work/mine.html"
 expect "somebody's file" mine "$(cat "$work/mine.html")"
+for same in "$work/two" "$work/run/../two"; do
+    run 1 "$atelier" report "$work/run" --output "$work/two" --csv "$same"
+    expect_output "error: --csv: '.*two' is where the page goes"
+done
 run 1 "$atelier" report "$work/run" --output "$work/no-such-folder/x.html"
 expect_output "no-such-folder.*; choose another --output"
 run 1 "$atelier" report "$work"
@@ -165,6 +169,33 @@ expect_output "is not the folder of a run: it has no metrics.jsonl"
 run 2 "$atelier" report "$work/run" a b c d e f g h --output x
 expect_output "9 runs are too many"
 run 2 "$atelier" report "$work/run" --no-such-option
+# What the run itself asked of its model is an evaluation, first and last; the control is the run without it.
+mkdir "$work/asked"
+{
+    echo '{"event": "start", "after_step": 0, "steps": 9}'
+    for step in 0 4 9; do
+        echo '{"event": "tasks", "step": '"$step"', "all": {"items": 5, "acc": 0.2}, "groups": {"<loi>": {"items": 5, "acc": 0.4}}}'
+    done
+} >"$work/asked/metrics.jsonl"
+run 0 "$atelier" report "$work/asked"
+checked "$work/asked/report.html"
+expect "rows of its evaluations" 4 "$(grep -o '<td>metrics.jsonl, at step [09]</td>' "$work/asked/report.html" | wc -l)"
+! grep -q 'at step 4</td>' "$work/asked/report.html" || fail "more than the first and the last answers"
+grep -q '&lt;loi&gt;' "$work/asked/report.html" || fail "the group is not told as text"
+! grep -q 'metrics.jsonl, at step' "$work/run/report.html" || fail "a run without eval.tasks has answers"
+# Damaged lines are counted, on the page too; a file of nothing else is no record.  The control: the whole file has none.
+mkdir "$work/damaged"
+awk 'NR % 5 == 0 { print "\001" $0; next } { print }' "$work/run/metrics.jsonl" >"$work/damaged/metrics.jsonl"
+run 0 "$atelier" report "$work/damaged"
+num_damaged=$(grep -c "$(printf '\001')" "$work/damaged/metrics.jsonl")
+expect_output "warning: $num_damaged of the [0-9]+ lines of '.*damaged/metrics.jsonl' cannot be read"
+tr -d '\n' <"$work/damaged/report.html" | grep -q "Damaged lines of the record[^<]*</th><td[^>]*>$num_damaged<" ||
+    fail "damaged lines are not on the page"
+! grep -q "Damaged lines" "$work/run/report.html" || fail "a whole record has damaged lines"
+head -c 20000 /dev/urandom >"$work/damaged/metrics.jsonl"
+echo >>"$work/damaged/metrics.jsonl"
+run 1 "$atelier" report "$work/damaged"
+expect_output "error: '.*damaged/metrics.jsonl' has no line that can be read"
 # A run of which nothing but its metrics is left: each part says so, and no chart is empty.
 mkdir "$work/bare" && echo '{"event": "start", "after_step": 0, "steps": 9}' >"$work/bare/metrics.jsonl"
 run 0 "$atelier" report "$work/bare"

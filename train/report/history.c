@@ -71,6 +71,10 @@ static void take_time(struct history *h, const json_t *object) {
 /* visit - a metrics_visit. */
 static void visit(void *context, const struct metrics_line *line) {
     struct history *h = context;
+    h->num_lines++;
+    h->num_unreadable += !line->object;
+    if (!line->object)
+        return;
     take_time(h, line->object);
     if (strcmp(line->event, "step") == 0 && !line->counts)
         h->num_redone++;
@@ -90,7 +94,11 @@ int history_read(struct history *h, const struct metrics_walk *walk, const struc
         h->phase_s[q] = NAN;
     }
     h->validation = h->slowness = series_open(axis);
-    return metrics_walk_each(walk, visit, h, err);
+    if (metrics_walk_each(walk, visit, h, err) != 0)
+        return -1;
+    return h->num_unreadable > 0 && h->num_unreadable == h->num_lines
+               ? err_set(err, "'%s' has no line that can be read: it is damaged, or not of a run", walk->path)
+               : 0;
 }
 
 void history_close(struct history *h) {
@@ -98,6 +106,8 @@ void history_close(struct history *h) {
         series_close(&h->steps[q]);
     for (int s = 0; s < h->num_sources; s++)
         series_close(&h->sources[s].loss);
+    json_decref(h->first_tasks);
+    json_decref(h->last_tasks);
     series_close(&h->validation);
     series_close(&h->slowness);
 }

@@ -59,6 +59,7 @@ struct history {
     int64_t planned_steps;                                  /* 0: not known */
     int64_t num_redone;                                     /* steps that a restart did again */
     int64_t num_without_targets, num_overflows, num_spikes; /* steps that updated nothing */
+    int64_t num_lines, num_unreadable;          /* of metrics.jsonl; those that are damaged */
     int64_t updates;                                        /* -1: not recorded */
     double tokens, target_tokens, seconds;                  /* sums; NaN: not recorded */
     double phase_s[QUANTITY_COUNT];                         /* sums of the quantities that are seconds */
@@ -74,6 +75,9 @@ struct history {
     int num_rows;
     int64_t num_validations, stride;
     bool has_bits; /* some validation has bits per byte */
+
+    json_t *first_tasks, *last_tasks; /* events of eval.tasks, own references; NULL: there was none */
+    int64_t first_tasks_step, last_tasks_step;
 
     struct series slowness; /* the slowest rank's time over the median, each comparison */
     struct slow_rank slow[HISTORY_RANKS];

@@ -130,6 +130,19 @@ static void take_ranks(struct history *h, const struct metrics_line *line) {
 
 /* --- the rest --- */
 
+/* take_tasks - the first answers and the last ones. */
+static void take_tasks(struct history *h, const struct metrics_line *line) {
+    if (!json_is_object(json_object_get(line->object, "all")))
+        return;
+    if (!h->first_tasks) {
+        h->first_tasks = json_incref((json_t *)(uintptr_t)line->object);
+        h->first_tasks_step = line->step;
+    }
+    json_decref(h->last_tasks);
+    h->last_tasks = json_incref((json_t *)(uintptr_t)line->object);
+    h->last_tasks_step = line->step;
+}
+
 static void take_checkpoint(struct history *h, const struct metrics_line *line) {
     double bytes = real_of(line->object, "size_bytes"), seconds = real_of(line->object, "seconds");
     if (isfinite(bytes))
@@ -154,6 +167,7 @@ void history_event(struct history *h, const struct metrics_line *line) {
         const char *event;
         void (*take)(struct history *h, const struct metrics_line *line);
     } EVENTS[] = {{"validation", take_validation},
+                  {"tasks", take_tasks},
                   {"ranks", take_ranks},
                   {"checkpoint", take_checkpoint},
                   {"start", take_start}};

@@ -9,6 +9,7 @@
 /* The columns after run, step and event: keys of metrics.jsonl. */
 static const char *const COLUMNS[] = {"time",
                                       "loss",
+                                      "bits_per_byte",
                                       "grad_norm",
                                       "learning_rate",
                                       "tokens",
@@ -77,7 +78,8 @@ struct csv {
 /* visit - a metrics_visit. */
 static void visit(void *context, const struct metrics_line *line) {
     struct csv *csv = context;
-    if (!line->counts || (strcmp(line->event, "step") != 0 && strcmp(line->event, "validation") != 0))
+    if (!line->object || !line->counts ||
+        (strcmp(line->event, "step") != 0 && strcmp(line->event, "validation") != 0))
         return;
     put_text(csv->out, csv->run);
     fprintf(csv->out, ",%lld,%s", (long long)line->step, line->event);

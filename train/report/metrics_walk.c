@@ -154,7 +154,9 @@ int metrics_walk_each(const struct metrics_walk *walk, metrics_visit *visit, voi
         return -1;
     while (next_line(lines)) {
         json_t *object = json_parse_text(lines->text, lines->length_bytes, "metrics.jsonl", NULL);
-        if (object && take(&line, object)) {
+        if (!json_is_object(object)) {
+            visit(context, &(struct metrics_line){.object = NULL});
+        } else if (take(&line, object)) {
             bool is_start = strcmp(line.event, "start") == 0;
             if (is_start && start + 1 < walk->num_starts)
                 start++;

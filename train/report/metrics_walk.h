@@ -1,6 +1,6 @@
 /* metrics_walk.h - RUN/metrics.jsonl from its beginning to its end, in bounded memory, told apart what is still the run's: a
  * start line says after which step a start goes on, and later steps that stand before it belong to a line that was left
- * (train/record/metrics.h).  The file may be hostile: lines that are no JSON, too long or without their end are passed over. */
+ * (train/record/metrics.h).  The file may be hostile: lines that are no JSON or too long are told as such, a last one without its end is passed over. */
 #pragma once
 
 #include "data/corpus/json.h"
@@ -24,12 +24,12 @@ int metrics_walk_open(struct metrics_walk *walk, const char *run_folder, struct 
 void metrics_walk_close(struct metrics_walk *walk);
 
 struct metrics_line {
-    const json_t *object;
-    const char *event; /* "step", "validation", "start", ... */
-    int64_t step;      /* of a start: after which it goes on */
-    bool counts;       /* it is still the run's */
+    const json_t *object; /* NULL: the line cannot be read, and none of the others is set */
+    const char *event;    /* "step", "validation", "start", ... */
+    int64_t step;         /* of a start: after which it goes on */
+    bool counts;          /* it is still the run's */
 };
 typedef void metrics_visit(void *context, const struct metrics_line *line);
 
-/* metrics_walk_each - visit every line that has a step, in the order of the file.  Returns 0, or -1 with err set. */
+/* metrics_walk_each - visit every line that has a step or cannot be read (damaged, too long), in the order of the file.  Returns 0, or -1 with err set. */
 int metrics_walk_each(const struct metrics_walk *walk, metrics_visit *visit, void *context, struct err *err);

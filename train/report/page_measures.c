@@ -181,14 +181,14 @@ void page_evaluations(const struct page *page) {
     for (int i = 0; i < page->num_runs; i++) {
         const struct run_facts *run = &page->runs[i];
         page_run_title(page, run);
-        if (run->num_evaluations == 0) {
+        if (run->num_evaluations == 0 && !run->history.last_tasks) {
             page_absent(page);
             continue;
         }
         int num_tasks = 0;
         for (int e = 0; e < run->num_evaluations; e++)
             num_tasks += page_is_tasks(run->evaluations[e].result);
-        if (num_tasks > 0)
+        if (num_tasks > 0 || run->history.last_tasks)
             page_tasks(page, run);
         if (num_tasks < run->num_evaluations)
             put_evaluations(page, run);

@@ -55,6 +55,10 @@ static void put_restart_count(const struct page *page, const struct run_facts *r
     page_count(page, run->history.num_restarts);
 }
 
+static void put_unreadable(const struct page *page, const struct run_facts *run) {
+    page_count(page, run->history.num_unreadable);
+}
+
 /* put_sum - one that is written whole. */
 static void put_sum(const struct page *page, double sum) {
     if (isfinite(sum))
@@ -164,6 +168,7 @@ void page_summary(const struct page *page) {
                 {WORD_STEPS_EMPTY, put_empty, offsetof(struct history, num_without_targets)},
                 {WORD_STEPS_OVERFLOW, put_overflows, offsetof(struct history, num_overflows)},
                 {WORD_STEPS_SPIKE, put_spikes, offsetof(struct history, num_spikes)},
+                {WORD_LINES_UNREADABLE, put_unreadable, offsetof(struct history, num_unreadable)},
                 {WORD_CHECKPOINTS, put_checkpoints, 0}};
     page_note(page, WORD_SUMMARY_NOTE);
     page_table_runs(page, page_word(page, WORD_SUMMARY));

@@ -1,6 +1,7 @@
 /* page_tasks.c - questions with choices that a model has answered: the files of `atelier eval --tasks --results`, whose form
  * train/measure/task_results.h describes. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "data/corpus/json.h"
@@ -53,17 +54,24 @@ static void put_group(const struct page *page, const char *file_name, const char
     fputs("</tr>\n", page->out);
 }
 
-static void put_file(const struct page *page, const struct evaluation *evaluation) {
+/* put_answers - of an object with "all" and "groups". */
+static void put_answers(const struct page *page, const char *file_name, const json_t *answers) {
     const char *name;
     json_t *result;
     int count = 0;
-    put_group(page, evaluation->file_name, page_word(page, WORD_ALL_GROUPS),
-              json_find(evaluation->result, "all"));
-    json_object_foreach(json_find(evaluation->result, "groups"), name, result) {
+    put_group(page, file_name, page_word(page, WORD_ALL_GROUPS), json_find(answers, "all"));
+    json_object_foreach(json_find(answers, "groups"), name, result) {
         if (count++ == MOST_GROUPS)
             break;
-        put_group(page, evaluation->file_name, name, result);
+        put_group(page, file_name, name, result);
     }
+}
+
+/* put_in_training - what the run itself asked (eval.tasks), at a step. */
+static void put_in_training(const struct page *page, const json_t *event, int64_t step) {
+    char *name = xasprintf("metrics.jsonl, %s %lld", page_word(page, WORD_AT_STEP), (long long)step);
+    put_answers(page, name, event);
+    free(name);
 }
 
 void page_tasks(const struct page *page, const struct run_facts *run) {
@@ -74,6 +82,11 @@ void page_tasks(const struct page *page, const struct run_facts *run) {
     page_columns(page, COLUMNS, sizeof COLUMNS / sizeof COLUMNS[0]);
     for (int e = 0; e < run->num_evaluations; e++)
         if (page_is_tasks(run->evaluations[e].result))
-            put_file(page, &run->evaluations[e]);
+            put_answers(page, run->evaluations[e].file_name, run->evaluations[e].result);
+    const struct history *h = &run->history;
+    if (h->first_tasks)
+        put_in_training(page, h->first_tasks, h->first_tasks_step);
+    if (h->last_tasks && h->last_tasks_step != h->first_tasks_step)
+        put_in_training(page, h->last_tasks, h->last_tasks_step);
     page_table_end(page);
 }

@@ -119,7 +119,12 @@ int run_facts_open(struct run_facts *facts, const char *folder, struct err *err)
 }
 
 int run_facts_read(struct run_facts *facts, const struct series_axis *axis, struct err *err) {
-    return history_read(&facts->history, &facts->walk, axis, err);
+    if (history_read(&facts->history, &facts->walk, axis, err) != 0)
+        return -1;
+    if (facts->history.num_unreadable > 0)
+        warn("%lld of the %lld lines of '%s' cannot be read: the report is without them, in its sums too",
+             (long long)facts->history.num_unreadable, (long long)facts->history.num_lines, facts->walk.path);
+    return 0;
 }
 
 void run_facts_close(struct run_facts *facts) {

@@ -53,6 +53,8 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
                              "Étapes écartées pour un dépassement de gradient"},
     [WORD_STEPS_SPIKE] = {"Steps left out because the loss or the gradient norm was a spike",
                           "Étapes écartées, la perte ou la norme du gradient étant un pic"},
+    [WORD_LINES_UNREADABLE] = {"Damaged lines of the record, which are in no sum",
+                               "Lignes endommagées du relevé, absentes de toute somme"},
     [WORD_TOKENS] = {"Tokens read (tokens)", "Jetons lus (jetons)"},
     [WORD_TARGETS] = {"of them learnt from (tokens)", "dont appris (jetons)"},
     [WORD_BEGAN] = {"First record (UTC)", "Premier enregistrement (UTC)"},
