@@ -6,14 +6,25 @@
 scenario tensorboard
 command -v python3 >/dev/null || skip "no python3: the files cannot be read by another program"
 prepare_sample
+printf '%s\n' '{"query": "Le dossier se dépose à la", "choices": ["mairie", "plage"], "gold": 0}' >"$work/items.jsonl"
+run 0 "$atelier" prepare "$tiny" --set "prepare.output=$work/two.h5" --set \
+    'prepare.sources=[{path: data/sample/fiches.jsonl, name: one}, {path: data/sample/fiches-validation.jsonl, name: é/two}]'
 
 checked() {
     run "$1" python3 tests/scenario/check_events.py "$2"
 }
 
+# train_two RANKS FOLDER [ARGUMENT...] - on two sources, with questions.
+train_two() {
+    two_ranks=$1 two_folder=$2
+    shift 2
+    train 0 "$two_ranks" "$two_folder" --set checkpoint.every_steps=4 --set valid.every_steps=2 --set "data.train=$work/two.h5" \
+        --set "data.valid=$work/two-valid.h5" --set "eval.tasks=[$work/items.jsonl]" --set eval.every_steps=4 "$@"
+}
+
 # --- two starts; the second goes on from step 4, and does steps 5 to 8 again ---
 board() {
-    train 0 2 "$work/run" --set run.tensorboard=true --set checkpoint.every_steps=4 --set valid.every_steps=2 "$@"
+    train_two 2 "$work/run" --set run.tensorboard=true "$@"
 }
 board --set train.steps=8
 checked 0 "$work/run"
@@ -51,10 +62,10 @@ checked 1 "$work/changed"
 expect_output "train/loss: steps"
 
 # --- without it: no file, the same weights; and a run that goes on with it ---
-train 0 2 "$work/plain" --set checkpoint.every_steps=4 --set valid.every_steps=2 --set train.steps=12
+train_two 2 "$work/plain" --set train.steps=12
 ! [ -e "$work/plain/tensorboard" ] || fail "files of TensorBoard that were not asked for"
 cmp -s "$work/plain/step-000012/model.safetensors" "$work/run/step-000012/model.safetensors" || fail "the weights are others"
-train 0 1 "$work/plain" --set run.tensorboard=true --set train.steps=14
+train_two 1 "$work/plain" --set run.tensorboard=true --set train.steps=14
 [ "$(find "$work/plain/tensorboard" -name 'events.*' | wc -l)" = 1 ] || fail "a run that goes on may ask for it"
 : >"$work/file" && mkdir "$work/blocked" && mv "$work/file" "$work/blocked/tensorboard"
 train '[!0]*' 0 "$work/blocked" --set run.tensorboard=true --set train.steps=2

@@ -88,7 +88,8 @@ def single(value):
     return struct.unpack("<f", struct.pack("<f", value))[0]
 
 
-VALIDATION = {"loss": "valid/loss", "bits_per_byte": "valid/bits_per_byte"}
+EVENTS = {"validation": {"loss": "valid/loss", "bits_per_byte": "valid/bits_per_byte"},
+          "tasks": {"acc": "tasks/acc", "acc_norm": "tasks/acc_norm"}}
 
 
 def wanted_of(folder):
@@ -104,14 +105,15 @@ def wanted_of(folder):
                     del points[late]
             continue
         is_validation = record.get("event") == "validation"
-        pairs = names if "event" not in record else VALIDATION if is_validation else {}
+        pairs = names if "event" not in record else EVENTS.get(record["event"], {})
+        values = record["all"] if record.get("event") == "tasks" else record
         for source in record.get("sources", []) if is_validation else []:
             for key, group in (("loss", "valid_loss"), ("bits_per_byte", "valid_bits_per_byte")):
                 if source.get(key) is not None:
                     wanted.setdefault(f"{group}/{source['source']}", {})[record["step"]] = single(source[key])
         for key, tag in pairs.items():
-            if record.get(key) is not None:
-                wanted.setdefault(tag, {})[record["step"]] = single(record[key])
+            if values.get(key) is not None:
+                wanted.setdefault(tag, {})[record["step"]] = single(values[key])
     return wanted
 
 

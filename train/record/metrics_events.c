@@ -30,6 +30,8 @@ void metrics_tasks(struct metrics *m, const struct tasks_record *record) {
     metrics_put_number(m->lines, "seconds", record->seconds, 6);
     metrics_end_line(m);
     metrics_flush(m, m->lines, "metrics.jsonl");
+    tensorboard_value(m->board, record->step, "tasks/acc", record->acc);
+    tensorboard_value(m->board, record->step, "tasks/acc_norm", record->acc_norm);
     if (record->num_items == 0)
         metrics_note(m, "step %lld  tasks: no item could be scored", (long long)record->step);
     else

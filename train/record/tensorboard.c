@@ -189,3 +189,11 @@ void tensorboard_sources(struct tensorboard *board, int64_t step, double bits_pe
     }
     put_event(board);
 }
+
+void tensorboard_value(struct tensorboard *board, int64_t step, const char *tag, double value) {
+    if (!board || !isfinite(value))
+        return;
+    event_begin(&board->event, wall_s(), step);
+    event_value(&board->event, tag, value);
+    put_event(board);
+}

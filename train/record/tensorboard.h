@@ -20,3 +20,5 @@ void tensorboard_validation(struct tensorboard *board, int64_t step, double loss
  * Names are made valid UTF-8; a name that an earlier source has gets its number. */
 void tensorboard_sources(struct tensorboard *board, int64_t step, double bits_per_byte,
                          const struct source_loss *sources, int64_t num_sources);
+/* tensorboard_value - a point of a curve of its own; tag is UTF-8. */
+void tensorboard_value(struct tensorboard *board, int64_t step, const char *tag, double value);
