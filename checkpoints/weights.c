@@ -176,7 +176,9 @@ char *adapter_base_path(const char *path, struct err *err) {
 struct weights *weights_open_any(struct weights_place place, struct err *err) {
     char *folder = adapter_find(place.path, NULL);
     struct weights *w = NULL;
-    if (!folder && place.base)
+    if (!folder && place.base && !path_exists(place.path))
+        err_set(err, "'%s' is not there", place.path);
+    else if (!folder && place.base)
         err_set(err, "'%s' is not an adapter: a base has no effect", place.path);
     else
         w = folder ? weights_open_adapter(folder, place.base, err) : weights_open(place.path, err);

@@ -76,6 +76,12 @@ for words in "--prompt-file $work/prompt.txt" "--prompt-file -"; do
     "$atelier" generate "$model" $greedy $words <"$work/prompt.txt" >"$work/text" 2>"$log" || fail "generate $words"
     expect "$words" "$("$atelier" generate "$model" --temperature 0 --max-tokens 12 --prompt "La carte")" "$(cat "$work/text")"
 done
+printf '\357\273\277La carte' >"$work/marked.txt" # a byte order mark is no text
+expect "a prompt after a byte order mark" "$(cat "$work/text")" "$("$atelier" generate "$model" --temperature 0 --max-tokens 12 --prompt-file "$work/marked.txt")"
+{ printf '\357\273\277' && cat "$work/alone.json"; } >"$work/marked.json"
+expect "messages after a byte order mark" "$(answered "$work/alone.json")" "$(answered "$work/marked.json")"
+run 2 "$atelier" chat "$model" --adapter "$work/none"
+expect_output "error: '.*none' is not there"
 run 2 "$atelier" generate "$model"
 expect_output "no prompt: give --prompt TEXT, --prompt-file FILE or --messages FILE"
 run 2 "$atelier" generate "$model" --prompt a --prompt-file b

@@ -28,8 +28,14 @@ static char *read_stdin(size_t *length_bytes, struct err *err) {
 }
 
 char *input_read(const char *path, size_t *length_bytes, struct err *err) {
-    return strcmp(path, "-") == 0 ? read_stdin(length_bytes, err)
-                                  : file_read_whole(path, MAX_INPUT_BYTES, length_bytes, err);
+    static const char bom[] = "\xef\xbb\xbf";
+    char *text = strcmp(path, "-") == 0 ? read_stdin(length_bytes, err)
+                                        : file_read_whole(path, MAX_INPUT_BYTES, length_bytes, err);
+    if (text && *length_bytes >= strlen(bom) && memcmp(text, bom, strlen(bom)) == 0) {
+        *length_bytes -= strlen(bom);
+        memmove(text, text + strlen(bom), *length_bytes + 1); /* with the NUL after it */
+    }
+    return text;
 }
 
 void dialogue_add(struct dialogue *c, const char *role, const char *content, size_t content_bytes) {

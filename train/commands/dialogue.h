@@ -13,7 +13,8 @@ struct dialogue {
     json_t *tools, *kwargs;
 };
 
-/* input_read - a whole file, or with "-" standard input, as text; malloc'ed.  Returns NULL with err set: unreadable, more than 64 MiB. */
+/* input_read - a whole file, or with "-" standard input, as text without a byte order
+ * mark; malloc'ed.  Returns NULL with err set: unreadable, more than 64 MiB. */
 char *input_read(const char *path, size_t *length_bytes, struct err *err);
 
 /* dialogue_add - one more message at the end, copied.  dialogue_release frees all; start from {0}. */
