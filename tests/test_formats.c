@@ -215,6 +215,8 @@ static void test_tables(void **state) {
     table_gives("a,b\n1\r2,3\n", "a carriage return inside of a field without quotes, at byte 2");
     table_gives("a,b\n1,2\n\n3,\"x\n\"\"y\n4,5\n", "t.csv' line 4: a quote is opened and never closed");
     table_gives("a,b\n1,\"x\ny\",\"z\n\n", "t.csv' line 3: a quote is opened and never closed");
+    table_gives("sep=;\r\na;b\r\n1;2\r\n", "its first line is 'sep=;', which says Excel the delimiter");
+    table_gives("sep=;x\n1;2\n", "2 {\"sep=\": \"1\", \"x\": \"2\"}\n");
     table_gives("", "it is empty: a table begins with the names of its columns");
     table_gives("\n\r\n", "it is empty");
     table_gives("\"a,b\n", "a quote is opened at byte 1 and never closed");

@@ -227,9 +227,26 @@ static int check_header(struct text_span row, struct err *err) {
     return 0;
 }
 
+/* check_hint - what Excel writes before a table to say its delimiter: a line of that alone, or a table would have a column of it. */
+static int check_hint(struct text_span sample, struct err *err) {
+    size_t length = 0;
+    while (length < sample.length_bytes && !strchr("\r\n", sample.bytes[length]))
+        length++;
+    if (length != strlen("sep=;") || length == sample.length_bytes || memcmp(sample.bytes, "sep=", 4) != 0)
+        return 0;
+    return err_set(
+        err,
+        "its first line is 'sep=%c', which says Excel the delimiter and is not a row of names: take the line "
+        "out, and set the source's delimiter where it is not found",
+        sample.bytes[4]);
+}
+
 int csv_header_read(struct csv_header *header, struct text_span sample, enum csv_sample kind, char delimiter,
                     struct err *err) {
     struct text_span line;
+    *header = (struct csv_header){0};
+    if (check_hint(sample, err) != 0)
+        return -1;
     *header = (struct csv_header){.delimiter = delimiter ? delimiter : choose_delimiter(sample, kind, err)};
     if (!header->delimiter)
         return -1;
