@@ -50,6 +50,13 @@ while [ $i -lt 30 ]; do
 done >"$work/labels.jsonl"
 prepare label "$work/labels.jsonl" "$work/labels.h5"
 expect "documents, each with a mismatched one" 54 "$(json_number documents "$log")"
+! grep -q "has the label" "$log" || fail "completions of both labels are told to have one"
+for label in true false; do
+    grep "\"label\": $label" "$work/labels.jsonl" >"$work/one_label.jsonl"
+    run 0 "$atelier" prepare "$tiny" --set "prepare.sources=[{path: $work/one_label.jsonl, record: label}]" \
+        --set "prepare.output=$work/one_label.h5" --set prepare.valid_every=0
+    expect_output "warning: every completion of '.*one_label.h5' has the label $label: KTO learns from both"
+done
 say '{"prompt": "Question", "completion": " Oui.", "label": "yes"}' >>"$work/labels.jsonl"
 run 1 "$atelier" prepare "$tiny" --set "prepare.sources=[{path: $work/labels.jsonl, record: label}]" \
     --set "prepare.output=$work/bad.h5"

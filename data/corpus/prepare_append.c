@@ -99,6 +99,8 @@ static int write_labelled(struct token_writer *writer, const struct held_documen
 static int add_labelled(struct appender *appender, const struct batch *batch,
                         const struct batch_document *document, struct err *err) {
     struct held_document now = hold(batch, document);
+    appender->num_desirable += document->side == SIDE_DESIRABLE;
+    appender->num_undesirable += document->side == SIDE_UNDESIRABLE;
     if (!appender->first.ids) {
         appender->first = now;
         return 0;
@@ -144,6 +146,11 @@ int appender_finish(struct appender *appender, const char *path, struct err *err
             "'%s' would hold a single labelled completion: each is compared with that of another one; give "
             "more of them",
             path);
+    if (appender->num_desirable == 0 || appender->num_undesirable == 0)
+        warn(
+            "every completion of '%s' has the label %s: KTO learns from both, and of one alone it only %s what it sees",
+            path, appender->num_desirable == 0 ? "false" : "true",
+            appender->num_desirable == 0 ? "unlearns" : "prefers");
     return write_labelled(appender->writer, &appender->last, &appender->first, err);
 }
 

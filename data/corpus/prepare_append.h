@@ -19,6 +19,7 @@ struct held_document {
 struct appender {
     struct token_writer *writer; /* NULL: there is no such file */
     struct held_document first, last;
+    int64_t num_desirable, num_undesirable; /* of labelled documents */
 };
 
 /* appender_add - a document of a batch, or both of a pair.  appender_finish - what still waits.  Both return 0, or -1 with
