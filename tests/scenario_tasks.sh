@@ -118,6 +118,12 @@ run 0 "$atelier" eval "$model" --tasks "$work/odd.jsonl" --tasks "$work/other/od
 expect_output "^odd.jsonl  *1 "
 expect_output "^$work/other/odd.jsonl  *1 "
 
+# What a terminal would obey is shown as its code; names in other letters stay as they are.
+printf '%s\n' '{"query": "Le", "choices": ["dossier", "chat"], "gold": 0, "group": "\u001b[31mrouge é"}' >"$work/red.jsonl"
+run 0 "$atelier" eval "$model" --tasks "$work/red.jsonl"
+! grep -q "$(printf '\033')" "$log" || fail "a control character of a group's name reaches the terminal"
+expect_output "31mrouge é +1 "
+
 # --- what is refused ---
 
 # refuse WORDS [ARGUMENT...]

@@ -6,6 +6,7 @@
 
 #include "data/corpus/text.h"
 #include "data/file.h"
+#include "data/tokenizer/token_text.h"
 
 static const char *const NAMES[TASK_MEASURES] = {"acc", "acc_norm", "acc_bytes", "acc_token"};
 static const char *const STATES[TASK_STATES] = {[TASK_TOO_LONG] = "too_long", [TASK_NO_TOKENS] = "no_tokens"};
@@ -171,8 +172,11 @@ enum { NAME_WIDTH = 40 };
 
 /* print_line - means in percent with their standard errors. */
 static void print_line(FILE *out, const char *name, const struct task_result *result) {
-    int gap = NAME_WIDTH - (int)text_num_chars(name);
-    fprintf(out, "%s%*s %8lld", name, gap > 0 ? gap : 0, "", (long long)result->num_items);
+    struct text shown = {0}; /* of a name that is somebody else's */
+    token_text_append_visible(&shown, name, strlen(name));
+    text_append(&shown, "", 1);
+    int gap = NAME_WIDTH - (int)text_num_chars(shown.bytes);
+    fprintf(out, "%s%*s %8lld", shown.bytes, gap > 0 ? gap : 0, "", (long long)result->num_items);
     for (int m = 0; m < TASK_MEASURES; m++) {
         double mean = task_mean(result, (enum task_measure)m),
                error = task_error(result, (enum task_measure)m);
@@ -183,6 +187,7 @@ static void print_line(FILE *out, const char *name, const struct task_result *re
         else
             fprintf(out, " %7.2f ± %5.2f", 100 * mean, 100 * error);
     }
+    text_release(&shown);
     if (result->num_items > 0)
         fprintf(out, " %7.2f", 100 * result->chance_sum / (double)result->num_items);
     fputc('\n', out);
