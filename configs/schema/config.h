@@ -202,7 +202,7 @@ struct config {
         int64_t replicas;   /* copies of the model, each sharded over its own ranks; 0: one per node; or
                              AUTO_REPLICAS */
         enum reduce_when reduce;
-        int64_t context;    /* ranks that share the rows of a micro-batch */
+        int64_t context; /* ranks that share the rows of a micro-batch */
         enum wire_type wire;
         enum comm_kind comm; /* how GPUs exchange parameters and gradients */
     } parallel;

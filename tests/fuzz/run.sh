@@ -14,9 +14,11 @@ flags=(-std=c11 -D_GNU_SOURCE -DH5_USE_110_API '-DATELIER_VERSION="fuzz"' -O1 -g
     -fno-sanitize-recover=undefined "${found[@]}")
 # is_current OBJECT - newer than its source and every header that it was made from.
 is_current() {
-    local depends=${1%.o}.d
-    [ -e "$1" ] && [ -e "$depends" ] || return 1
-    [ -z "$(sed 's/^[^:]*://; s/\\$//' "$depends" | xargs -r -n 200 sh -c 'for at; do [ "$0" -nt "$at" ] || echo "$at"; done' "$1")" ]
+    local made_from
+    [ -e "$1" ] && [ -e "${1%.o}.d" ] || return 1
+    for made_from in $(sed 's/^[^:]*://; s/\\$//' "${1%.o}.d"); do
+        [ "$1" -nt "$made_from" ] || return 1
+    done
 }
 
 # Everything that reads a file: the layers below slurm/ and train/, without CUDA.

@@ -124,10 +124,6 @@ static void add_tensors(struct params *params, enum tensor_kind kind) {
     }
 }
 
-bool params_is_split(const struct params_setup *setup) {
-    return setup->zero_stage > 0 && setup->replicas.size > 1;
-}
-
 /* split_segment - pad, and say what this rank owns. */
 static void split_segment(struct segment *segment, const struct params_setup *setup) {
     bool is_split = segment->storage == STORAGE_TRAINED && params_is_split(setup);

@@ -35,14 +35,3 @@ int params_each_piece(const struct segment *segment, int64_t first, int64_t coun
     }
     return status;
 }
-
-struct params_range params_file_range(const struct params *params, const struct segment *s) {
-    if (s->storage == STORAGE_TRAINED && params->setup.zero_stage > 0)
-        return (struct params_range){s->own_first, s->own_count};
-    return (struct params_range){params->setup.rank * s->shard_count, s->shard_count};
-}
-
-bool params_writes(const struct params *params, const struct segment *s) {
-    bool is_apart = s->storage == STORAGE_TRAINED && params_is_split(&params->setup);
-    return is_apart || params->setup.replica == 0;
-}

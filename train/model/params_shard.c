@@ -29,6 +29,21 @@ enum dtype params_array_type(const struct params *params, const struct segment *
     return i == 0 ? DTYPE_F32 : params_state_type(params, segment, i - 1);
 }
 
+bool params_is_split(const struct params_setup *setup) {
+    return setup->zero_stage > 0 && setup->replicas.size > 1;
+}
+
+struct params_range params_file_range(const struct params *params, const struct segment *s) {
+    if (s->storage == STORAGE_TRAINED && params->setup.zero_stage > 0)
+        return (struct params_range){s->own_first, s->own_count};
+    return (struct params_range){params->setup.rank * s->shard_count, s->shard_count};
+}
+
+bool params_writes(const struct params *params, const struct segment *s) {
+    bool is_apart = s->storage == STORAGE_TRAINED && params_is_split(&params->setup);
+    return is_apart || params->setup.replica == 0;
+}
+
 /* Of what this rank writes: replicas may hold the same, and then the first one does. */
 void params_place_snapshot(struct params *params, struct segment *segment) {
     if (!params->setup.snapshots || !params_writes(params, segment))

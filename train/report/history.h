@@ -59,7 +59,7 @@ struct history {
     int64_t planned_steps;                                  /* 0: not known */
     int64_t num_redone;                                     /* steps that a restart did again */
     int64_t num_without_targets, num_overflows, num_spikes; /* steps that updated nothing */
-    int64_t num_lines, num_unreadable;          /* of metrics.jsonl; those that are damaged */
+    int64_t num_lines, num_unreadable;                      /* of metrics.jsonl; those that are damaged */
     int64_t updates;                                        /* -1: not recorded */
     double tokens, target_tokens, seconds;                  /* sums; NaN: not recorded */
     double phase_s[QUANTITY_COUNT];                         /* sums of the quantities that are seconds */
