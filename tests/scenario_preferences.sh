@@ -294,6 +294,10 @@ for objective in orpo simpo; do
     learn 0 2 "$work/$objective" "$objective" pairs
     expect "references of $objective" 0 "$(find "$work" -name "*.reference-*" | wc -l)"
 done
+learn 0 0 "$work/one_label" kto one_label --set "data.valid=$work/labels-valid.h5"
+expect_output "warning: every completion of data.train has the label false"
+learn 0 0 "$work/two_labels" kto labels
+! grep -q "has the label" "$log" || fail "a training on both labels is told to have one"
 learn 2 0 "$work/wrong" sft pairs
 expect_output "data.train holds pairs, and objective.kind sft learns from documents that are learnt one by one: set objective.kind to dpo"
 learn 2 0 "$work/wrong" dpo fiches --set data.long_documents=cut

@@ -32,6 +32,31 @@ static struct loader *open_files(const struct config *config, const struct data_
     return loader;
 }
 
+/* has_side - among the labelled documents of a file. */
+static bool has_side(const struct token_file *file, enum token_side side) {
+    for (int64_t d = 0; d < token_file_num_documents(file); d++)
+        if (token_file_side(file, d) == side)
+            return true;
+    return false;
+}
+
+/* tell_labels - an objective that learns from labels learns little of one alone. */
+static void tell_labels(const struct config *config) {
+    bool has_desirable = false, has_undesirable = false;
+    for (int i = 0; i < config->data.num_train && !(has_desirable && has_undesirable); i++) {
+        struct err err;
+        struct token_file *file = token_file_open(config->data.train[i].path, &err);
+        if (!file)
+            return; /* it was opened just now: who reads it next says why */
+        has_desirable = has_desirable || has_side(file, SIDE_DESIRABLE);
+        has_undesirable = has_undesirable || has_side(file, SIDE_UNDESIRABLE);
+        token_file_close(file);
+    }
+    if (has_desirable != has_undesirable)
+        warn("every completion of data.train has the label %s: the objective learns from both",
+             has_desirable ? "true" : "false");
+}
+
 /* Every rank opens the files for itself, as each will read its own samples from them. */
 bool run_data_open(struct run_data *data, const struct config *config, int64_t vocab_size,
                    struct comm *comm) {
@@ -44,6 +69,8 @@ bool run_data_open(struct run_data *data, const struct config *config, int64_t v
         return comm_all_ok(comm, -1, &err);
     bool is_open = data->train && (data->valid || config->data.num_valid == 0) &&
                    run_teachers_open(data, config, &err) == 0;
+    if (is_open && comm_is_root(comm) && loader_preference(data->train) == PREFERENCE_LABELS)
+        tell_labels(config);
     return comm_all_ok(comm, is_open ? 0 : -1, &err);
 }
 
