@@ -16,9 +16,9 @@ flags=(-std=c11 -D_GNU_SOURCE -DH5_USE_110_API '-DATELIER_VERSION="fuzz"' -O1 -g
 is_current() {
     local made_from
     [ -e "$1" ] && [ -e "${1%.o}.d" ] || return 1
-    for made_from in $(sed 's/^[^:]*://; s/\\$//' "${1%.o}.d"); do
+    while read -r made_from; do
         [ "$1" -nt "$made_from" ] || return 1
-    done
+    done < <(sed 's/^[^:]*://; s/\\$//' "${1%.o}.d" | xargs -n 1)
 }
 
 # Everything that reads a file: the layers below slurm/ and train/, without CUDA.
