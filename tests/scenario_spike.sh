@@ -68,6 +68,10 @@ done
 expect "losses of the updates" "$(cat "$work/lacks.learnt")" "$(learnt "$work/skip-0")"
 state=$work/skip-0/step-000031/state/training.json
 expect "left out" '28 29 "skip"' "$(sed -n '/"left_out"/,/\]/s/.*"\(batch\|step\|by\)": \([^,]*\),*$/\2/p' "$state" | tr '\n' ' ' | sed 's/ $//')"
+run 0 "$atelier" inspect "$work/skip-0" --document 61
+expect_output '29 .*no update: train.spike'
+run 0 "$atelier" inspect "$work/skip-0" --step 29 --json
+expect_output '"left_out": "no update: train.spike"'
 say "skip: bit by bit the losses of data without the batch; without the guard they are others"
 
 # --- rollback: the same, step by step, as the batches after it come one step earlier ---
@@ -88,6 +92,10 @@ grep -q '"by": "rollback"' "$work/back-0/step-000030/provenance.json" || fail "t
 grep -q '^| Batches left out: their loss or gradient norm was a spike | 1 |' "$work/back-0/step-000030/README.md" || fail "the card should tell of it"
 run 0 "$atelier" report "$work/skip-0"
 grep -q 'Steps left out because the loss or the gradient norm was a spike' "$work/skip-0/report.html" || fail "the report should count it"
+run 0 "$atelier" inspect "$work/back-0" --document 61 --json
+expect_output '"seen": \[\]'
+run 0 "$atelier" inspect "$work/back-0" --step 29 --json
+if grep -q '"document": 61,' "$log"; then fail "step 29 read the batch after the one that was left out"; fi
 run 0 "$atelier" inspect "$work/back-0" --verify
 say "rollback: losses and weights are those of data without the batch, a child of step 25"
 

@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/checkpoint/checkpoint.h"
 #include "data/tokens/token_hash.h"
 #include "train/measure/tree.h"
+#include "train/record/left_out.h"
 #include "train/record/run_order.h"
 #include "train/record/run_status.h"
 
@@ -15,6 +17,9 @@ struct index {
     const char *run_folder;
     struct run_orders orders;
     int64_t steps_done;
+    struct left_out
+        left_out; /* of the newest checkpoint: batches of the order that begins at left_out_start */
+    int64_t left_out_start;
 };
 
 /* Starts first .. end - 1 with one order of the data, and its files. */
@@ -24,11 +29,40 @@ struct stretch {
     struct loader *loader;
 };
 
+/* read_left_out - of the newest checkpoint; a run without one has not been through a spike that counts. */
+static int read_left_out(struct index *index, struct err *err) {
+    int64_t step;
+    char *folder = checkpoint_latest(index->run_folder, &step, err);
+    if (!folder)
+        return err->text[0] ? -1 : 0;
+    char *text = checkpoint_state_text(folder, err);
+    json_t *state = text ? json_parse_text(text, strlen(text), "training.json", err) : NULL;
+    int status = state && json_get_int_or(state, "data_start", 0, &index->left_out_start, err) == 0 &&
+                         left_out_read(&index->left_out, state, err) == 0
+                     ? 0
+                     : -1;
+    json_decref(state);
+    free(text);
+    free(folder);
+    return status;
+}
+
+static void close_index(struct index *index) {
+    run_orders_release(&index->orders);
+    left_out_release(&index->left_out);
+}
+
+/* left_out_of - the batches of that order of the data that train.spike left out. */
+static const struct left_out *left_out_of(const struct index *index, const struct run_order *order) {
+    static const struct left_out none;
+    return order->data_start == index->left_out_start ? &index->left_out : &none;
+}
+
 static int open_index(struct index *index, const char *run_folder, struct err *err) {
     struct run_status status;
     *index = (struct index){.run_folder = run_folder};
     if (run_status_read(&status, run_folder, err) != 0 ||
-        run_orders_read(&index->orders, run_folder, err) != 0)
+        run_orders_read(&index->orders, run_folder, err) != 0 || read_left_out(index, err) != 0)
         return -1;
     index->steps_done = status.last_step > status.checkpoint_step ? status.last_step : status.checkpoint_step;
     return 0;
@@ -214,17 +248,23 @@ static void add_rows(const struct index *index, const struct stretch *stretch, i
     for (int i = stretch->first; i < stretch->end; i++)
         if (index->orders.starts[i].end_step > last_step)
             last_step = index->orders.starts[i].end_step;
+    const struct left_out *left_out = left_out_of(index, order);
     struct found_piece *found = NULL;
-    int64_t count = loader_find(stretch->loader, file, document,
-                                (last_step - order->data_start) * order->batch_sequences, &found);
+    int64_t num_batches = last_step - order->data_start + left_out->count;
+    int64_t count =
+        loader_find(stretch->loader, file, document, num_batches * order->batch_sequences, &found);
     qsort(found, (size_t)count, sizeof *found, compare_steps);
     for (int64_t i = 0; i < count; i++) {
-        int64_t step = found[i].sample / order->batch_sequences + 1 + order->data_start;
-        const struct run_order *start = start_of_step(index, stretch->first, stretch->end, step);
+        int64_t batch = found[i].sample / order->batch_sequences, place = left_out_place_of(left_out, batch);
+        int64_t step = place + 1 + order->data_start;
+        const struct run_order *start =
+            place < 0 ? NULL : start_of_step(index, stretch->first, stretch->end, step);
         if (!start)
-            continue; /* of another line, or of a run that this one began from */
+            continue; /* of another line, of a run that this one began from, or left out */
         json_t *row = json_object();
         tree_int(row, "step", step);
+        if (left_out_find(left_out, batch))
+            tree_text(row, "left_out", "no update: train.spike");
         put_reader(row, start, found[i].sample % order->batch_sequences);
         put_file(row, stretch, file);
         tree_int(row, "document", document);
@@ -283,7 +323,7 @@ json_t *run_index_document(const char *run_folder, const char *what, struct err 
     if (status == 0 && json_array_size(json_object_get(tree, "documents")) == 0)
         status =
             err_set(err, "--document %.200s: no token file of the run has a document with this hash", what);
-    run_orders_release(&index.orders);
+    close_index(&index);
     if (status == 0)
         return tree;
     json_decref(tree);
@@ -313,9 +353,14 @@ static int add_sequence(const struct stretch *stretch, const struct run_order *s
 }
 
 /* add_step - all sequences of its batch. */
-static int add_step(const struct run_order *start, int64_t step, json_t *tree, struct err *err) {
+static int add_step(const struct index *index, const struct run_order *start, int64_t step, json_t *tree,
+                    struct err *err) {
     struct stretch stretch = {.order = start};
-    int64_t first = (step - 1 - start->data_start) * start->batch_sequences;
+    const struct left_out *left_out = left_out_of(index, start);
+    int64_t batch = left_out_batch_of(left_out, step - 1 - start->data_start);
+    int64_t first = batch * start->batch_sequences;
+    if (left_out_find(left_out, batch))
+        tree_text(tree, "left_out", "no update: train.spike");
     int status = open_stretch(&stretch, err);
     for (int64_t s = 0; s < start->batch_sequences && status == 0; s++)
         status = add_sequence(&stretch, start, first + s, json_object_get(tree, "documents"), err);
@@ -333,11 +378,11 @@ json_t *run_index_step(const char *run_folder, int64_t step, struct err *err) {
     tree_int(tree, "step", step);
     tree_put(tree, "is_done", json_boolean(step <= index.steps_done));
     tree_put(tree, "documents", json_array());
-    int status = start ? add_step(start, step, tree, err)
+    int status = start ? add_step(&index, start, step, tree, err)
                        : err_set(err, "--step %lld: '%.300s' has steps %lld to %lld", (long long)step,
                                  run_folder, (long long)orders->starts[0].after_step + 1,
                                  (long long)orders->starts[orders->num_starts - 1].num_steps);
-    run_orders_release(&index.orders);
+    close_index(&index);
     if (status == 0)
         return tree;
     json_decref(tree);

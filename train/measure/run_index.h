@@ -10,7 +10,8 @@
  * hash (token_hash.h).  "documents" with file, document, source, tokens, hash; "seen" and "to_come": a row for each sequence with
  * step, rank, sequence (of the step's batch, from 0), document, first_token and tokens (of the document's).
  * run_index_step - "documents": a row for each piece of a document in the batch of this step, with rank and sequence, too.
- * Ranks are those of the start that read the step; of steps to come, of the last start.  null: not known.
+ * Batches that train.spike left out are known from the newest checkpoint: one that was skipped has "left_out" beside its step, one
+ * that the run went back for is in no step.  Ranks are those of the start that read the step; of steps to come, of the last start.  null: not known.
  *
  * The object's first member is "kind"; released with json_decref.  NULL with err set: no run, a token file that is not there or
  * holds other tokens than the run read, no such document or step. */

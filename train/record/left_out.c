@@ -36,6 +36,21 @@ int64_t left_out_batch_of(const struct left_out *list, int64_t n) {
     return n;
 }
 
+const struct left_out_batch *left_out_find(const struct left_out *list, int64_t batch) {
+    for (int64_t i = 0; i < list->count; i++)
+        if (list->batches[i].batch == batch)
+            return &list->batches[i];
+    return NULL;
+}
+
+int64_t left_out_place_of(const struct left_out *list, int64_t batch) {
+    const struct left_out_batch *found = left_out_find(list, batch);
+    int64_t num_before = 0;
+    for (int64_t i = 0; i < list->count; i++)
+        num_before += list->batches[i].by == LEFT_OUT_ROLLBACK && list->batches[i].batch < batch;
+    return found && found->by == LEFT_OUT_ROLLBACK ? -1 : batch - num_before;
+}
+
 void left_out_go_back(struct left_out *list, int64_t step) {
     int64_t count = 0;
     for (int64_t i = 0; i < list->count; i++)

@@ -25,8 +25,11 @@ struct left_out {
 void left_out_add(struct left_out *list, struct left_out_batch batch);
 void left_out_release(struct left_out *list);
 
-/* left_out_batch_of - which batch is the n-th that is read, n from 0. */
+/* left_out_batch_of - which batch is the n-th that is read, n from 0.  left_out_place_of - the other way; -1: the run went back and
+ * does not read it.  left_out_find - what the list says of a batch; NULL: nothing. */
 int64_t left_out_batch_of(const struct left_out *list, int64_t n);
+int64_t left_out_place_of(const struct left_out *list, int64_t batch);
+const struct left_out_batch *left_out_find(const struct left_out *list, int64_t batch);
 
 /* left_out_go_back - the run stands after this step again: what was skipped later is not skipped yet. */
 void left_out_go_back(struct left_out *list, int64_t step);
