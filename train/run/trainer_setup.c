@@ -347,13 +347,13 @@ bool trainer_open(struct trainer *t, const struct config *given, struct comm *co
     if (!find_inputs(t) || !open_log(t) || !trainer_best_open(t) || !take_machine(t))
         return false;
     watch_clock(t);
-    if (!fill_memory(t) || !note_order(t))
+    if (!fill_memory(t))
         return false;
     open_accounts(t); /* the clock runs, and the first samples are read ahead */
     if (t->resume.is_branch && t->resume.data_start == t->step)
         left_out_release(&t->left_out); /* they were of another order of the data */
     trainer_feed_start(t);
-    return true;
+    return note_order(t);
 }
 
 void trainer_close(struct trainer *t) {

@@ -7,6 +7,7 @@
 #include "train/model/shard.h"
 #include "train/model/state.h"
 #include "train/run/run_phase.h"
+#include "train/run/trainer_save.h"
 #include "train/run/trainer_state.h"
 
 static struct spike_rule rule_of(const struct config *config) {
@@ -145,6 +146,8 @@ bool trainer_go_back(struct trainer *t) {
     struct comm_phase before = *comm_phase(t->comm);
     int64_t from = t->step;
     t->goes_back = false;
+    if (!trainer_save_end(t)) /* the newest checkpoint may still be in the making */
+        return false;
     run_phase_enter(t->comm, t->config, RUN_STARTING);
     aim(t);
     if (!load(t) || !reopen_provenance(t))
