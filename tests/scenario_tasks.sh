@@ -145,7 +145,8 @@ refuse "sequence-tokens is 100000, but '.*' has [0-9]+ positions" --tasks "$item
 refuse "none of the 1 items can be scored: 1 are longer than 64 tokens" --tasks "$work/only.jsonl" --sequence-tokens 64
 cp "$items" "$work/again.jsonl"
 refuse "again.jsonl' has the contents of '.*items.jsonl'" --tasks "$items" --tasks "$work/again.jsonl"
-refuse "choice 2 \(from 0\) is the same text as the right one, 0" --tasks "$work/equal.jsonl"
+run 0 "$atelier" eval "$model" --tasks "$work/equal.jsonl" --sequence-tokens 64
+expect_output "of 1 of 1 items another choice is the text of the right one"
 refuse "output and --results are the same file" --tasks "$items" --output "$work/x.json" --results "$work/../tasks/x.json"
 refuse "output: cannot write into '.*no/dir'" --tasks "$items" --output "$work/no/dir/x.jsonl"
 refuse "results: cannot write into '.*no/dir'" --tasks "$items" --results "$work/no/dir/x.json"

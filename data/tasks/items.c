@@ -73,17 +73,14 @@ static int check_id(const json_t *json, struct err *err) {
     return 0;
 }
 
-/* check_gold - one of the choices, and no other is the same text: it would be right whatever a model finds. */
-static int check_gold(const struct task_item *item, int64_t gold, struct err *err) {
-    if (gold < 0 || gold >= item->num_choices)
-        return err_set(err, "'gold' is %lld, expected 0 to %d, one of the choices", (long long)gold,
-                       item->num_choices - 1);
+/* count_double - whether another choice is the text of the right one: an order decides what a model finds, and not the model. */
+static void count_double(struct task_set *set, const struct task_item *item) {
+    bool is_double = false;
     for (int c = 0; c < item->num_choices; c++)
-        if (c != gold && strcmp(task_choice(item, c), task_choice(item, (int)gold)) == 0)
-            return err_set(
-                err, "choice %d (from 0) is the same text as the right one, %lld: leave it out, or the item",
-                c, (long long)gold);
-    return 0;
+        is_double = is_double ||
+                    (c != item->gold && strcmp(task_choice(item, c), task_choice(item, item->gold)) == 0);
+    if (is_double && set->num_double++ == 0)
+        set->first_double = set->num_items;
 }
 
 static const char *last_part(const char *path) {
@@ -117,9 +114,11 @@ static int read_item(struct task_set *set, struct task_item *item, struct err *e
     item->choices = choices;
     if (check_choices(item, err) != 0)
         return -1;
-    if (check_gold(item, gold, err) != 0)
-        return -1;
+    if (gold < 0 || gold >= item->num_choices)
+        return err_set(err, "'gold' is %lld, expected 0 to %d, one of the choices", (long long)gold,
+                       item->num_choices - 1);
     item->gold = (int)gold;
+    count_double(set, item);
     item->group = group_of(set, group, err);
     return item->group < 0 ? -1 : 0;
 }

@@ -39,6 +39,8 @@ struct task_set {
     int num_groups;
     struct task_file *files;
     int num_files;
+    int64_t num_double,
+        first_double; /* items of which another choice is the text of the right one, and the first of them */
 };
 
 /* task_set_read - the items of one more file, at the end.  Returns 0, or -1 with err set: not readable, no items, a line that

@@ -58,6 +58,7 @@ static bool read_items(const char *path) {
     if (!tokenizer)
         tokenizer = tiny_tokenizer(TINY_ALL);
     int status = task_set_read(&set, path, &err);
+    bool is_read = status == 0; /* that none of its items can be scored is another matter */
     if (status == 0) {
         status = task_encode(&tokens, &set, tokenizer, MAX_TOKENS, &err);
         if (status == 0)
@@ -66,7 +67,7 @@ static bool read_items(const char *path) {
     }
     CHECK(status == 0 || err.text[0], "refused without a message");
     task_set_release(&set);
-    return status == 0;
+    return is_read;
 }
 
 /* convert - what a set makes of the records is a file of items. */

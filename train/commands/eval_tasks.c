@@ -74,6 +74,12 @@ static void tell_left_out(const struct task_eval *eval) {
         warn("%lld of %lld items have a choice that adds no token to its query and are left out: %s is the "
              "first; a delimiter would keep the two apart",
              (long long)count, (long long)eval->set.num_items, task_item_name(&eval->set, first, name));
+    if (eval->set.num_double > 0)
+        warn(
+            "of %lld of %lld items another choice is the text of the right one, and the first of the two counts as the answer: "
+            "%s is the first",
+            (long long)eval->set.num_double, (long long)eval->set.num_items,
+            task_item_name(&eval->set, eval->set.first_double, name));
     if (eval->tokens.num_joined > 0)
         warn(
             "of %lld of %lld items the last token of the query takes letters of a choice, which are scored nowhere: %s is "

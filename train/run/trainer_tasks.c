@@ -63,6 +63,13 @@ void trainer_tasks_tell(struct trainer *t) {
     tell_state(t, TASK_NO_TOKENS, "a choice adds no token to its query");
     const struct task_tokens *tokens = &t->tasks.tokens;
     char name[TASK_NAME_ROOM];
+    if (t->tasks.set.num_double > 0)
+        metrics_note(
+            t->metrics,
+            "warning: eval.tasks: of %lld of %lld items another choice is the text of the right one, and the first of "
+            "the two counts as the answer (%s is the first)",
+            (long long)t->tasks.set.num_double, (long long)t->tasks.set.num_items,
+            task_item_name(&t->tasks.set, t->tasks.set.first_double, name));
     if (tokens->num_joined > 0)
         metrics_note(
             t->metrics,
