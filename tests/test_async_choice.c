@@ -32,6 +32,7 @@ static void load(struct config *config, const char *more) {
         more);
     if (config_load_text(config, text, strlen(text), "run.yaml", NULL, 0, &err) != 0)
         fail_msg("%s", err.text);
+    config->parallel.reduce = REDUCE_MICRO; /* as the search has it at this stage */
 }
 
 /* chosen - on so many ranks of a machine with that memory for each. */
