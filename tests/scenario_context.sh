@@ -45,3 +45,7 @@ train 2 3 "$work/odd" --set parallel.context=2
 expect_output "parallel.context: 3 ranks cannot be split into groups of 2"
 train 2 4 "$work/heads" --set parallel.context=4
 expect_output "parallel.context: 4 ranks cannot share .* heads with .* take a divisor of both"
+
+# --- an adapter with a dropout: what a row leaves out is keyed by its place, whoever computes it ---
+adapt "$work/llama/step-000010"
+agrees adapter 2 "" --set adapter.dropout=0.25
