@@ -34,7 +34,7 @@ goes_on() {
     wait_until 30 "the line of start $1" has_line "$folder" "start $1 of at most 8, from step [0-9]+ of"
     begun_at=$(cat "$folder"/logs/*.out | sed -n "s/.*start $1 of at most 8, from step \\([0-9]*\\) of.*/\\1/p")
     [ "$begun_at" -ge "$2" ] || fail "start $1 went on from step $begun_at, though step $2 was saved"
-    wait_until 60 "steps of start $1" has_step "$folder" "$((begun_at + every + 1))"
+    wait_until 60 "steps of start $1" has_step "$folder" "$((begun_at + 2 * every + 1))"
 }
 
 folder="$work/a chain"

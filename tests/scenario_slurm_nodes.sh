@@ -58,7 +58,7 @@ works() {
     wait_until 60 "start $1" has_starts "$folder" "$1"
     wait_until 30 "the line of start $1" has_line "$folder" "start $1 of at most 8, from step [0-9]+ of"
     from=$(cat "$folder"/logs/*.out | sed -n "s/.*start $1 of at most 8, from step \\([0-9]*\\) of.*/\\1/p")
-    wait_until 60 "a checkpoint of start $1" has_step "$folder" "$((from + every + 2))"
+    wait_until 60 "a checkpoint of start $1" has_step "$folder" "$((from + 2 * every + 2))"
 }
 
 # --- a rank is killed: its node is left out ---

@@ -211,7 +211,7 @@ scontrol update "JobId=$prepare_job" StartTime=now
 wait_until 90 "the three jobs" task_is eval "done"
 expect "the chain after a prepare job" "done" "$(status "$folder" chain)"
 task_is prepare "done, job $prepare_job" || fail "status does not say that prepare is done"
-expect_line "$folder" '^all +[0-9.]+ +[0-9.]+ +[0-9]+$'
+expect_line "$folder" '^all +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9]+$'
 [ ! -e "$HACKED" ] || fail "a word of the command was run by a shell"
 task 0 eval --data README.md
 eval_job=$job

@@ -17,7 +17,7 @@ name=atelier-$version-$(uname -m)
 stage=$out/bundle/$name
 pack=${BUNDLE_PACK:-gzip}
 checks="test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_ops_distill test_device test_packed
-    test_attention test_model test_layer_plan test_objectives test_linear_seam conformance gpu_nccl gpu_bench"
+    test_attention test_attention_mask test_model test_layer_plan test_objectives test_linear_seam conformance gpu_nccl gpu_bench"
 
 say() { echo "bundle: $*"; }
 ompi_path() { ompi_info --parsable --path all | sed -n "s/^path:$1://p" | head -n 1; }

@@ -247,12 +247,17 @@ static bool open_provenance(struct trainer *t) {
     return provenance_open(&t->provenance, t->comm, &setup);
 }
 
-void trainer_feed_start(struct trainer *t) {
+/* open_feed - this rank's part of every batch, in which the rehearsal of the products writes what it likes. */
+static void open_feed(struct trainer *t) {
     const struct config *c = t->config;
     unsigned divided = grid_axes(&t->rank.grid, DIVIDES_SAMPLES);
-    feed_close(&t->feed);
     feed_open(&t->feed, c->data.sequence_tokens, c->train.batch_sequences, c->train.micro_sequences,
               grid_index(&t->rank.grid, divided), grid_size(&t->rank.grid, divided));
+}
+
+void trainer_feed_start(struct trainer *t) {
+    feed_close(&t->feed);
+    open_feed(t);
     feed_start(&t->feed, t->data.train, t->step - t->resume.data_start, &t->left_out);
 }
 
@@ -336,6 +341,7 @@ static bool fill_memory(struct trainer *t) {
     bool first = trainer_references_first(t);
     if (!open_provenance(t))
         return false;
+    open_feed(t);
     open_validation(t);
     if (first && !trainer_references(t)) /* with the weights of model.path, in whose place others come */
         return false;
