@@ -52,11 +52,11 @@ say "files without targets: refused by train (alone, in a mixture, for validatio
 
 # --- one source of several without targets ---
 run 0 "$atelier" eval "$model" --data "$work/two.h5"
-expect_output '^singles +no targets +- +0$'
-expect_output '^mixed +[0-9.]+ +[0-9.]+ +[1-9]'
+expect_output '^singles +no targets +- +- +0$'
+expect_output '^mixed +[0-9.]+ +[0-9.]+ +[0-9.]+ +[1-9]'
 run 0 "$atelier" eval "$model" --data "$work/two.h5" --json
 tr -d ' \n' <"$log" >"$work/two.json"
-grep -q '"singles":{"loss":null,"perplexity":null,"target_tokens":0}' "$work/two.json" ||
+grep -q '"singles":{"loss":null,"perplexity":null,"bits_per_byte":null,"target_tokens":0}' "$work/two.json" ||
     fail "a source without targets should have null for loss and perplexity: $(cat "$work/two.json")"
 
 # --- steps without targets: with one short sequence each, most batches hold single tokens alone ---

@@ -38,8 +38,8 @@ say "$(tail -n 1 "$log")"
 
 # --- a validation of two sources: a curve of each; control: a name that is another ---
 sources='[{path: data/sample/fiches.jsonl, name: fiches}, {path: data/sample/fiches-validation.jsonl, name: "été/2"}]'
-run 0 "$atelier" prepare "$tiny" --set "prepare.output=$work/two.h5" --set prepare.valid_every=3 --set "prepare.sources=$sources"
-train 0 2 "$work/sources" --set run.tensorboard=true --set "data.valid=$work/two-valid.h5" --set valid.every_steps=2 --set valid.sequences=0 \
+run 0 "$atelier" prepare "$tiny" --set "prepare.output=$work/parts.h5" --set prepare.valid_every=3 --set "prepare.sources=$sources"
+train 0 2 "$work/sources" --set run.tensorboard=true --set "data.valid=$work/parts-valid.h5" --set valid.every_steps=2 --set valid.sequences=0 \
     --set train.steps=4
 grep -q '"source": "été/2", "loss": [0-9]' "$work/sources/metrics.jsonl" || fail "the validation does not tell its sources"
 checked 0 "$work/sources"
