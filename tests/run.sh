@@ -59,8 +59,8 @@ beside() {
 
 # alone DIR WHAT - the programs of one process; WHAT is put before their names.
 alone() {
-    local program name types=${WHOLE:+all}
-    types=${types:-bf16}
+    local program name types=${WHOLE:+all} fast_types=${WHOLE:+all}
+    types=${types:-bf16} fast_types=${fast_types:-16bit} # f32 has the plain kernel alone, which runs in the models' tests, too
     for program in "$1"/test_*; do
         name=$2$(basename "$program")
         case $name in
@@ -74,7 +74,7 @@ alone() {
             ;;
         simt*test_attention)
             beside "$name, sm_90" env ATELIER_TEST_DEVICE=cuda ATELIER_TEST_TYPES=16bit SIMT_ARCH=90 "$program"
-            beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=80 SIMT_SEED=3 "$program"
+            beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda "ATELIER_TEST_TYPES=$fast_types" SIMT_ARCH=80 SIMT_SEED=3 "$program"
             ;;
         simt*test_@(ops*|device|model|session|layer_plan|objectives|linear_seam))
             beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=80 SIMT_SEED=3 "$program"
