@@ -247,7 +247,7 @@ simt-whole: simt
 	@ONLY=simt WHOLE=1 tests/run.sh $(OUT)/tests $(SIMT_OUT)/tests
 sanitized:
 	@$(MAKE) --no-print-directory SAN=address,undefined all tests
-	@ONLY=programs RANKS=2 tests/run.sh build/cpu-address,undefined/tests
+	@ONLY=programs RANKS=2 ATELIER_TEST_FEW_STEPS=1 tests/run.sh build/cpu-address,undefined/tests
 demo: deps
 	@$(MAKE) --no-print-directory CUDA=0 all
 	@OUT=$(OUT) configs/demo.sh

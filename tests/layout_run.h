@@ -14,12 +14,13 @@
 #include "train/run/feed.h"
 #include "train/run/step_sums.h"
 
-enum { STEPS = 20, TYPE_STEPS = 10, BATCH = 12, SEQUENCE = 24, DOCUMENTS = 300 };
+enum { STEPS = 20, FEW_STEPS = 3, TYPE_STEPS = 10, BATCH = 12, SEQUENCE = 24, DOCUMENTS = 300 };
 
 static struct comm *comm;
 static char *token_path;
-static bool on_gpu;           /* the ranks compute on GPUs */
-static int num_steps = STEPS; /* fewer there: the stand-in is slow */
+static bool on_gpu; /* the ranks compute on GPUs */
+static int num_steps =
+    STEPS; /* fewer there, as the stand-in is slow, and with ATELIER_TEST_FEW_STEPS=1: for sanitizers */
 
 /* What is varied. */
 struct layout {

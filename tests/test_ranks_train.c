@@ -41,7 +41,7 @@ static void check_layouts(bool tied) {
     double want[STEPS], got[STEPS];
     int num_ranks = comm_num_ranks(comm);
     reference(tied, want);
-    if (!on_gpu)
+    if (num_steps == STEPS)
         assert_true(want[STEPS - 1] < want[0] - 0.1); /* it learns: the curve has something to compare */
     for (int zero_stage = 0; zero_stage <= 3; zero_stage++)
         for (int accumulation = 1; accumulation <= 4; accumulation += 3)
@@ -318,7 +318,7 @@ static void look_for_gpu(void) {
     struct rank_device rank;
     on_gpu = rank_device_open(&rank, &config, comm) && !rank.dev.ops->host_memory;
     rank_device_close(&rank);
-    num_steps = on_gpu ? 3 : STEPS;
+    num_steps = on_gpu || getenv("ATELIER_TEST_FEW_STEPS") ? FEW_STEPS : STEPS;
 }
 
 int main(int argc, char **argv) {
