@@ -255,10 +255,14 @@ static void open_feed(struct trainer *t) {
               grid_index(&t->rank.grid, divided), grid_size(&t->rank.grid, divided));
 }
 
-void trainer_feed_start(struct trainer *t) {
+static void start_feed(struct trainer *t) {
+    feed_start(&t->feed, t->data.train, t->step - t->resume.data_start, &t->left_out);
+}
+
+void trainer_feed_again(struct trainer *t) {
     feed_close(&t->feed);
     open_feed(t);
-    feed_start(&t->feed, t->data.train, t->step - t->resume.data_start, &t->left_out);
+    start_feed(t);
 }
 
 /* open_validation - this rank's part: a batch is one micro-batch of each rank. */
@@ -358,7 +362,7 @@ bool trainer_open(struct trainer *t, const struct config *given, struct comm *co
     open_accounts(t); /* the clock runs, and the first samples are read ahead */
     if (t->resume.is_branch && t->resume.data_start == t->step)
         left_out_release(&t->left_out); /* they were of another order of the data */
-    trainer_feed_start(t);
+    start_feed(t);
     return note_order(t);
 }
 

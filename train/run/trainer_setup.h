@@ -111,9 +111,9 @@ struct trainer {
 bool trainer_open(struct trainer *t, const struct config *given, struct comm *comm);
 void trainer_close(struct trainer *t);
 
-/* trainer_feed_start - the batches from the present step on are read ahead, without those that are left out; also once more,
- * when the run goes back. */
-void trainer_feed_start(struct trainer *t);
+/* trainer_feed_again - when the run has gone back: batches are read ahead from the present step on, without those that are left
+ * out. */
+void trainer_feed_again(struct trainer *t);
 
 /* trainer_is_at_end - all steps are done, or the validation has not become better for train.early_stop of them. */
 bool trainer_is_at_end(const struct trainer *t);

@@ -152,7 +152,7 @@ bool trainer_go_back(struct trainer *t) {
     aim(t);
     if (!load(t) || !reopen_provenance(t))
         return false;
-    trainer_feed_start(t);
+    trainer_feed_again(t);
     metrics_go_back(t->metrics, t->step, from);
     comm_set_phase(t->comm, &before);
     return true;
