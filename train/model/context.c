@@ -44,9 +44,8 @@ static struct head_groups groups_of(const struct model *model, int64_t num_heads
     return groups;
 }
 
-/* matrix_of - heads of rows as columns. */
-static struct tensor matrix_of(struct tensor heads) {
-    return tensor_2d(heads.data, heads.dtype, heads.dims[0], tensor_count(heads) / heads.dims[0]);
+struct tensor heads_matrix(struct tensor t) {
+    return tensor_2d(t.data, t.dtype, t.dims[0], tensor_count(t) / t.dims[0]);
 }
 
 /* block - rows of a piece that are dense: of one group, in a buffer of pieces. */
@@ -81,7 +80,7 @@ static void exchange(const struct model *model, struct transport *context, void 
 void context_to_heads(struct model *model, struct transport *context, struct tensor heads,
                       struct tensor rows) {
     struct head_groups groups = groups_of(model, rows.dims[1]);
-    struct tensor sent = model->pieces[0], matrix = matrix_of(rows), to = matrix_of(heads);
+    struct tensor sent = model->pieces[0], matrix = heads_matrix(rows), to = heads_matrix(heads);
     int64_t n = model->flight.num_tokens, piece = n * to.dims[1];
     void *received = groups.count == 1 ? heads.data : model->pieces[1].data;
     for (int r = 0; r < model->flight.num_context; r++)
@@ -103,7 +102,7 @@ void context_to_heads(struct model *model, struct transport *context, struct ten
 void context_to_rows(struct model *model, struct transport *context, struct tensor rows,
                      struct tensor heads) {
     struct head_groups groups = groups_of(model, rows.dims[1]);
-    struct tensor matrix = matrix_of(rows), came = model->pieces[1];
+    struct tensor matrix = heads_matrix(rows), came = model->pieces[1];
     int64_t n = model->flight.num_tokens, width = tensor_count(heads) / heads.dims[0], piece = n * width;
     exchange(model, context, came.data, heads.data, (size_t)piece * dtype_bytes(rows.dtype));
     for (int r = 0; r < model->flight.num_context; r++)

@@ -14,6 +14,9 @@
 
 #include "train/model/model.h"
 
+/* heads_matrix - [N, H, D] seen as [N, H D]. */
+struct tensor heads_matrix(struct tensor t);
+
 /* context_is_shared - whether other ranks have other rows of the micro-batch. */
 bool context_is_shared(const struct model *model);
 

@@ -4,10 +4,6 @@
 
 #include "train/model/context.h"
 
-struct tensor heads_matrix(struct tensor t) {
-    return tensor_2d(t.data, t.dtype, t.dims[0], tensor_count(t) / t.dims[0]);
-}
-
 static struct attention_args attention_args(const struct model *model, int layer) {
     const struct model_config *c = model->setup.config;
     const struct layer_setup *own = &model->layers[layer];

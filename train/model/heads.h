@@ -4,9 +4,6 @@
 
 #include "train/model/layer.h"
 
-/* heads_matrix - [N, H, D] seen as [N, H D]. */
-struct tensor heads_matrix(struct tensor t);
-
 /* heads_forward - acts.qkv [N, Q, D] as it was projected becomes what attention reads. */
 void heads_forward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
                    int layer);
