@@ -97,6 +97,59 @@ static void test_alpaca(void **state) {
     assert_int_not_equal(want.count, other.count); /* control */
 }
 
+#define TURNS(q, r)                                                                                          \
+    "[{\"role\": \"user\", \"content\": \"" q "\"}, {\"role\": \"assistant\", \"content\": \"" r "\"}]"
+#define LINE(q, r) "{\"messages\": " TURNS(q, r) "}\n"
+
+/* A table of several forms has the fields of all of them in every line: the one that is filled in is read. */
+static void test_mixed(void **state) {
+    (void)state;
+    const struct written
+        want = of_text("m.jsonl", LINE("q", "r") LINE("qr", "s") LINE("s", "q"), FORM_AUTO),
+        lines = of_text(
+            "x.jsonl",
+            "{\"messages\": " TURNS(
+                "q", "r") ", \"prompt\": null, \"completion\": null}\n"
+                          "{\"messages\": [], \"prompt\": \"qr\", \"completion\": \"s\"}\n"
+                          "{\"messages\": " TURNS("s", "q") ", \"prompt\": \"qr\", \"completion\": null}\n",
+            FORM_AUTO),
+        lists = of_text(
+            "l.jsonl",
+            "{\"conversations\": null, \"messages\": " TURNS(
+                "q",
+                "r") "}\n"
+                     "{\"conversations\": [{\"from\": \"human\", \"value\": \"qr\"}, {\"from\": \"gpt\", "
+                     "\"value\": \"s\"}], \"messages\": null}\n"
+                     "{\"conversations\": null, \"messages\": " TURNS("s", "q") "}\n",
+            FORM_AUTO),
+        cells = of_text(
+            "x.csv",
+            "messages\tprompt\tcompletion\n" TURNS("q", "r") "\t\t\n\tqr\ts\n" TURNS("s", "q") "\t\t\n",
+            FORM_AUTO);
+    same(&want, &lines);
+    same(&want, &lists);
+    same(&want, &cells);
+    const struct written other = of_text("o.jsonl", LINE("q", "r") LINE("q", "s") LINE("s", "q"), FORM_AUTO);
+    assert_false(other.count == want.count &&
+                 memcmp(other.ids, want.ids, (size_t)want.count * sizeof *want.ids) == 0); /* control */
+}
+
+/* Tables that pyarrow wrote: conversations as texts of JSON, and one form in each row (tests/golden/make_parquet.py). */
+static struct written of_golden(const char *name) {
+    struct job job = chat_job("", FORM_AUTO);
+    free(job.source.path);
+    job.source.path = xasprintf("tests/golden/parquet/%s", name);
+    return written_by(job);
+}
+
+static void test_tables(void **state) {
+    (void)state;
+    const struct written want = of_golden("forms.jsonl"), texts = of_golden("texts.parquet"),
+                         forms = of_golden("forms.parquet");
+    same(&want, &texts);
+    same(&want, &forms);
+}
+
 static void form_fails(const char *text, enum conversation_form form, const char *a, const char *b) {
     write_text("f.jsonl", text);
     struct job job = chat_job("f.jsonl", form);
@@ -105,8 +158,12 @@ static void form_fails(const char *text, enum conversation_form form, const char
 
 static void test_faults(void **state) {
     (void)state;
-    form_fails("{\"messages\": [], \"conversations\": []}\n", FORM_AUTO,
+    form_fails("{\"messages\": [{}], \"conversations\": [{}]}\n", FORM_AUTO,
                "both 'messages' and 'conversations'", "form");
+    form_fails("{\"messages\": [ ], \"conversations\": null}\n", FORM_AUTO,
+               "'messages' and 'conversations' are both empty", "line 1");
+    form_fails("{\"messages\": null, \"conversations\": [{}]}\n", FORM_COMPLETION, "not both 'prompt'",
+               "line 1");
     form_fails("{\"instruction\": \"q\", \"output\": \"r\", \"prompt\": \"q\", \"completion\": \"r\"}\n",
                FORM_AUTO, "both 'instruction' and 'prompt'", "the source's form");
     form_fails("{\"instruction\": \"q\", \"reponse\": \"r\"}\n", FORM_AUTO,
@@ -140,9 +197,8 @@ static void test_faults(void **state) {
 
 int main(void) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sharegpt),
-        cmocka_unit_test(test_alpaca),
-        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_sharegpt), cmocka_unit_test(test_alpaca), cmocka_unit_test(test_mixed),
+        cmocka_unit_test(test_tables),   cmocka_unit_test(test_faults),
     };
     folder = test_folder("forms");
     tok = tiny_tokenizer(TINY_ALL);

@@ -23,12 +23,39 @@ static bool is_list_form(enum conversation_form form) {
     return form == FORM_AUTO || form == FORM_MESSAGES || form == FORM_SHAREGPT;
 }
 
+/* says_nothing - a value as written: null, or a text, list or object without anything in it, also as a text. */
+static bool says_nothing(struct text_span value) {
+    static const char *const nothing[] = {"null", "\"\"", "\"null\"", "[]", "\"[]\"", "{}", "\"{}\""};
+    char said[8]; /* without white space, as far as it may say nothing */
+    size_t length = 0;
+    for (size_t i = 0; i < value.length_bytes && length < sizeof said - 1; i++)
+        if (!strchr(" \t\r\n", value.bytes[i]))
+            said[length++] = value.bytes[i];
+    said[length] = '\0';
+    for (size_t i = 0; i < sizeof nothing / sizeof *nothing; i++)
+        if (strcmp(said, nothing[i]) == 0)
+            return true;
+    return false;
+}
+
 /* has_form - all fields of a row of FORMS. */
 static bool has_form(int row, struct text_span line, const struct json_line *names) {
     for (int i = 0; i < 2 && FORMS[row].fields[i]; i++)
         if (!source_has_field(line, names, FORMS[row].fields[i]))
             return false;
     return true;
+}
+
+/* What the fields of a form say, of one that a line has. */
+enum fullness { FORM_EMPTY, FORM_PARTLY, FORM_FULL, NUM_FULLNESSES };
+
+static enum fullness fullness_of(int row, struct text_span line) {
+    struct json_line found;
+    int num_fields = 0, num_said = 0;
+    for (; num_fields < 2 && FORMS[row].fields[num_fields]; num_fields++)
+        num_said += json_line_scan(line, FORMS[row].fields[num_fields], &found, NULL) != 0 ||
+                    !says_nothing(found.value);
+    return num_said == num_fields ? FORM_FULL : num_said > 0 ? FORM_PARTLY : FORM_EMPTY;
 }
 
 static bool is_named(struct text_span name, const char *text) {
@@ -51,27 +78,45 @@ bool form_has_field(enum conversation_form form, struct text_span name) {
     return is_alpaca && (is_named(name, ALPACA[0]) || is_named(name, ALPACA[1]));
 }
 
-/* several - the line could be read in two ways. */
-static int several(int a, int b, struct err *err) {
+/* several - the line could be read in two ways, or in none of two. */
+static int several(enum fullness fullness, int a, int b, struct err *err) {
+    const char *first = FORMS[a].fields[0], *second = FORMS[b].fields[0];
+    if (fullness == FORM_EMPTY)
+        return err_set(err, "the line has no conversation: '%s' and '%s' are both empty", first, second);
     return err_set(
         err,
         "the line has both '%s' and '%s', which are conversations of different forms: set the source's form "
         "(messages, sharegpt, alpaca, completion), or its field to the list that is meant",
-        FORMS[a].fields[0], FORMS[b].fields[0]);
+        first, second);
+}
+
+/* choose_fullest - of several that the line has: a table of several forms has the columns of all of them in every row.  The
+ * row, or -2 with err set. */
+static int choose_fullest(const bool has[NUM_FORMS], struct text_span line, struct err *err) {
+    int found[NUM_FULLNESSES] = {-1, -1, -1}, other[NUM_FULLNESSES] = {-1, -1, -1}, most = FORM_FULL;
+    for (int row = 0; row < NUM_FORMS; row++) {
+        if (!has[row])
+            continue;
+        enum fullness fullness = fullness_of(row, line);
+        int *at = found[fullness] < 0 ? found : other;
+        at[fullness] = row;
+    }
+    while (most > FORM_EMPTY && found[most] < 0)
+        most--;
+    return other[most] < 0 ? found[most] : several(most, found[most], other[most], err) - 1;
 }
 
 /* choose - the row that the line has; -1 where it has none, -2 with err set for several. */
 static int choose(enum conversation_form asked, struct text_span line, const struct json_line *names,
                   struct err *err) {
-    int found = -1;
+    bool has[NUM_FORMS];
+    int num_forms = 0, last = -1;
     for (int row = 0; row < NUM_FORMS; row++) {
-        if (!is_asked(row, asked) || !has_form(row, line, names))
-            continue;
-        if (found >= 0)
-            return several(found, row, err) - 1;
-        found = row;
+        has[row] = is_asked(row, asked) && has_form(row, line, names);
+        num_forms += has[row];
+        last = has[row] ? row : last;
     }
-    return found;
+    return num_forms > 1 ? choose_fullest(has, line, err) : last;
 }
 
 /* no_form - what a form by name wants; without a name it is told as a missing field. */
@@ -103,6 +148,27 @@ int form_find(const struct prepare_source *source, struct text_span line, struct
     }
     found->form = FORMS[row].form;
     return 0;
+}
+
+/* may_hold_list - a column of lists, or of texts, each of which may be one as JSON. */
+static bool may_hold_list(struct text_span sample, const char *field) {
+    struct json_line found;
+    return json_line_scan(sample, field, &found, NULL) == 0 && found.value.bytes &&
+           (found.value.bytes[0] == '[' || found.value.bytes[0] == '"');
+}
+
+int form_check_columns(const struct prepare_source *source, struct text_span sample, struct err *err) {
+    struct line_form form;
+    struct json_line names;
+    if (source->field)
+        return may_hold_list(sample, source->field) ? 0 : form_find(source, sample, &form, err);
+    if (json_line_scan(sample, "messages", &names, err) != 0)
+        return -1;
+    for (int row = 0; row < NUM_FORMS; row++)
+        if (is_asked(row, source->form) && has_form(row, sample, &names) &&
+            (!is_list_form(FORMS[row].form) || may_hold_list(sample, FORMS[row].fields[0])))
+            return 0;
+    return form_find(source, sample, &form, err);
 }
 
 /* --- texts --- */
@@ -143,20 +209,9 @@ static json_t *join(const json_t *instruction, const json_t *input) {
 
 /* has_history - earlier turns beside an instruction, which would be lost: a list, an object, or a text of either. */
 static bool has_history(struct text_span line) {
-    static const char *const nothing[] = {"null", "\"\"", "\"null\"", "[]", "\"[]\"", "{}", "\"{}\""};
     struct json_line found;
-    if (json_line_scan(line, "history", &found, NULL) != 0 || found.value.length_bytes == 0)
-        return false;
-    char said[8]; /* as written, without white space, as far as it may say nothing */
-    size_t length = 0;
-    for (size_t i = 0; i < found.value.length_bytes && length < sizeof said - 1; i++)
-        if (!strchr(" \t\r\n", found.value.bytes[i]))
-            said[length++] = found.value.bytes[i];
-    said[length] = '\0';
-    for (size_t i = 0; i < sizeof nothing / sizeof *nothing; i++)
-        if (strcmp(said, nothing[i]) == 0)
-            return false;
-    return true;
+    return json_line_scan(line, "history", &found, NULL) == 0 && found.value.length_bytes > 0 &&
+           !says_nothing(found.value);
 }
 
 /* two_messages - a question and its answer. */

@@ -13,10 +13,14 @@ struct line_form {
     struct json_line found; /* of a list: where it is; else the names of the line */
 };
 
-/* form_find - of a line of valid UTF-8, as the source says or by its fields.  Returns 0, or -1 with err set: not JSON, none of
- * the forms, several of them, a field of another type. */
+/* form_find - of a line of valid UTF-8, as the source says or by its fields: of several forms the only one that the line has
+ * whole, else the only one of which it has something; null, "", [] and {} are nothing.  Returns 0, or -1 with err set: not JSON,
+ * none of the forms, several of them, a field of another type.
+ * form_check_columns - the same of a table, of which sample is a record (table_append_sample): that it may have rows with a
+ * form.  Which one is said by each row. */
 int form_find(const struct prepare_source *source, struct text_span line, struct line_form *found,
               struct err *err);
+int form_check_columns(const struct prepare_source *source, struct text_span sample, struct err *err);
 
 /* form_has_field - whether a conversation in such a form may have a field of this name, beside what every form may have. */
 bool form_has_field(enum conversation_form form, struct text_span name);

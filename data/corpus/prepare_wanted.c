@@ -58,7 +58,6 @@ static int check_filters(const struct prepare_source *source, struct text_span s
 
 int source_check_sample(const struct prepare_source *source, struct text_span sample, struct err *err) {
     struct json_line found;
-    struct line_form form;
     if (check_filters(source, sample, err) != 0)
         return -1;
     if (source->takes_all)
@@ -66,7 +65,7 @@ int source_check_sample(const struct prepare_source *source, struct text_span sa
     if (source->record != RECORD_DOCUMENT)
         return 0;
     if (source->chat)
-        return form_find(source, sample, &form, err);
+        return form_check_columns(source, sample, err);
     if (source->num_fields == 0)
         return source_find_field(source, NULL, sample, &found, err);
     for (int i = 0; i < source->num_fields; i++)

@@ -4,7 +4,8 @@
     .venv-interop/bin/python tests/golden/make_parquet.py
 
 Writes parquet/NAME.parquet, the same records in each codec, page version and encoding, in row groups of 5 rows and pages of a
-few, and parquet/records.jsonl; the same of a few questions with choices (questions.*) and of conversations with calls (tools.*); and a few smaller ones for the fuzz target.  The columns: text (null in row 7), id, words (a list), messages (a list of objects), kind (a
+few, and parquet/records.jsonl; the same of a few questions with choices (questions.*) and of conversations with calls (tools.*), in
+several forms and as texts of JSON (forms.*, texts.*); and a few smaller ones for the fuzz target.  The columns: text (null in row 7), id, words (a list), messages (a list of objects), kind (a
 word), score (a real number), good (true or false) and beside, which nobody asks for.
 """
 import json
@@ -66,6 +67,13 @@ pq.write_table(pa.Table.from_pylist(calls), folder / "tools.parquet", compressio
                store_schema=False, write_statistics=False)
 with open(folder / "tools.jsonl", "w", encoding="utf-8") as out:
     out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in calls)
+talks = [[{"role": "user", "content": "q" * i}, {"role": "assistant", "content": "r"}] for i in (1, 2, 3)]
+with open(folder / "forms.jsonl", "w", encoding="utf-8") as out:
+    out.writelines(json.dumps({"messages": talk}) + "\n" for talk in talks)
+pq.write_table(pa.table({"messages": [json.dumps(talk) for talk in talks]}), folder / "texts.parquet", compression="zstd",
+               store_schema=False, write_statistics=False)
+pq.write_table(pa.table({"prompt": [None, "qq", None], "completion": [None, "r", None], "messages": [talks[0], None, talks[2]]}),
+               folder / "forms.parquet", compression="zstd", store_schema=False, write_statistics=False)
 with open(folder / "records.jsonl", "w", encoding="utf-8") as out:
     for row in table.to_pylist():
         out.write(json.dumps(row, ensure_ascii=False) + "\n")
