@@ -1,8 +1,8 @@
 #!/bin/sh
 # scenario_preferences.sh - from votes to a trained model: what is left out is counted, dpo and kto have the losses of one rank
 # on 2 and 4, at every stage and with accumulation; what the reference model says is computed once, read by later starts and
-# other layouts, in parts where signals come, computed again where it was removed, and refused where it belongs to another model,
-# to other tokens, or is damaged; a run that goes on has the bits of one that was never stopped; orpo and simpo need no reference; data and
+# other layouts, in parts where signals come, computed again where it was removed or the token file made again, and refused where it
+# belongs to another model or is damaged; a run that goes on has the bits of one that was never stopped; orpo and simpo need no reference; data and
 # objectives that do not belong together are refused by name.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
@@ -203,7 +203,7 @@ refused "a file cut short" "are cut short"
 sed '3s/^..../0000/' "$work/kept" >"$kept"
 refused "a damaged header" "are damaged"
 { sed '2s/^..../0000/' "$work/kept" && printf 'x'; } >"$kept"
-refused "other tokens, of another number" "belong to other tokens"
+refused "other tokens, and damaged" "are damaged"
 learn 0 0 "$work/fresh2" dpo pairs --set train.steps=1 # control: the file as it was
 expect_output "reference: .* was read from"
 # The same weights, of which config.json makes another model.
@@ -215,6 +215,26 @@ for other in "$work"/pairs.h5.reference-*; do
     [ "$other" = "$kept" ] || mv "$other" "$kept"
 done
 refused "another model" "are of another model"
+
+# The token file is made again, of fewer pairs, and of as many: its reference is computed as if there were none, which is said.
+prepare vote data/sample/votes.jsonl "$work/remade.h5"
+learn 0 0 "$work/remade" dpo remade --set train.steps=1
+kept=$(find "$work" -name "remade.h5.reference-*")
+for change in 35,42d s/ai/oi/; do
+    cp "$kept" "$work/kept"
+    sed "$change" data/sample/votes.jsonl >"$work/votes.jsonl"
+    prepare vote "$work/votes.jsonl" "$work/remade.h5"
+    rm -rf "$work/remade"
+    learn 0 2 "$work/remade" dpo remade --set train.steps=1
+    expect_output "reference: '.*' is of other tokens, for '.*remade.h5' was made again since: it is computed anew"
+    expect_output "reference: .* of '.*remade.h5' was computed in"
+    ! cmp -s "$kept" "$work/kept" || fail "the reference of other pairs is the one that was there"
+    cp "$kept" "$work/kept"
+    rm -rf "$work/remade" "$work"/remade*.reference-*
+    learn 0 2 "$work/remade" dpo remade --set train.steps=1
+    ! grep -q "made again since" "$log" || fail "a reference that is not there is told to be of other tokens"
+    cmp "$kept" "$work/kept" || fail "computed anew, the reference is not that of a first start"
+done
 
 # --- a signal while it is computed ---
 

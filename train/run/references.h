@@ -21,8 +21,10 @@ struct reference_key {
 /* reference_path - malloc'ed. */
 char *reference_path(const char *token_path, const struct reference_key *key);
 
-/* reference_read - values [num_documents].  Returns 1, 0 where there is no such file, or -1 with err set: of another model or
- * other tokens, damaged, a value that is not a log-probability. */
+/* reference_read - values [num_documents].  Returns REFERENCE_READ; REFERENCE_ABSENT: there is no such file; REFERENCE_STALE: it is
+ * sound and of other tokens, for the token file was made again since; or -1 with err set: of another model, damaged, a value that
+ * is not a log-probability. */
+enum { REFERENCE_ABSENT, REFERENCE_READ, REFERENCE_STALE };
 int reference_read(const char *path, const struct reference_key *key, double *values, struct err *err);
 
 /* reference_write - the whole file or none, whoever else writes it.  Returns 0, or -1 with err set. */

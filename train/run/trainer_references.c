@@ -202,6 +202,20 @@ static bool is_complete(const struct lookup *one) {
     return true;
 }
 
+/* tell_found - that a file was read, or is of tokens that are not there any more. */
+static void tell_found(struct trainer *t, const struct lookup *one, int found) {
+    const char *tokens = one->files[one->file].path;
+    if (found == REFERENCE_READ)
+        metrics_note(
+            t->metrics,
+            "reference: what the model of model.path says of the documents of '%s' was read from '%s'",
+            tokens, one->path);
+    if (found == REFERENCE_STALE)
+        metrics_note(t->metrics,
+                     "reference: '%s' is of other tokens, for '%s' was made again since: it is computed anew",
+                     one->path, tokens);
+}
+
 /* find - read what is there: 1 where it is complete, 0 where some has to be computed, -1 on a fault that was said; values on
  * all ranks, NaN where there is none yet. */
 static int find(struct trainer *t, struct lookup *one) {
@@ -209,17 +223,14 @@ static int find(struct trainer *t, struct lookup *one) {
     int found = comm_is_root(t->comm) ? reference_read(one->path, &one->key, one->values, &err) : 0;
     if (!comm_all_ok(t->comm, found < 0 ? -1 : 0, &err))
         return -1;
-    for (int64_t i = 0; found == 0 && i < one->key.num_documents; i++)
+    for (int64_t i = 0; found != REFERENCE_READ && i < one->key.num_documents; i++)
         one->values[i] = NAN;
-    found = found == 1 && is_complete(one);
+    if (found == REFERENCE_READ && !is_complete(one))
+        found = REFERENCE_ABSENT;
     comm_broadcast(t->comm, &found, sizeof found);
     comm_broadcast(t->comm, one->values, (size_t)one->key.num_documents * sizeof *one->values);
-    if (found)
-        metrics_note(
-            t->metrics,
-            "reference: what the model of model.path says of the documents of '%s' was read from '%s'",
-            one->files[one->file].path, one->path);
-    return found;
+    tell_found(t, one, found);
+    return found == REFERENCE_READ;
 }
 
 /* name_compute - a model in fewer bits, or with other positions, says something else of a document than the same model as it
