@@ -102,6 +102,16 @@ run 0 "$atelier" export "$step" --to hf --out "$work/merged"
 run 0 "$atelier" eval "$work/merged" --data "$work/fiches-valid.h5" --sequence-tokens 64 --sequences 8
 is_at_most "$(awk -v a="$(loss_of)" -v b="$trained" 'BEGIN { print (a > b ? a - b : b - a) / b }')" 1e-6 ||
     fail "the merged model has another loss: $(loss_of)"
+train 0 0 "$work/faint" --set optimizer.learning_rate=1e-5 --set train.steps=1
+run 0 "$atelier" export "$work/faint/step-000001" --to hf --type bf16 --output "$work/faint-bf16"
+expect_output "warning: the logits of '.*faint-bf16' differ from the source's by .* the rounding may have taken what it learnt; .*--to peft"
+for folder in "$work/faint/step-000001" "$step"; do # controls: nothing is rounded
+    run 0 "$atelier" export "$folder" --to hf --type f32 --output "$work/unrounded"
+    ! grep -q "rounding" "$log" || fail "a rounding is told of $folder in f32"
+    rm -r "$work/unrounded"
+done
+run 0 "$atelier" export "$work/faint/step-000001" --to peft --type bf16 --output "$work/faint-peft"
+! grep -q "rounding" "$log" || fail "a rounding is told of an adapter that was not merged"
 says() { grep -Eq -- "$2" "$1" || fail "'$1' should say '$2'"; }
 says "$step/README.md" '^library_name: peft'
 says "$step/README.md" '^- Rank of the pairs: 4'

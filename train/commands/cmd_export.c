@@ -247,6 +247,17 @@ static void remove_written(const struct export_words *words) {
         warn("'%s' could not be removed; do not use it", words->path);
 }
 
+/* tell_rounding - what a merged file loses in its type, beside what the adapter changed: where both are of one size, hardly anything
+ * may be left of it. */
+static void tell_rounding(const struct export_words *words, double effect, double difference) {
+    if (difference < effect / 2)
+        return;
+    warn(
+        "the logits of '%s' differ from the source's by %.2g, and the adapter changed them by %.2g: the rounding may have "
+        "taken what it learnt; choose a --type of more bits, or write the adapter alone (--to %s)",
+        words->path, difference, effect, is_to(words, "gguf") ? "gguf-lora" : "peft");
+}
+
 /* compare - what was written with its source; an adapter in a GGUF file is read by nothing here. */
 static int compare(const struct export_words *words, enum export_type type, bool is_adapter,
                    struct err *err) {
@@ -266,6 +277,8 @@ static int compare(const struct export_words *words, enum export_type type, bool
         return -1;
     printf("wrote '%s'; read back, its logits differ from the source's by %.2g (relative)\n", words->path,
            difference);
+    if (is_adapter && !writes_adapter(words))
+        tell_rounding(words, effect, difference);
     return 0;
 }
 
