@@ -83,7 +83,7 @@ expect_output 'packed as a stream, as the run began'
 learn 2 "$work/refused" "$chats" --set data.packing=whole
 expect_output 'trained with data.packing stream, the run file now says whole'
 [ "$(steps "$work/kept")" -gt "$whole_steps" ] || fail "plan does not see that the run goes on as a stream"
-run 0 "$atelier" inspect "$work/chats.h5" --show 2 --run "$work/chats.yaml" --tokenizer data/sample/tokenizer
+run 0 "$atelier" inspect "$work/chats.h5" --show 2 --run "$work/chats.yaml"
 printf 'run:\n  folder: %s\n' "$work/kept" >>"$work/chats.yaml"
 run 0 "$atelier" inspect "$work/chats.h5" --show 2 --run "$work/chats.yaml"
 expect_output 'cut and packed as the run does \(data.packing: stream\)'

@@ -118,6 +118,8 @@ run 2 "$atelier" prepare "$work/chats.yaml" --ids
 expect_output '^error: .*--ids has no effect without --show N'
 run 2 "$atelier" inspect "$work/chats.h5" --show 2
 expect_output -- '--show needs the tokenizer that made the file: --tokenizer MODEL, or --run CONFIG'
+run 2 "$atelier" inspect "$work/chats.h5" --show 2 --tokenizer "$tokenizer" --run "$work/chats.yaml"
+expect_output -- '--tokenizer and --run both name a tokenizer: leave one of them out'
 run 1 "$atelier" inspect "$tokenizer/tokenizer.json" --show 2 --tokenizer "$tokenizer"
 expect_output "is no token file: --show has no samples"
 run 1 "$atelier" inspect "$work/chats.h5" --show 2 --tokenizer tests/golden/tekken/tekken.json

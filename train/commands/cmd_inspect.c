@@ -177,6 +177,8 @@ static int check(const void *of_command, struct err *err) {
     if (words->show.count > 0 && !has_names)
         return err_set(err,
                        "--show needs the tokenizer that made the file: --tokenizer MODEL, or --run CONFIG");
+    if (words->tokenizer && words->run_file)
+        return err_set(err, "--tokenizer and --run both name a tokenizer: leave one of them out");
     return show_words_check(&words->show, err);
 }
 
