@@ -103,12 +103,15 @@ int file_replace(const char *path, const void *bytes, size_t length_bytes, struc
     return replace_through(xasprintf("%s.tmp", path), path, bytes, length_bytes, err);
 }
 
-int file_replace_shared(const char *path, const void *bytes, size_t length_bytes, struct err *err) {
+char *file_own_name(const char *path) {
     uint64_t own = 0;
     if (getrandom(&own, sizeof own, 0) != (ssize_t)sizeof own)
         own = (uint64_t)getpid();
-    return replace_through(xasprintf("%s.%016llx.tmp", path, (unsigned long long)own), path, bytes,
-                           length_bytes, err);
+    return xasprintf("%s.%016llx.tmp", path, (unsigned long long)own);
+}
+
+int file_replace_shared(const char *path, const void *bytes, size_t length_bytes, struct err *err) {
+    return replace_through(file_own_name(path), path, bytes, length_bytes, err);
 }
 
 /* Each prefix that ends before a slash, then the whole path. */

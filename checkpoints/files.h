@@ -21,6 +21,9 @@ int file_create(const char *path, const void *bytes, size_t length_bytes, struct
 int file_replace(const char *path, const void *bytes, size_t length_bytes, struct err *err);
 int file_replace_shared(const char *path, const void *bytes, size_t length_bytes, struct err *err);
 
+/* file_own_name - a temporary name beside path that no other writer has, malloc'ed. */
+char *file_own_name(const char *path);
+
 /* file_sync_close - fsync and close; the descriptor is closed in any case.  Returns 0, or -1 with err set. */
 int file_sync_close(int fd, const char *path, struct err *err);
 

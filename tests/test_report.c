@@ -428,9 +428,13 @@ static void test_output(void **state) {
     const char *ours = "<!DOCTYPE html>\n<head>" REPORT_MARK;
     assert_int_equal(file_create(path, ours, strlen(ours), &err), 0);
     assert_int_equal(output_check(path, REPORT_MARK, "--output", &err), 0);
-    FILE *file = output_open(path, "--output", &err);
-    assert_non_null(file);
-    assert_int_equal(output_close(file, path, -1, &err), -1); /* what failed leaves the old one */
+    char *partial = xasprintf("%s.partial", path);
+    assert_int_equal(file_create(partial, "another's", 9, &err), 0);
+    struct output output;
+    assert_int_equal(output_open(&output, path, "--output", &err), 0);
+    assert_int_equal(output_close(&output, path, -1, &err), -1); /* what failed leaves the old one */
+    assert_int_equal(file_size(partial, &err), 9);
+    free(partial);
     assert_int_equal(file_size(path, &err), (int64_t)strlen(ours));
     free(path);
     free(folder);

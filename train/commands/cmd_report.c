@@ -61,13 +61,13 @@ static int check(const void *given, struct err *err) {
 /* write_page - whole or not at all. */
 static int write_page(const struct report *report, const char *path, struct err *err) {
     size_t length_bytes;
-    FILE *out = output_open(path, "--output", err);
-    if (!out)
+    struct output out;
+    if (output_open(&out, path, "--output", err) != 0)
         return -1;
     char *text = report_text(report, time(NULL), &length_bytes);
-    fwrite(text, 1, length_bytes, out); /* what fails is seen when the file is closed */
+    fwrite(text, 1, length_bytes, out.file); /* what fails is seen when the file is closed */
     free(text);
-    return output_close(out, path, 0, err);
+    return output_close(&out, path, 0, err);
 }
 
 static int write_all(const struct report_words *words, struct report *report, const char *path,

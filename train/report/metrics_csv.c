@@ -91,10 +91,11 @@ static void visit(void *context, const struct metrics_line *line) {
 }
 
 int metrics_csv_write(const struct report *report, const char *path, struct err *err) {
-    FILE *out = output_open(path, "--csv", err);
+    struct output output;
     int status = 0;
-    if (!out)
+    if (output_open(&output, path, "--csv", err) != 0)
         return -1;
+    FILE *out = output.file;
     fputs(METRICS_CSV_MARK, out);
     for (int i = 0; i < NUM_COLUMNS; i++)
         fprintf(out, ",%s", COLUMNS[i]);
@@ -103,5 +104,5 @@ int metrics_csv_write(const struct report *report, const char *path, struct err 
         struct csv csv = {out, report->runs[i].name};
         status = metrics_walk_each(&report->runs[i].walk, visit, &csv, err);
     }
-    return output_close(out, path, status, err);
+    return output_close(&output, path, status, err);
 }

@@ -1,4 +1,4 @@
-/* output.c - PATH.partial, then PATH. */
+/* output.c - see output.h. */
 #include "train/report/output.h"
 
 #include <errno.h>
@@ -54,28 +54,27 @@ bool output_is_same(const char *path, const char *other) {
     return is_same;
 }
 
-FILE *output_open(const char *path, const char *option, struct err *err) {
+int output_open(struct output *out, const char *path, const char *option, struct err *err) {
     struct err why = {""};
-    char *partial = xasprintf("%s.partial", path);
-    FILE *file = file_create_stream(partial, &why);
-    if (!file)
-        err_set(err, "%.3900s; choose another %s", why.text, option);
+    char *partial = file_own_name(path);
+    *out = (struct output){file_create_stream(partial, &why), partial};
+    if (out->file)
+        return 0;
     free(partial);
-    return file;
+    return err_set(err, "%.3900s; choose another %s", why.text, option);
 }
 
-int output_close(FILE *file, const char *path, int status, struct err *err) {
-    char *partial = xasprintf("%s.partial", path);
-    bool is_written = fflush(file) == 0 && !ferror(file) && fsync(fileno(file)) == 0;
+int output_close(struct output *out, const char *path, int status, struct err *err) {
+    bool is_written = fflush(out->file) == 0 && !ferror(out->file) && fsync(fileno(out->file)) == 0;
     int why = errno;
-    if (fclose(file) != 0)
+    if (fclose(out->file) != 0)
         is_written = false;
     if (status == 0 && !is_written)
-        status = err_set(err, "cannot write '%s': %s", partial, strerror(why));
+        status = err_set(err, "cannot write '%s': %s", out->partial, strerror(why));
     if (status == 0)
-        status = file_rename(partial, path, err);
+        status = file_rename(out->partial, path, err);
     if (status != 0)
-        unlink(partial);
-    free(partial);
+        unlink(out->partial);
+    free(out->partial);
     return status;
 }

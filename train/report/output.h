@@ -15,7 +15,13 @@ int output_check(const char *path, const char *mark, const char *option, struct 
 int output_check_folder(const char *path, const char *option, struct err *err);
 bool output_is_same(const char *path, const char *other);
 
-/* output_open - PATH.partial, which replaces what a kill left there; option as above.  output_close - on the disk, and renamed to path; with
- * status not 0 it is removed instead.  Return NULL, -1 with err set. */
-FILE *output_open(const char *path, const char *option, struct err *err);
-int output_close(FILE *file, const char *path, int status, struct err *err);
+/* A file that is being written, under a name of its own beside path: what else stands there is left as it is. */
+struct output {
+    FILE *file;
+    char *partial;
+};
+
+/* output_open - option as above.  output_close - on the disk, and renamed to path; with status not 0 it is removed instead.
+ * Both return 0, or -1 with err set; after the first one failed there is nothing to close. */
+int output_open(struct output *out, const char *path, const char *option, struct err *err);
+int output_close(struct output *out, const char *path, int status, struct err *err);
