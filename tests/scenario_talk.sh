@@ -127,17 +127,22 @@ long=$(head -c 1500 data/sample/fiches-validation.jsonl | tr -cd 'a-z ')
 talk 0
 expect_output "note: the oldest [0-9]+ messages are left out from here on: .* 1024 tokens"
 { for _ in 1 2 3 4 5 6 7 8; do printf '%s ' "$long"; done; printf '\nBonjour\n'; } >"$work/input"
-talk 0 # one message alone is too long
+talk 1 # one message alone is too long: not all that was said by a program is answered
 expect_output "error: the prompt has [0-9]+ tokens, the model 1024 positions"
 expect "the answer after it" "$first" "$(cat "$work/answers")"
 # The same in the middle of a conversation: it stays whole, and the next answer is the one that it has without that message.
 { printf 'Bonjour\n' && sed -n 1p "$work/input" && printf 'Encore une fois\n'; } >"$work/between"
 mv "$work/between" "$work/input"
-talk 0
+talk 1
 expect_output "error: the message alone has [0-9]+ tokens, the model 1024 positions"
 ! grep -q "are left out from here on" "$log" || fail "the conversation is cut for a message that does not fit"
 expect "the answers around it" "$first
 $second" "$(cat "$work/answers")"
+# A NUL would cut its line: it is not said at all.
+printf 'Bon\0jour\nBonjour\n' >"$work/input"
+talk 1
+expect_output "error: line 1 of the input holds a NUL byte at column 4"
+expect "the answer after the line with a NUL" "$first" "$(cat "$work/answers")"
 say "a conversation that outgrows the model: the oldest turns go, which is said"
 
 # --- Ctrl-C: the answer ends, the program does not

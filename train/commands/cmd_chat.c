@@ -63,6 +63,7 @@ struct talk {
     struct writer writer;
     struct chat_style style;
     struct dialogue dialogue;
+    int64_t num_lines, num_unanswered; /* of the input */
 };
 
 /* What comes of a line or an answer. */
@@ -188,6 +189,7 @@ static enum talk_end answer(struct talk *talk, const char *line) {
         return TALK_GOES_ON;
     }
     fprintf(stderr, "error: %s\n", err.text);
+    talk->num_unanswered++;
     dialogue_cut(&talk->dialogue, talk->dialogue.num_messages - 1, 1);
     return is_read ? TALK_FAILED : TALK_GOES_ON;
 }
@@ -211,7 +213,22 @@ static enum talk_end take_line(struct talk *talk, const char *line) {
     return line[0] == '\0' ? TALK_GOES_ON : answer(talk, line + (line[0] == '/'));
 }
 
-/* converse - a line after the other until the end; the exit code. */
+/* take_bytes - a line as it was read, with its end; a NUL would end the text before it. */
+static enum talk_end take_bytes(struct talk *talk, char *line, size_t length_bytes) {
+    while (length_bytes > 0 && (line[length_bytes - 1] == '\n' || line[length_bytes - 1] == '\r'))
+        line[--length_bytes] = '\0';
+    talk->num_lines++;
+    if (strlen(line) == length_bytes)
+        return take_line(talk, line);
+    fprintf(stderr,
+            "error: line %lld of the input holds a NUL byte at column %zu: it is not said; leave it out\n",
+            (long long)talk->num_lines, strlen(line) + 1);
+    talk->num_unanswered++;
+    return TALK_GOES_ON;
+}
+
+/* converse - a line after the other until the end; the exit code.  Whoever is at a terminal saw what was not answered; a program
+ * learns it by the code. */
 static int converse(struct talk *talk) {
     bool is_terminal = isatty(STDIN_FILENO);
     enum talk_end end = TALK_GOES_ON;
@@ -223,12 +240,10 @@ static int converse(struct talk *talk) {
         ssize_t length = getline(&line, &room_bytes, stdin);
         if (length < 0)
             break;
-        while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r'))
-            line[--length] = '\0';
-        end = take_line(talk, line);
+        end = take_bytes(talk, line, (size_t)length);
     }
     free(line);
-    return end == TALK_FAILED ? EXIT_FAULT : EXIT_DONE;
+    return end == TALK_FAILED || (!is_terminal && talk->num_unanswered > 0) ? EXIT_FAULT : EXIT_DONE;
 }
 
 /* talk_with - the session is open. */
