@@ -78,6 +78,11 @@ prepare 2 odd "{path: $work/few.jsonl, valid_share: 1.5}"
 expect_output "expected a number from 0 to 0.9"
 prepare 0 told "$many, {path: data/sample/fiches-validation.jsonl, name: tiny, valid_share: 0.001}" --set prepare.valid_share=0.1
 expect_output "^warning: no document of 'tiny' is kept for validation: its valid_share of 0.001 is small"
+# The same where every n-th document is kept; the demo keeps some of both of its sources.
+run 0 "$atelier" prepare configs/demo.yaml --set "prepare.output=$work/demo.h5" --set prepare.valid_every=12
+expect_output "^warning: no document of 'atelier sample fiches, second part' is kept for validation: it has 8, and prepare.valid_every is 12"
+run 0 "$atelier" prepare configs/demo.yaml --set "prepare.output=$work/demo.h5"
+! grep -q "is kept for validation" "$log" || fail "the demo does not validate on a source"
 prepare 1 none "{path: data/sample/fiches-validation.jsonl, valid_share: 0.0001}"
 expect_output 'no document for validation: there are only 8, and the valid_share of each source is small; raise it'
 [ ! -e "$work/none.h5" ] || fail "a file is left behind"

@@ -406,7 +406,7 @@ static int finish_files(struct prepare_job *job, struct err *err) {
     if (job->valid.writer && job->totals->valid_documents == 0 && !is_part(job->config))
         return split_fail(job->config, job->totals->num_documents, err);
     if (!is_part(job->config))
-        split_tell(job->config, job->valid.writer);
+        split_tell(job->config, job->out.writer, job->valid.writer);
     if (finish_held(job, err) != 0)
         return -1;
     output_set_hashes(job->out.writer, &job->corpus);

@@ -173,10 +173,11 @@ int split_check(const struct prepare_config *config, struct err *err);
 bool split_is_valid(const struct prepare_config *config, const struct batch_document *document,
                     int64_t num_kept);
 
-/* split_fail - no document is kept for validation, of so many.  Returns -1 with err set.  split_tell - a source with a share of which
- * chance took nothing; writer of the validation file, or NULL. */
+/* split_fail - no document is kept for validation, of so many.  Returns -1 with err set.  split_tell - sources of which
+ * nothing is kept, though some should be; valid_writer of the validation file, or NULL. */
 int split_fail(const struct prepare_config *config, int64_t num_documents, struct err *err);
-void split_tell(const struct prepare_config *config, struct token_writer *writer);
+void split_tell(const struct prepare_config *config, struct token_writer *writer,
+                struct token_writer *valid_writer);
 
 /* --- prepare_choose.c: what worker, whose config and tok stand, will write --- */
 

@@ -62,13 +62,22 @@ int split_fail(const struct prepare_config *config, int64_t num_documents, struc
         (long long)num_documents);
 }
 
-void split_tell(const struct prepare_config *config, struct token_writer *writer) {
-    for (int i = 0; writer && i < config->num_sources; i++) {
-        const struct token_source *source = token_writer_source(writer, i);
+void split_tell(const struct prepare_config *config, struct token_writer *writer,
+                struct token_writer *valid_writer) {
+    for (int i = 0; valid_writer && i < config->num_sources; i++) {
+        const struct token_source *learnt = token_writer_source(writer, i),
+                                  *kept = token_writer_source(valid_writer, i);
         double share = prepare_valid_share(config, i);
-        if (share > 0 && source->num_documents == 0)
+        if (kept->num_documents > 0)
+            continue;
+        if (config->valid_every > 0 && learnt->num_documents > 0)
+            warn(
+                "no document of '%s' is kept for validation: it has %lld, and prepare.valid_every is %lld; use a smaller one, or "
+                "valid_share, which takes some of each source",
+                kept->name, (long long)learnt->num_documents, (long long)config->valid_every);
+        if (share > 0)
             warn(
                 "no document of '%s' is kept for validation: its valid_share of %g is small for so few documents",
-                source->name, share);
+                kept->name, share);
     }
 }
