@@ -164,8 +164,30 @@ static void test_hostile(void **state) {
     gives(deep, &source, "{\"element\":\"a\",\"//a\":\"\"}");
     free(deep);
     deep = nested(5000);
-    says(deep, &source, "line 1: Excessive depth");
+    says(deep, &source, "line 1: elements lie more than 256 deep in one another");
     free(deep);
+    /* Each kind of length that libxml2 limits; the control is a tenth of it. */
+    static const char *const around[][2] = {{"<d><a>", "</a></d>"},
+                                            {"<d><a><![CDATA[", "]]></a></d>"},
+                                            {"<d><a k='", "'/></d>"},
+                                            {"<d><a><!--", "--></a></d>"}};
+    enum { LONG_BYTES = 16 << 20 };
+    char *text = xmalloc(LONG_BYTES + 1);
+    memset(text, 'x', LONG_BYTES);
+    text[LONG_BYTES] = '\0';
+    for (size_t i = 0; i < sizeof around / sizeof *around; i++) {
+        char *many = xasprintf("%s%s%s", around[i][0], text, around[i][1]),
+             *few = xasprintf("%s%s%s", around[i][0], text + LONG_BYTES / 10 * 9, around[i][1]);
+        char *got = record_of(many, &source), *control = record_of(few, &source);
+        assert_non_null(strstr(got, "line 1: a text, comment or value of an attribute has more than 10 MB"));
+        if (strstr(control, "fault: "))
+            fail_msg("%.300s", control);
+        free(many);
+        free(few);
+        free(got);
+        free(control);
+    }
+    free(text);
 }
 
 /* --- files --- */

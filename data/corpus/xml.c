@@ -20,6 +20,19 @@ void xml_library_init(void) {
     xmlInitParser();
 }
 
+/* limit_of - a limit of libxml2 that a document exceeds, in other words than its own, which are for whoever calls it and differ by
+ * version; NULL: it is another fault. */
+static const char *limit_of(const char *message) {
+    static const char *const lengths[] = {"huge", "Huge", "HUGE", "too long", "too big", "limit"};
+    if (strstr(message, "depth"))
+        return "elements lie more than 256 deep in one another, which is as deep as is read: leave out some of the levels";
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        if (strstr(message, lengths[i]))
+            return "a text, comment or value of an attribute has more than 10 MB, or a name more than 50,000 bytes, which is "
+                   "as much as is read: divide it among several elements";
+    return NULL;
+}
+
 /* note_fault - libxml2 tells the first fault of a document first; others follow from it. */
 static void note_fault(void *user, const char *message, xmlParserSeverities severity,
                        xmlTextReaderLocatorPtr locator) {
@@ -29,9 +42,10 @@ static void note_fault(void *user, const char *message, xmlParserSeverities seve
         return;
     (void)locator; /* which says the line of the element that is open */
     int line = xmlTextReaderGetParserLineNumber(xml->reader);
-    size_t length = strcspn(message, "\n");
+    const char *limit = limit_of(message), *text = limit ? limit : message;
+    size_t length = strcspn(text, "\n");
     xml->fault_line = line > 0 ? line : 1;
-    err_set(&xml->fault, "%.*s", (int)(length < 400 ? length : 400), message);
+    err_set(&xml->fault, "%.*s", (int)(length < 400 ? length : 400), text);
 }
 
 struct xml *xml_open(struct text_span document) {
