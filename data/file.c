@@ -137,6 +137,30 @@ char *file_parent_folder(const char *path) {
     return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
 }
 
+/* A folder that is not there yet has no place either but that of the first one above it that is. */
+char *file_place(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char *folder = file_parent_folder(path), *real = realpath(folder, NULL);
+    if (!real)
+        real = strcmp(folder, path) == 0 || !slash ? xstrdup(folder) : file_place(folder);
+    free(folder);
+    if (strcmp(name, "") == 0 || strcmp(name, ".") == 0)
+        return real;
+    char *place = strcmp(name, "..") == 0  ? file_parent_folder(real)
+                  : strcmp(real, "/") == 0 ? xasprintf("/%s", name)
+                                           : xasprintf("%s/%s", real, name);
+    free(real);
+    return place;
+}
+
+bool file_is_same_place(const char *path, const char *other) {
+    char *one = file_place(path), *another = file_place(other);
+    bool is_same = strcmp(one, another) == 0;
+    free(one);
+    free(another);
+    return is_same;
+}
+
 /* free_bytes - what an unprivileged user may still write beside path. */
 static long long free_bytes(const char *path) {
     struct statvfs disk;

@@ -56,3 +56,8 @@ int file_io_failed(struct err *err, const char *what, const char *path, int64_t 
 
 /* file_parent_folder - the folder that holds path, malloc'ed. */
 char *file_parent_folder(const char *path);
+
+/* file_place - the path from the root without links, "." and ".." before its last name, which need not be there, nor its folders;
+ * malloc'ed.  file_is_same_place - two paths of one file. */
+char *file_place(const char *path);
+bool file_is_same_place(const char *path, const char *other);

@@ -339,6 +339,11 @@ expect_output "learns from labelled completions"
 plan 2 dpo later --set "prepare.output=$work/later.h5"
 expect_output "later.h5' \(still to be prepared\) holds documents that are learnt one by one, and objective.kind dpo"
 plan 0 dpo later --set "prepare.output=$work/later.h5" --set "prepare.sources=[{path: data/sample/votes.jsonl, record: vote}]"
+plan 2 dpo later --set "prepare.output=./$work/../${work##*/}/later.h5" # another spelling of the same file
+expect_output "later.h5' \(still to be prepared\) holds documents that are learnt one by one"
+plan 2 dpo later --set "prepare.output=$work/later.h5" \
+    --set "prepare.sources=[{path: data/sample/votes.jsonl, record: vote}, {path: data/sample/fiches.jsonl}]"
+expect_output "later.h5' \(still to be prepared\) holds documents that are learnt one by one"
 plan 0 dpo pairs
 learn 2 0 "$work/wrong" dpo pairs --set data.long_documents=cut
 expect_output "a pair is never cut"

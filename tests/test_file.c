@@ -138,10 +138,43 @@ static void test_regular_file(void **state) {
     free(link);
 }
 
+/* Two spellings of one place, through links and folders that are not there; and of two. */
+static void test_places(void **state) {
+    (void)state;
+    char *root = test_folder("places"), *inner = xasprintf("%s/in", root), *link = xasprintf("%s/link", root);
+    assert_int_equal(mkdir(inner, 0700), 0);
+    assert_int_equal(symlink("in", link), 0);
+    static const struct {
+        const char *one, *other;
+        bool is_same;
+    } pairs[] = {{"x.h5", "./x.h5", true},
+                 {"in/x.h5", "link/x.h5", true},
+                 {"in/../x.h5", "x.h5", true},
+                 {"none/x.h5", "./none//x.h5", true},
+                 {"none/more/../x.h5", "link/../none/./x.h5", true},
+                 {"in/x.h5", "x.h5", false},
+                 {"none/x.h5", "none/y.h5", false},
+                 {"none/x.h5", "x.h5", false}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        char *one = xasprintf("%s/%s", root, pairs[i].one), *other = xasprintf("%s/%s", root, pairs[i].other);
+        if (file_is_same_place(one, other) != pairs[i].is_same)
+            fail_msg("'%s' and '%s'", one, other);
+        free(one);
+        free(other);
+    }
+    assert_true(file_is_same_place("x", "./x"));
+    assert_true(file_is_same_place("none/x", "./none/x"));
+    assert_true(file_is_same_place("/x", "//x"));
+    free(inner);
+    free(link);
+    free(root);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_regular_file),
         cmocka_unit_test(test_regular_file),
+        cmocka_unit_test(test_places),
     };
     folder = test_folder("file");
     int status = cmocka_run_group_tests(tests, NULL, NULL);

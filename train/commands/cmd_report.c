@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "data/file.h"
 #include "train/commands/commands.h"
 #include "train/report/metrics_csv.h"
 #include "train/report/output.h"
@@ -75,7 +76,7 @@ static int write_all(const struct report_words *words, struct report *report, co
     const char *folders[REPORT_RUNS_MAX] = {words->run};
     for (int i = 0; i < words->others.count; i++)
         folders[i + 1] = words->others.words[i];
-    if (words->csv && output_is_same(path, words->csv))
+    if (words->csv && file_is_same_place(path, words->csv))
         return err_set(err, "--csv: '%s' is where the page goes: name another file", words->csv);
     if (output_check(path, REPORT_MARK, "--output", err) != 0 ||
         (words->csv && output_check(words->csv, METRICS_CSV_MARK, "--csv", err) != 0) ||

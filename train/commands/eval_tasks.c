@@ -92,7 +92,8 @@ static void tell_left_out(const struct task_eval *eval) {
 static int check_outputs(const struct eval_tasks_words *words, struct err *err) {
     enum { RESULTS_MAX_BYTES = 64 * MIB };
     const char *format = NULL;
-    if (words->items_path && words->results_path && output_is_same(words->items_path, words->results_path))
+    if (words->items_path && words->results_path &&
+        file_is_same_place(words->items_path, words->results_path))
         return err_set(err, "--output and --results are the same file, '%s': name two", words->results_path);
     if ((words->items_path && output_check_folder(words->items_path, "--output", err) != 0) ||
         (words->results_path && output_check_folder(words->results_path, "--results", err) != 0))

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "checkpoints/files.h"
+#include "data/file.h"
 #include "data/tasks/items.h"
 #include "train/model/objective.h"
 #include "train/plan/prepare_tokenizer.h"
@@ -51,8 +52,8 @@ static bool is_output(const struct config *config, const char *path) {
     if (!config->prepare.output)
         return false;
     char *valid = prepare_valid_path(config->prepare.output);
-    bool is = strcmp(path, config->prepare.output) == 0 ||
-              (prepare_has_valid(&config->prepare) && strcmp(path, valid) == 0);
+    bool is = file_is_same_place(path, config->prepare.output) ||
+              (prepare_has_valid(&config->prepare) && file_is_same_place(path, valid));
     free(valid);
     return is;
 }
@@ -79,9 +80,9 @@ struct wanted {
 /* check_output - one that is still to be made. */
 static int check_output(struct wanted *wanted, const char *subject, struct err *err) {
     const struct config *config = wanted->config;
-    if (config->prepare.num_sources > 0 &&
-        data_check_kind(config, prepare_preference(config->prepare.sources[0].record), subject, err) != 0)
-        return -1;
+    for (int i = 0; i < config->prepare.num_sources; i++)
+        if (data_check_kind(config, prepare_preference(config->prepare.sources[i].record), subject, err) != 0)
+            return -1;
     if (!wanted->model_hash[0])
         return 0;
     if (hash_prepared(config, wanted->prepared_hash, err) != 0)

@@ -36,24 +36,6 @@ int output_check_folder(const char *path, const char *option, struct err *err) {
     return status;
 }
 
-/* place_of - the path without links before its last name, malloc'ed; as it is where its folder is not there. */
-static char *place_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    char *folder = file_parent_folder(path), *real = realpath(folder, NULL);
-    char *place = real ? xasprintf("%s/%s", real, slash ? slash + 1 : path) : xstrdup(path);
-    free(folder);
-    free(real);
-    return place;
-}
-
-bool output_is_same(const char *path, const char *other) {
-    char *one = place_of(path), *another = place_of(other);
-    bool is_same = strcmp(one, another) == 0;
-    free(one);
-    free(another);
-    return is_same;
-}
-
 int output_open(struct output *out, const char *path, const char *option, struct err *err) {
     struct err why = {""};
     char *partial = file_own_name(path);

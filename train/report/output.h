@@ -1,7 +1,6 @@
 /* output.h - files of a report: put in place whole, and only where nothing is or where an earlier one of ours is. */
 #pragma once
 
-#include <stdbool.h>
 #include <stdio.h>
 
 #include "kernels/error.h"
@@ -11,9 +10,8 @@
 int output_check(const char *path, const char *mark, const char *option, struct err *err);
 
 /* output_check_folder - that a new file can be put where path says, before what is to be written is computed: its folder is there and
- * may be written.  Returns 0, or -1 with err set; option as above.  output_is_same - two paths of one file, as far as their folders are there. */
+ * may be written.  Returns 0, or -1 with err set; option as above. */
 int output_check_folder(const char *path, const char *option, struct err *err);
-bool output_is_same(const char *path, const char *other);
 
 /* A file that is being written, under a name of its own beside path: what else stands there is left as it is. */
 struct output {
