@@ -186,6 +186,37 @@ static void test_empty_and_abandoned(void **state) {
     assert_non_null(strstr(err.text, "No such file or directory"));
 }
 
+/* While a file is written another writer of it is refused, and harms nothing; what a kill left behind is in nobody's way. */
+static void test_two_writers(void **state) {
+    (void)state;
+    struct err err = {{0}};
+    int32_t tokens[] = {1, 2, 3};
+    char *path = xasprintf("%s/two.h5", folder), *left = xasprintf("%s.partial.tokens", path);
+    FILE *stream = fopen(left, "w");
+    assert_non_null(stream);
+    fputs("cut short", stream);
+    fclose(stream);
+    struct token_writer *writer = token_writer_create(path, "h", 10, &err);
+    assert_non_null(writer);
+    assert_int_equal(token_writer_add_source(writer, "a", NULL, NULL), 0);
+    assert_int_equal(token_writer_append(writer, 0, tokens, NULL, 3, &err), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_null(token_writer_create(path, "h", 10, &err));
+        assert_non_null(strstr(err.text, "two.h5' is being written by another process"));
+    }
+    assert_int_equal(token_writer_finish(writer, &err), 0);
+    struct token_file *file = token_file_open(path, &err);
+    assert_non_null(file);
+    assert_int_equal(token_file_num_tokens(file), 3);
+    token_file_close(file);
+    writer = token_writer_create(path, "h", 10, &err); /* after it */
+    assert_non_null(writer);
+    token_writer_abandon(writer);
+    unlink(path);
+    free(path);
+    free(left);
+}
+
 /* unseal - the file as an older version wrote it: HDF5 cuts what follows its own end. */
 static void unseal(const char *path) {
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
@@ -345,9 +376,9 @@ static void test_links_and_storage(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),          cmocka_unit_test(test_sides),
-        cmocka_unit_test(test_empty_and_abandoned), cmocka_unit_test(test_bad_values),
-        cmocka_unit_test(test_truncated),           cmocka_unit_test(test_bad_structure),
-        cmocka_unit_test(test_links_and_storage),
+        cmocka_unit_test(test_empty_and_abandoned), cmocka_unit_test(test_two_writers),
+        cmocka_unit_test(test_bad_values),          cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_bad_structure),       cmocka_unit_test(test_links_and_storage),
     };
     folder = test_folder("tokens");
     int status = cmocka_run_group_tests(tests, NULL, NULL);

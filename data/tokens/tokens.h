@@ -103,7 +103,7 @@ struct token_writer;
 
 /* token_writer_create - documents are appended; memory stays bounded (side files beside path while the length
  * is not known).  What stands at path is replaced by token_writer_finish alone.  Returns NULL with err set: the side files
- * cannot be made. */
+ * cannot be made, or another process writes the same file. */
 struct token_writer *token_writer_create(const char *path, const char *tokenizer_hash, int64_t vocab_size,
                                          struct err *err);
 /* token_writer_add_source - returns its row. */

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "data/file.h"
@@ -32,6 +34,7 @@ struct side_file {
 
 struct token_writer {
     char *path, *partial_path;
+    bool is_ours; /* what lies under partial_path and its sides is this writer's */
     char *tokenizer_hash;
     int64_t vocab_size;
     struct side_file sides[NUM_PARTS];
@@ -45,6 +48,38 @@ static int open_side(struct token_writer *writer, enum token_part side, struct e
     struct side_file *file = &writer->sides[side];
     file->stream = file_create_stream(file->path, err);
     return file->stream ? 0 : -1;
+}
+
+/* is_alone - the open side is locked by this writer, and still the file of its name. */
+static bool is_alone(const struct side_file *side) {
+    struct stat opened, named;
+    int fd = fileno(side->stream);
+    bool is_busy = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    return !is_busy && fstat(fd, &opened) == 0 && stat(side->path, &named) == 0 &&
+           opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
+/* claim - the tokens' side, locked while it is open: two that write one file would each remove what the other one has written.
+ * What an earlier one left behind nobody has locked, and it is replaced.  Where the file system has no locks there is none. */
+static int claim(struct token_writer *writer, struct err *err) {
+    struct side_file *side = &writer->sides[PART_TOKENS];
+    int there = open(side->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    bool is_busy = there >= 0 && flock(there, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    int status = is_busy ? 0 : open_side(writer, PART_TOKENS, err);
+    if (side->stream && !is_alone(side)) {
+        fclose(side->stream); /* what is under its name is the other one's */
+        side->stream = NULL;
+        is_busy = true;
+    }
+    if (there >= 0)
+        close(there);
+    writer->is_ours = side->stream != NULL;
+    return is_busy
+               ? err_set(
+                     err,
+                     "'%s' is being written by another process: wait for it, end it, or name another output",
+                     writer->path)
+               : status;
 }
 
 /* append - items at the end of a side file. */
@@ -68,7 +103,7 @@ struct token_writer *token_writer_create(const char *path, const char *tokenizer
     writer->vocab_size = vocab_size;
     for (int side = 0; side < NUM_PARTS; side++)
         writer->sides[side].path = xasprintf("%s.%s", writer->partial_path, SUFFIXES[side]);
-    if (file_check_regular(path, err) != 0 || open_side(writer, PART_TOKENS, err) != 0 ||
+    if (file_check_regular(path, err) != 0 || claim(writer, err) != 0 ||
         open_side(writer, PART_OFFSETS, err) != 0 || open_side(writer, PART_SOURCES, err) != 0 ||
         append(writer, PART_OFFSETS, &first_offset, sizeof first_offset, err) != 0) {
         token_writer_abandon(writer);
@@ -376,7 +411,8 @@ void token_writer_abandon(struct token_writer *writer) {
         }
         free(writer->sides[side].path);
     }
-    unlink(writer->partial_path); /* gone already after a rename */
+    if (writer->is_ours)
+        unlink(writer->partial_path); /* gone already after a rename */
     for (int64_t i = 0; i < writer->num_sources; i++) {
         free(writer->sources[i].name);
         free(writer->sources[i].licence);
