@@ -66,6 +66,20 @@ expect "gradients of two ranks that keep them whole" "$((2 * parts))" "$(json_nu
 run 2 "$atelier" plan "$run_file" --ranks 2 --set "data.train=$work/fiches.h5" --set parallel.stage=1 --set parallel.reduce=micro
 expect_output "'parallel.reduce' is micro, and at parallel.stage 1"
 
+# The exchanges of a step are one list, and what is told of them is its sum; a folder that is not there is an error.
+run 0 "$atelier" plan "$run_file" --ranks 4 --set "data.train=$work/fiches.h5" --set parallel.stage=3 --set parallel.replicas=2 \
+    --set train.micro_sequences=1 --json --schedule "$work/schedule.tsv"
+listed() { # AXIS - bytes
+    awk -F '\t' -v axis="$1" 'NR > 1 && $6 == axis { sum += $8 } END { printf "%.0f", sum }' "$work/schedule.tsv"
+}
+expect "bytes inside a replica" "$(json_number inside "$log")" "$(listed shard)"
+expect "bytes between replicas" "$(json_number across "$log")" "$(listed replica)"
+[ "$(listed shard)" -gt 0 ] || fail "nothing is listed"
+[ "$(listed replica)" -gt 0 ] || fail "nothing is listed between replicas"
+run 2 "$atelier" plan "$run_file" --ranks 4 --set "data.train=$work/fiches.h5" --set parallel.stage=3 --set parallel.replicas=2 \
+    --set train.micro_sequences=1 --schedule "$work/none/schedule.tsv"
+expect_output "--schedule '.*/none/schedule.tsv' cannot be written: "
+
 # What 'auto' chooses is the same in both, and said.
 for ranks in 2 4; do
     compare "$ranks" --set train.micro_sequences=auto --set train.recompute=auto --set parallel.stage=auto \

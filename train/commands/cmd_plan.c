@@ -1,6 +1,7 @@
-/* cmd_plan.c - `atelier plan CONFIG [--ranks N] [--set KEY=VALUE]... [--json]`: gathers what run_plan.h
- * needs; the model's weights are not read.  Exit code 0: it fits, 2: it does not, or the run file is wrong.
+/* cmd_plan.c - `atelier plan CONFIG [--ranks N] [--set KEY=VALUE]... [--schedule FILE] [--json]`: gathers what
+ * run_plan.h needs; the model's weights are not read.  Exit code 0: it fits, 2: it does not, or the run file is wrong.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ struct plan_words {
     const char *config_path;
     int64_t ranks; /* 0: as the run file's slurm section says */
     struct option_list overrides;
+    const char *schedule_path; /* NULL: not asked for */
     bool as_json;
 };
 
@@ -43,6 +45,12 @@ static const struct option OPTIONS[] = {
      .min = 1,
      .max = 1 << 16},
     OPTION_SET(offsetof(struct plan_words, overrides)),
+    {.name = "--schedule",
+     .value = "FILE",
+     .help =
+         "write the exchanges of one step, in the order in which a rank begins them, as columns separated by tabs",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct plan_words, schedule_path)},
     {.name = "--json",
      .help = "the figures as JSON",
      .kind = OPTION_FLAG,
@@ -298,6 +306,20 @@ static int look_around(struct surroundings *here, const struct plan_words *words
     return 0;
 }
 
+/* write_schedule - of the plan that is made. */
+static int write_schedule(const struct run_plan *plan, const char *path, struct err *err) {
+    struct timetable table;
+    FILE *out = fopen(path, "w");
+    if (!out)
+        return err_set(err, "--schedule '%s' cannot be written: %s", path, strerror(errno));
+    run_plan_timetable(plan, &table);
+    timetable_print(&table, out);
+    timetable_free(&table);
+    bool failed = ferror(out) != 0;
+    failed |= fclose(out) != 0;
+    return failed ? err_set(err, "--schedule '%s' could not be written: %s", path, strerror(errno)) : 0;
+}
+
 static int run(int argc, char **argv) {
     struct plan_words words;
     struct surroundings here = {.run_folder = NULL};
@@ -312,7 +334,8 @@ static int run(int argc, char **argv) {
         epochs_resolve(&here.config, &err) != 0 || read_model(&here.model, &here.config, hash, &err) != 0 ||
         data_check_plan(&here.config, hash, &err) != 0 || teachers_check_plan(&here.config, &err) != 0 ||
         look_around(&here, &words, &err) != 0 ||
-        run_plan_make(&plan, &here.config, &here.model, &here.place, &err) != 0) {
+        run_plan_make(&plan, &here.config, &here.model, &here.place, &err) != 0 ||
+        (words.schedule_path && write_schedule(&plan, words.schedule_path, &err) != 0)) {
         fprintf(stderr, "error: %s\n", err.text);
     } else {
         if (words.as_json)

@@ -215,13 +215,20 @@ static void compare_base(struct run_plan *plan) {
             .memory.device;
 }
 
+void run_plan_timetable(const struct run_plan *plan, struct timetable *table) {
+    const struct config *c = &plan->config;
+    int64_t at_a_time =
+        c->train.micro_sequences * grid_size(&plan->grid, grid_axes(&plan->grid, DIVIDES_SAMPLES));
+    struct layout layout = layout_make(c, plan->model, &plan->grid, plan->place->machine.on_gpu);
+    timetable_make(table, &layout, (c->train.batch_sequences + at_a_time - 1) / at_a_time);
+}
+
 /* count_traffic - what a rank of the plan sends in a step. */
 static void count_traffic(struct run_plan *plan) {
-    const struct config *c = &plan->config;
-    int64_t at_a_time = c->train.micro_sequences * grid_num_ranks(&plan->grid);
-    struct layout layout = layout_make(c, plan->model, &plan->grid, plan->place->machine.on_gpu);
-    int64_t num_micros = (c->train.batch_sequences + at_a_time - 1) / at_a_time;
-    plan->traffic = traffic_of(&layout, num_micros);
+    struct timetable table;
+    run_plan_timetable(plan, &table);
+    memcpy(plan->sent_bytes, table.sent_bytes, sizeof plan->sent_bytes);
+    timetable_free(&table);
 }
 
 /* The layout is chosen for the machine that the run will see, which knows the profile alone; its time is told for the one that

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "train/plan/auto_layout.h"
-#include "train/plan/traffic.h"
+#include "train/plan/timetable.h"
 
 /* What the run will have: a job of the site, or ranks on this computer. */
 struct run_place {
@@ -43,7 +43,7 @@ struct run_plan {
     double billed_hours;
     double kwh;             /* with the building; 0: not known */
     double padding;         /* share of the computed sequences that is padding */
-    struct traffic traffic; /* of a rank in a step */
+    int64_t sent_bytes[EXCHANGE_AXES]; /* by a rank in a step */
     struct disk_use disk;
     struct advice advice[MAX_ADVICE];
     int num_advice;
@@ -53,6 +53,9 @@ struct run_plan {
  * not fit the batch, the grid or the model's positions. */
 int run_plan_make(struct run_plan *plan, const struct config *config, const struct model_config *model,
                   const struct run_place *place, struct err *err);
+
+/* run_plan_timetable - one step of a rank of the plan; the caller frees it. */
+void run_plan_timetable(const struct run_plan *plan, struct timetable *table);
 
 /* run_plan_jobs - jobs of the place's length that so many seconds of training take. */
 int64_t run_plan_jobs(const struct run_place *place, double wall_s);

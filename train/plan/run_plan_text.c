@@ -88,17 +88,23 @@ static void print_memory(const struct run_plan *plan) {
            memory->scratch ? " (scratch: an allowance)" : "");
 }
 
-/* print_traffic - nothing, of a rank alone. */
-static void print_traffic(const struct run_plan *plan) {
-    const struct traffic *traffic = &plan->traffic;
-    bool splits = plan->proposal.zero_stage >= 2 && traffic->inside > 0;
-    if (traffic->inside + traffic->across == 0)
-        return;
-    printf("exchange     %.4g GB a rank and step inside a replica, %.4g GB between replicas%s\n",
-           (double)traffic->inside / GIGA, (double)traffic->across / GIGA,
-           !splits                                ? ""
-           : plan->proposal.reduce == REDUCE_STEP ? "; gradients once a step"
-                                                  : "; gradients in each micro-batch");
+/* print_exchange - nothing, of a rank alone. */
+static void print_exchange(const struct run_plan *plan) {
+    static const char *const between[EXCHANGE_AXES] = {"inside a replica", "between replicas",
+                                                       "between ranks that share texts"};
+    bool splits = plan->proposal.zero_stage >= 2 && plan->sent_bytes[EXCHANGE_INSIDE] > 0;
+    int num_told = 0;
+    for (int axis = 0; axis < EXCHANGE_AXES; axis++) {
+        if (plan->sent_bytes[axis] == 0)
+            continue;
+        printf("%s%.4g GB %s%s", num_told ? ", " : "exchange     ", (double)plan->sent_bytes[axis] / GIGA,
+               num_told ? "" : "a rank and step ", between[axis]);
+        num_told++;
+    }
+    if (num_told > 0)
+        printf("%s\n", !splits                                ? ""
+                       : plan->proposal.reduce == REDUCE_STEP ? "; gradients once a step"
+                                                              : "; gradients in each micro-batch");
 }
 
 /* print_base - of an adapter on several ranks: where it is, and what the other way would take. */
@@ -258,7 +264,7 @@ void run_plan_print(const struct run_plan *plan, const char *origin) {
     print_memory(plan);
     print_base(plan);
     print_saves(plan);
-    print_traffic(plan);
+    print_exchange(plan);
     print_time(plan);
     print_jobs(plan);
     print_cost(plan);
@@ -336,8 +342,9 @@ void run_plan_print_json(const struct run_plan *plan) {
         json_object_set_new(root, "other_bytes", json_integer((json_int_t)plan->other_bytes));
     }
     json_object_set_new(root, "exchange_bytes",
-                        json_pack("{s:I, s:I}", "inside", (json_int_t)plan->traffic.inside, "across",
-                                  (json_int_t)plan->traffic.across));
+                        json_pack("{s:I, s:I, s:I}", "inside", (json_int_t)plan->sent_bytes[EXCHANGE_INSIDE],
+                                  "across", (json_int_t)plan->sent_bytes[EXCHANGE_ACROSS], "context",
+                                  (json_int_t)plan->sent_bytes[EXCHANGE_CONTEXT]));
     json_object_set_new(root, "device_bytes", json_integer((json_int_t)machine->memory_bytes));
     json_object_set_new(root, "room_bytes", json_integer((json_int_t)estimate_room_bytes(machine)));
     json_object_set_new(root, "basis", json_string(machine->basis));

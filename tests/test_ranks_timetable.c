@@ -1,0 +1,320 @@
+/* test_ranks_timetable.c - the exchanges of a step (run with 1 to 4 ranks): what each rank begins is, one after the other, what the
+ * timetable says, and so many bytes, as the transports count them: at every stage, in replicas, with gradients reduced after each
+ * micro-batch and once a step, tied and not, of AdamW and Muon, with ranks that share texts.  Controls: the timetable of another
+ * layout differs, and so does the same list in another order. */
+#include "tests/tiny_run.h"
+#include "train/plan/timetable.h"
+#include "train/ranks/rank_device.h"
+
+static struct comm *comm;
+
+static const char RUN[] = "run: {threads: 1}\n"
+                          "model: {tokenizer: tokenizer.json}\n"
+                          "data: {train: train.h5, sequence_tokens: 16}\n"
+                          "train: {steps: 10, batch_sequences: 4, micro_sequences: 4, compute: f32}\n";
+
+/* What is varied. */
+struct variant {
+    int zero_stage, replicas, context, num_micros;
+    enum recompute recompute;
+    enum reduce_when reduce;
+    bool tied;
+    enum optimizer_id optimizer;
+    enum dtype compute;
+    enum wire_type wire;
+};
+
+static void load(struct config *config, const struct variant *v) {
+    struct err err = {""};
+    if (config_load_text(config, RUN, strlen(RUN), "run.yaml", NULL, 0, &err) != 0)
+        fail_msg("%s", err.text);
+    config->run.device = DEVICE_CPU;
+    config->parallel.zero_stage = v->zero_stage;
+    config->parallel.replicas = v->replicas;
+    config->parallel.context = v->context;
+    config->train.recompute = v->recompute;
+    config->parallel.reduce = v->reduce;
+    config->optimizer.kind = v->optimizer;
+    config->train.compute = v->compute;
+    config->parallel.wire = v->wire;
+}
+
+/* What the transports were asked for, in order, on all axes together. */
+struct record {
+    enum exchange_axis axis;
+    int64_t bytes;
+};
+
+enum { MOST_RECORDS = 4096 };
+static struct record records[MOST_RECORDS];
+static int num_records;
+
+/* A transport that is listened to: its own table, and one that records and then does the same. */
+struct listener {
+    struct transport *transport;
+    const struct transport_ops *real;
+    struct transport_ops ops;
+};
+static struct listener listeners[EXCHANGE_AXES];
+
+/* heard - bytes to each of the others; what goes to nobody is not an exchange. */
+static const struct transport_ops *heard(const struct transport *t, int64_t bytes) {
+    for (int axis = 0; axis < EXCHANGE_AXES; axis++)
+        if (listeners[axis].transport == t) {
+            CHECK(num_records < MOST_RECORDS, "more than %d exchanges", (int)MOST_RECORDS);
+            if (bytes > 0)
+                records[num_records++] = (struct record){(enum exchange_axis)axis, bytes};
+            return listeners[axis].real;
+        }
+    die("a transport that nobody listens to");
+}
+
+static int64_t num_others(const struct transport *t) {
+    return t->comm ? comm_num_ranks(t->comm) - 1 : 0;
+}
+
+static void hear_gather(struct transport *t, void *full, const void *shard, size_t shard_bytes,
+                        struct transfer *transfer) {
+    const struct transport_ops *real = heard(t, num_others(t) * (int64_t)shard_bytes);
+    real->all_gather_start(t, full, shard, shard_bytes, transfer);
+}
+
+static void hear_reduce(struct transport *t, float *shard, const float *full, int64_t shard_count,
+                        struct transfer *transfer) {
+    const struct transport_ops *real = heard(t, num_others(t) * shard_count * (int64_t)sizeof *shard);
+    real->reduce_scatter_start(t, shard, full, shard_count, transfer);
+}
+
+static void hear_sum(struct transport *t, float *values, int64_t count) {
+    int64_t others = num_others(t);
+    const struct transport_ops *real = heard(t, 2 * others * count * (int64_t)sizeof *values / (others + 1));
+    real->sum_f32(t, values, count);
+}
+
+static void hear_all_to_all(struct transport *t, const struct comm_pieces *pieces,
+                            struct transfer *transfer) {
+    int64_t bytes = 0;
+    for (int r = 0; r <= num_others(t); r++)
+        bytes += t->comm && r != comm_rank(t->comm) ? (int64_t)pieces->sent_bytes[r] : 0;
+    heard(t, bytes)->all_to_all_start(t, pieces, transfer);
+}
+
+/* listen - to one axis; ranks alone share a transport, which sends nothing. */
+static void listen(enum exchange_axis axis, struct transport *transport) {
+    struct listener *listener = &listeners[axis];
+    *listener = (struct listener){.transport = transport, .real = transport->ops};
+    for (int other = 0; other < (int)axis; other++)
+        if (listeners[other].transport == transport)
+            listener->real = listeners[other].real;
+    listener->ops = *listener->real;
+    listener->ops.all_gather_start = hear_gather;
+    listener->ops.reduce_scatter_start = hear_reduce;
+    listener->ops.sum_f32 = hear_sum;
+    listener->ops.all_to_all_start = hear_all_to_all;
+    transport->ops = &listener->ops;
+}
+
+/* one_step - of this rank's own batch, as the trainer makes it. */
+static void one_step(struct model *model, struct params *params, struct rank_device *rank,
+                     const struct config *config, const struct variant *v) {
+    struct batch batch = tiny_batch(0, 1);
+    params_grad_reset(params);
+    for (int m = 0; m < v->num_micros; m++) {
+        batch.followed = m < v->num_micros - 1;
+        if (!batch.followed)
+            params_grad_last(params);
+        model_train(model, rank->link, &batch, 1e-3f);
+    }
+    params_grad_finish(params, rank->link);
+    unsigned divided = grid_update_axes(&rank->grid);
+    struct optimizer_step step = {1, 1e-3, optimizer_grad_norm(params, axes_comm(&rank->axes, divided)), 1};
+    optimizer_update(params, rank->link, config, &step);
+    params_publish(params, rank->link);
+    free(batch.tokens);
+    free(batch.targets);
+    free(batch.row_start);
+    free(batch.positions);
+    free(batch.weights);
+}
+
+/* Everything of a rank of a variant. */
+struct run {
+    struct config config;
+    struct rank_device rank;
+    struct params params;
+    struct model model;
+    struct model_config tiny;
+    struct layout layout;
+};
+
+static void run_open(struct run *run, const struct variant *v) {
+    run->tiny = tiny_config(v->tied);
+    load(&run->config, v);
+    CHECK(rank_device_open(&run->rank, &run->config, comm), "the device could not be opened");
+    run->layout = layout_make(&run->config, &run->tiny, &run->rank.grid, false);
+    params_create(&run->params, &run->rank.dev, &run->layout.params);
+    params_join_replicas(&run->params, run->rank.across);
+    model_create(&run->model, &run->rank.dev, &run->params, &run->layout.model);
+    run->model.context = run->rank.context;
+    state_init(&run->params, 5);
+    params_share_masters(&run->params, run->rank.link);
+    params_refresh(&run->params, run->rank.link);
+}
+
+static void run_close(struct run *run) {
+    model_free(&run->model);
+    params_free(&run->params);
+    rank_device_close(&run->rank);
+    config_free(&run->config);
+}
+
+/* measure - the second step of this variant: into records what was begun, into sent what the transports counted.  planned: what
+ * the timetable says of it. */
+static void measure(const struct variant *v, int64_t sent[EXCHANGE_AXES], struct timetable *planned) {
+    struct run run;
+    run_open(&run, v);
+    struct transport *const links[EXCHANGE_AXES] = {run.rank.link, run.rank.across, run.rank.context};
+    one_step(&run.model, &run.params, &run.rank, &run.config, v);
+    for (int axis = 0; axis < EXCHANGE_AXES; axis++) {
+        sent[axis] = -links[axis]->sent_bytes;
+        listen((enum exchange_axis)axis, links[axis]);
+    }
+    num_records = 0;
+    one_step(&run.model, &run.params, &run.rank, &run.config, v);
+    for (int axis = 0; axis < EXCHANGE_AXES; axis++) {
+        sent[axis] += links[axis]->sent_bytes;
+        links[axis]->ops = listeners[axis].real;
+    }
+    timetable_make(planned, &run.layout, v->num_micros);
+    run_close(&run);
+}
+
+/* difference - the first exchange that was begun otherwise than planned, as a text in the caller's buffer; NULL: none was. */
+static const char *difference(const struct timetable *planned, char *text, size_t room_bytes) {
+    int done = 0;
+    for (int64_t i = 0; i < planned->num_events; i++) {
+        const struct event *e = &planned->events[i];
+        if (e->kind != EVENT_START)
+            continue;
+        const struct record *r = &records[done];
+        if (done == num_records || r->axis != e->axis || r->bytes != e->bytes) {
+            snprintf(text, room_bytes,
+                     "exchange %d (%s of unit %d, %s, micro-batch %lld, axis %s, %lld bytes) was %s %lld",
+                     done, timetable_what(e->what), e->unit, timetable_part_name(e->part),
+                     (long long)e->micro, timetable_axis_name(e->axis), (long long)e->bytes,
+                     done == num_records ? "none of" : timetable_axis_name(r->axis),
+                     done == num_records ? 0LL : (long long)r->bytes);
+            return text;
+        }
+        done++;
+    }
+    if (done < num_records) {
+        snprintf(text, room_bytes, "%d exchanges were begun, %d planned", num_records, done);
+        return text;
+    }
+    return NULL;
+}
+
+static void expect_planned(const struct variant *v) {
+    int64_t sent[EXCHANGE_AXES];
+    struct timetable planned;
+    char text[300];
+    measure(v, sent, &planned);
+    const char *found = difference(&planned, text, sizeof text);
+    if (found || memcmp(sent, planned.sent_bytes, sizeof sent) != 0)
+        fail_msg(
+            "stage %d, %d replicas, context %d, %d micro-batches, reduce %d, tied %d, optimizer %d, recompute %d: sent %lld, "
+            "%lld and %lld bytes, planned %lld, %lld and %lld; %s",
+            v->zero_stage, v->replicas, v->context, v->num_micros, v->reduce, v->tied, v->optimizer,
+            v->recompute, (long long)sent[0], (long long)sent[1], (long long)sent[2],
+            (long long)planned.sent_bytes[0], (long long)planned.sent_bytes[1],
+            (long long)planned.sent_bytes[2], found ? found : "in the same order");
+    timetable_free(&planned);
+}
+
+static void test_begun_as_planned(void **state) {
+    (void)state;
+    int num_ranks = comm_num_ranks(comm);
+    for (int replicas = 1; replicas <= num_ranks; replicas++)
+        for (int i = 0; num_ranks % replicas == 0 && i < 4 * 2 * 2 * 2 * 2 * 3; i++) {
+            const struct variant v = {.zero_stage = i % 4,
+                                      .replicas = replicas,
+                                      .context = 1,
+                                      .num_micros = i / 4 % 2 ? 3 : 1,
+                                      .reduce = i / 8 % 2 ? REDUCE_STEP : REDUCE_MICRO,
+                                      .tied = i / 16 % 2,
+                                      .optimizer = i / 32 % 2 ? OPTIMIZER_MUON : OPTIMIZER_ADAMW,
+                                      .compute = i / 64 > 0 ? DTYPE_BF16 : DTYPE_F32,
+                                      .wire = i / 64 == 1 ? WIRE_F32 : WIRE_COMPUTE};
+            bool differs = (v.reduce == REDUCE_MICRO || v.zero_stage >= 2) && (i < 64 || replicas > 1);
+            if (differs && v.tied == (v.num_micros == 1)) /* each value of each, not all pairs */
+                expect_planned(&v);
+        }
+}
+
+/* Ranks that share texts, and what they compute again. */
+static void test_shared_texts_as_planned(void **state) {
+    (void)state;
+    int num_ranks = comm_num_ranks(comm);
+    for (int i = 0; num_ranks % 2 == 0 && i < 4 * 4; i++) {
+        const struct variant v = {.zero_stage = i % 4,
+                                  .replicas = i % 3 == 0 ? num_ranks / 2 : 1,
+                                  .context = 2,
+                                  .num_micros = 2,
+                                  .recompute = (enum recompute)(i / 4)};
+        expect_planned(&v);
+    }
+}
+
+/* Controls: what was planned for something else is not what is begun, and a reduction of each micro-batch sends as many times as
+ * much. */
+static void test_others_are_not(void **state) {
+    (void)state;
+    int64_t one[EXCHANGE_AXES], three[EXCHANGE_AXES], once[EXCHANGE_AXES];
+    struct timetable planned, other;
+    char text[300];
+    struct variant v = {
+        .zero_stage = 2, .replicas = 1, .context = 1, .num_micros = 1, .reduce = REDUCE_MICRO};
+    if (comm_num_ranks(comm) == 1) {
+        measure(&v, one, &planned);
+        assert_true(one[0] == 0 && one[1] == 0 && one[2] == 0 && num_records == 0);
+        timetable_free(&planned);
+        return;
+    }
+    measure(&v, one, &planned);
+    timetable_free(&planned);
+    v.num_micros = 3;
+    measure(&v, three, &other);
+    v.reduce = REDUCE_STEP;
+    measure(&v, once, &planned);
+    assert_null(difference(&planned, text, sizeof text));
+    assert_non_null(difference(&other, text, sizeof text));
+    timetable_free(&other);
+    assert_true(one[0] > 0 && once[0] == one[0]);
+    assert_true(three[0] > 1.9 * (double)one[0] && three[0] < 2.1 * (double)one[0]); /* 3 + 1 of 1 + 1 */
+    /* The same exchanges in another order are not the same list. */
+    int last = num_records - 1;
+    while (last > 0 && records[last].bytes == records[0].bytes)
+        last--;
+    struct record first = records[0];
+    records[0] = records[last];
+    records[last] = first;
+    assert_non_null(difference(&planned, text, sizeof text));
+    timetable_free(&planned);
+    v.zero_stage = 3;
+    measure(&v, three, &planned);
+    timetable_free(&planned);
+    assert_true(three[0] != once[0]);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_begun_as_planned),
+        cmocka_unit_test(test_shared_texts_as_planned),
+        cmocka_unit_test(test_others_are_not),
+    };
+    comm = comm_start(&argc, &argv);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    comm_finish(comm);
+    return failed;
+}

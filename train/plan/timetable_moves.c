@@ -1,0 +1,225 @@
+/* timetable_moves.c - the exchanges of parameters and gradients: function by function those of train/model/shard.c, and those of the
+ * optimizers' updates. */
+#include "train/plan/timetable_walk.h"
+
+/* others - ranks that a rank sends to. */
+static int64_t others(const struct walk *walk, enum exchange_axis axis) {
+    const struct params_setup *setup = &walk->params.setup;
+    return axis == EXCHANGE_INSIDE ? setup->num_ranks - 1 : setup->replicas.size - 1;
+}
+
+static struct walk_slot *slot_of(struct walk *walk, struct walk_slot *slots, int unit) {
+    return &slots[params_slot_index(&walk->params, unit)];
+}
+
+/* begin - of a segment: bytes to each of the others. */
+static void begin(struct walk *walk, struct walk_start start, const struct segment *s, int64_t bytes_each) {
+    start.unit = s->unit;
+    start.segment = (int)(s - walk->params.units[s->unit].segments);
+    start.bytes = others(walk, start.axis) * bytes_each;
+    if (start.slot)
+        walk_begin(walk, &start);
+    else
+        walk_at_once(walk, start);
+}
+
+void walk_prefetch(struct walk *walk, int unit) {
+    if (walk->params.setup.zero_stage < 3 || unit < 0 || unit >= walk->params.num_units)
+        return;
+    struct walk_slot *slot = slot_of(walk, walk->gathered, unit);
+    if (slot->unit == unit)
+        return;
+    walk_wait(walk, slot);
+    slot->unit = unit;
+    const struct unit *u = &walk->params.units[unit];
+    for (int i = 0; i < u->num_segments; i++)
+        begin(walk, (struct walk_start){.what = EXCHANGE_WEIGHTS, .axis = EXCHANGE_INSIDE, .slot = slot},
+              &u->segments[i], (int64_t)u->segments[i].shard_bytes);
+}
+
+void walk_acquire(struct walk *walk, int unit) {
+    if (walk->params.setup.zero_stage < 3)
+        return;
+    walk_prefetch(walk, unit);
+    walk_wait(walk, slot_of(walk, walk->gathered, unit));
+}
+
+/* --- gradients --- */
+
+/* reduce - of what is trained of a unit. */
+static void reduce(struct walk *walk, int unit, struct walk_slot *slot) {
+    const struct unit *u = &walk->params.units[unit];
+    for (int i = 0; i < u->num_segments; i++)
+        if (u->segments[i].storage == STORAGE_TRAINED)
+            begin(walk,
+                  (struct walk_start){.what = EXCHANGE_GRADIENTS, .axis = EXCHANGE_INSIDE, .slot = slot},
+                  &u->segments[i], u->segments[i].shard_count * (int64_t)sizeof(float));
+}
+
+/* land - what crosses through this slot is there. */
+static void land(struct walk *walk, struct walk_slot *slot) {
+    walk_wait(walk, slot);
+    slot->unit = -1;
+}
+
+static void cross(struct walk *walk, int unit) {
+    const struct unit *u = &walk->params.units[unit];
+    struct walk_slot *slot = slot_of(walk, walk->crossing, unit);
+    walk->units[unit].crossed = true;
+    land(walk, slot);
+    slot->unit = unit;
+    for (int i = 0; i < u->num_segments; i++)
+        if (u->segments[i].storage == STORAGE_TRAINED)
+            begin(walk,
+                  (struct walk_start){.what = EXCHANGE_GRADIENTS, .axis = EXCHANGE_ACROSS, .slot = slot},
+                  &u->segments[i], u->segments[i].own_count * (int64_t)dtype_bytes(walk->params.setup.wire));
+}
+
+static void settle(struct walk *walk, struct walk_slot *slot) {
+    if (!slot->sending)
+        return;
+    walk_wait(walk, slot);
+    if (slot->closes && params_is_split(&walk->params.setup))
+        cross(walk, slot->unit);
+    slot->sending = false;
+    slot->unit = -1;
+}
+
+void walk_grad_begin(struct walk *walk, int unit) {
+    if (params_has_whole_gradients(&walk->params.setup))
+        return;
+    struct walk_slot *slot = slot_of(walk, walk->gradient, unit);
+    settle(walk, slot);
+    slot->unit = unit;
+}
+
+static void send_whole(struct walk *walk, int unit) {
+    struct walk_slot *slot = slot_of(walk, walk->gradient, unit);
+    settle(walk, slot);
+    slot->unit = unit;
+    slot->sending = slot->closes = walk->units[unit].sent = true;
+    reduce(walk, unit, slot);
+}
+
+void walk_grad_end(struct walk *walk, int unit) {
+    if (params_has_whole_gradients(&walk->params.setup)) {
+        if (walk->is_last && walk->params.setup.zero_stage > 0)
+            send_whole(walk, unit);
+        return;
+    }
+    struct walk_slot *slot = slot_of(walk, walk->gradient, unit);
+    slot->sending = true;
+    slot->closes = walk->is_last;
+    reduce(walk, unit, slot);
+}
+
+/* sum_all - stage 0: the whole gradient for every rank, one segment after the other. */
+static void sum_all(struct walk *walk, enum exchange_axis axis) {
+    for (struct segment *s = NULL; (s = params_next_trained(&walk->params, s, NULL));) {
+        struct walk_start start = {.what = EXCHANGE_SUM, .axis = axis, .unit = s->unit};
+        int64_t num_others = others(walk, axis);
+        start.segment = (int)(s - walk->params.units[s->unit].segments);
+        start.bytes = 2 * num_others * s->count * (int64_t)sizeof(float) / (num_others + 1);
+        walk_at_once(walk, start);
+    }
+}
+
+static void finish_crossing(struct walk *walk) {
+    for (int u = walk->params.num_units - 1; u >= 0; u--)
+        if (!walk->units[u].crossed)
+            cross(walk, u);
+    for (int s = 0; s < SLOT_COUNT; s++)
+        land(walk, &walk->crossing[s]);
+}
+
+void walk_grad_finish(struct walk *walk) {
+    const struct params_setup *setup = &walk->params.setup;
+    if (setup->zero_stage == 0)
+        sum_all(walk, EXCHANGE_INSIDE);
+    for (int u = walk->params.num_units - 1;
+         setup->zero_stage > 0 && params_has_whole_gradients(setup) && u >= 0; u--)
+        if (!walk->units[u].sent)
+            send_whole(walk, u);
+    for (int s = 0; s < SLOT_COUNT; s++)
+        settle(walk, &walk->gradient[s]);
+    if (params_is_split(setup))
+        finish_crossing(walk);
+    else
+        sum_all(walk, EXCHANGE_ACROSS);
+}
+
+/* --- the update --- */
+
+/* gather_matrices - params_gather_own: all of a segment on every rank. */
+static void gather_matrices(struct walk *walk, const struct segment *s) {
+    if (walk->params.setup.zero_stage == 0)
+        return;
+    if (params_is_split(&walk->params.setup))
+        begin(walk, (struct walk_start){.what = EXCHANGE_MATRICES, .axis = EXCHANGE_ACROSS}, s,
+              s->own_count * (int64_t)sizeof(float));
+    begin(walk, (struct walk_start){.what = EXCHANGE_MATRICES, .axis = EXCHANGE_INSIDE}, s,
+          s->shard_count * (int64_t)sizeof(float));
+}
+
+/* sum_matrices - params_sum_own. */
+static void sum_matrices(struct walk *walk, const struct segment *s) {
+    int64_t times = walk->params.setup.zero_stage == 0 ? 2 : 1; /* for all, or each its shard */
+    begin(walk, (struct walk_start){.what = EXCHANGE_UPDATES, .axis = EXCHANGE_INSIDE}, s,
+          times * s->shard_count * (int64_t)sizeof(float));
+}
+
+/* update_matrices - of a rule that owns them: rounds of as many segments as there are ranks. */
+static void update_matrices(struct walk *walk, const struct update_rule *rule) {
+    const struct params *params = &walk->params;
+    struct segment *first = params_next_trained(params, NULL, rule);
+    while (first) {
+        struct segment *next = first;
+        for (int i = 0; next && i < params->setup.num_ranks;
+             i++, next = params_next_trained(params, next, rule))
+            gather_matrices(walk, next);
+        for (struct segment *s = first; s != next; s = params_next_trained(params, s, rule))
+            sum_matrices(walk, s);
+        first = next;
+    }
+}
+
+void walk_update(struct walk *walk) {
+    const struct optimizer_kind *kind = walk->params.setup.optimizer;
+    for (int i = 0; i < kind->num_rules; i++)
+        if (kind->rules[i]->owns == OWNS_MATRICES)
+            update_matrices(walk, kind->rules[i]);
+}
+
+/* --- new values --- */
+
+static void cross_values(struct walk *walk, int unit) {
+    const struct unit *u = &walk->params.units[unit];
+    struct walk_slot *slot = slot_of(walk, walk->crossing, unit);
+    land(walk, slot);
+    slot->unit = unit;
+    for (int i = 0; i < u->num_segments; i++)
+        if (u->segments[i].storage == STORAGE_TRAINED)
+            begin(walk, (struct walk_start){.what = EXCHANGE_VALUES, .axis = EXCHANGE_ACROSS, .slot = slot},
+                  &u->segments[i], u->segments[i].own_count * (int64_t)dtype_bytes(u->segments[i].stored));
+}
+
+static void publish_unit(struct walk *walk, int unit) {
+    const struct unit *u = &walk->params.units[unit];
+    int stage = walk->params.setup.zero_stage;
+    for (int i = 0; (stage == 1 || stage == 2) && i < u->num_segments; i++)
+        if (u->segments[i].storage == STORAGE_TRAINED)
+            begin(walk, (struct walk_start){.what = EXCHANGE_VALUES, .axis = EXCHANGE_INSIDE},
+                  &u->segments[i], (int64_t)u->segments[i].shard_bytes);
+}
+
+void walk_publish(struct walk *walk) {
+    bool is_split = params_is_split(&walk->params.setup);
+    for (int u = 0; u <= walk->params.num_units; u++) {
+        if (is_split && u < walk->params.num_units)
+            cross_values(walk, u);
+        if (u > 0 && is_split)
+            land(walk, slot_of(walk, walk->crossing, u - 1));
+        if (u > 0)
+            publish_unit(walk, u - 1);
+    }
+}
