@@ -9,6 +9,7 @@
 #include "data/tokens/loader.h"
 #include "kernels/rng.h"
 #include "tests/tiny_run.h"
+#include "train/model/publish.h"
 #include "train/ranks/comm.h"
 #include "train/ranks/rank_device.h"
 #include "train/run/feed.h"
@@ -172,6 +173,7 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
 }
 
 static void run_close(struct run *run) {
+    params_publish_finish(&run->params, run->rank.link);
     feed_close(&run->feed);
     model_free(&run->model);
     params_free(&run->params);
@@ -222,6 +224,6 @@ static double step(struct run *run, const struct layout *layout, int64_t index) 
     struct optimizer_step update = {index + 1, layout->rate > 0 ? layout->rate : 1e-2, run->grad_norm,
                                     loss_scale};
     optimizer_update(&run->params, run->rank.link, &CONFIG, &update);
-    params_publish(&run->params, run->rank.link);
+    params_publish_start(&run->params, run->rank.link);
     return run->sums.loss;
 }

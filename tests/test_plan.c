@@ -364,7 +364,8 @@ static void test_run_plan(void **state) {
     /* Of 8.03e9 values three quarters are sent in each of 16 micro-batches: gradients in f32, and twice in bf16 what is
      * gathered, but the head and two layers each way, which lie there from before, and the embedding, which no backward reads. */
     double inside = 0.75 * 16 * (8.03e9 * (4 + 2 * 2) - 2 * (4 * 0.218e9 + 2 * 0.525e9));
-    assert_true(plan.sent_bytes[EXCHANGE_ACROSS] == 0 && fabs((double)plan.sent_bytes[EXCHANGE_INSIDE] - inside) < 0.005 * inside);
+    assert_true(plan.sent_bytes[EXCHANGE_ACROSS] == 0 &&
+                fabs((double)plan.sent_bytes[EXCHANGE_INSIDE] - inside) < 0.005 * inside);
     /* kWh: 560 W a GPU for as long as it is paid. */
     assert_true(fabs(plan.kwh - 0.56 * plan.billed_hours) < 1e-6 * plan.kwh);
     config.train.steps *= 2;

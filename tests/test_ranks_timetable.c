@@ -1,8 +1,10 @@
 /* test_ranks_timetable.c - the exchanges of a step (run with 1 to 4 ranks): what each rank begins is, one after the other, what the
  * timetable says, and so many bytes, as the transports count them: at every stage, in replicas, with gradients reduced after each
  * micro-batch and once a step, tied and not, of AdamW and Muon, with ranks that share texts.  Controls: the timetable of another
- * layout differs, and so does the same list in another order. */
+ * layout differs, and so does the same list in another order.  New values are waited for where they are read: gathers that begin as
+ * late as they may give the same weights; control: without the waits they differ. */
 #include "tests/tiny_run.h"
+#include "train/model/publish.h"
 #include "train/plan/timetable.h"
 #include "train/ranks/rank_device.h"
 
@@ -114,10 +116,11 @@ static void listen(enum exchange_axis axis, struct transport *transport) {
     transport->ops = &listener->ops;
 }
 
-/* one_step - of this rank's own batch, as the trainer makes it. */
+/* one_step - of this rank's own batch, as the trainer makes it, from one update to the next. */
 static void one_step(struct model *model, struct params *params, struct rank_device *rank,
                      const struct config *config, const struct variant *v) {
     struct batch batch = tiny_batch(0, 1);
+    params_publish_start(params, rank->link); /* of the update before it */
     params_grad_reset(params);
     for (int m = 0; m < v->num_micros; m++) {
         batch.followed = m < v->num_micros - 1;
@@ -129,7 +132,6 @@ static void one_step(struct model *model, struct params *params, struct rank_dev
     unsigned divided = grid_update_axes(&rank->grid);
     struct optimizer_step step = {1, 1e-3, optimizer_grad_norm(params, axes_comm(&rank->axes, divided)), 1};
     optimizer_update(params, rank->link, config, &step);
-    params_publish(params, rank->link);
     free(batch.tokens);
     free(batch.targets);
     free(batch.row_start);
@@ -307,11 +309,116 @@ static void test_others_are_not(void **state) {
     assert_true(three[0] != once[0]);
 }
 
+/* --- values that arrive as late as they may --- */
+
+/* A gather that is not begun before it is waited for: who reads without a wait reads old values. */
+struct late_gather {
+    struct transfer *transfer; /* NULL: free */
+    void *full;
+    const void *shard;
+    size_t shard_bytes;
+};
+enum { MOST_LATE = 64 };
+static struct late_gather late[MOST_LATE];
+
+static void gather_late(struct transport *t, void *full, const void *shard, size_t shard_bytes,
+                        struct transfer *transfer) {
+    (void)t;
+    int i = 0;
+    while (i < MOST_LATE && late[i].transfer)
+        i++;
+    CHECK(i < MOST_LATE, "more than %d gathers are under way", (int)MOST_LATE);
+    late[i] = (struct late_gather){transfer, full, shard, shard_bytes};
+}
+
+static void wait_late(struct transport *t, struct transfer *transfer) {
+    const struct transport_ops *real =
+        listeners[t == listeners[EXCHANGE_INSIDE].transport ? EXCHANGE_INSIDE : EXCHANGE_ACROSS].real;
+    for (int i = 0; i < MOST_LATE; i++)
+        if (late[i].transfer == transfer) {
+            real->all_gather_start(t, late[i].full, late[i].shard, late[i].shard_bytes, transfer);
+            late[i].transfer = NULL;
+        }
+    real->wait(t, transfer);
+}
+
+static void delay(enum exchange_axis axis, struct transport *transport) {
+    struct listener *listener = &listeners[axis];
+    *listener = (struct listener){.transport = transport, .real = transport->ops, .ops = *transport->ops};
+    listener->ops.all_gather_start = gather_late;
+    listener->ops.wait = wait_late;
+    transport->ops = &listener->ops;
+}
+
+/* How gathers are done, and the mistake: nobody waits for new values. */
+enum manner { AT_ONCE, LATE, NOT_AWAITED };
+
+/* forget - the mistake. */
+static void forget(struct run *run) {
+    params_publish_start(&run->params, run->rank.link);
+    run->params.publishing.is_under_way = false;
+    for (int s = 0; s < SLOT_COUNT; s++)
+        run->params.crossing[s].unit = -1;
+    memset(late, 0, sizeof late);
+    for (int s = 0; s < SLOT_COUNT; s++)
+        memset(run->params.crossing[s].transfers, 0, sizeof run->params.crossing[s].transfers);
+}
+
+/* sum_of_weights - after three steps, of what the forward of this rank reads. */
+static double sum_of_weights(const struct variant *v, enum manner manner) {
+    struct run run;
+    double sum = 0;
+    run_open(&run, v);
+    const struct transport_ops *inside = run.rank.link->ops, *across = run.rank.across->ops;
+    if (manner != AT_ONCE) {
+        delay(EXCHANGE_INSIDE, run.rank.link);
+        if (run.rank.across != run.rank.link)
+            delay(EXCHANGE_ACROSS, run.rank.across);
+    }
+    for (int step = 0; step < 3; step++)
+        one_step(&run.model, &run.params, &run.rank, &run.config, v);
+    if (manner == NOT_AWAITED)
+        forget(&run);
+    else
+        params_publish_start(&run.params, run.rank.link);
+    for (int unit = 0; unit < run.params.num_units; unit++) {
+        params_acquire(&run.params, run.rank.link, unit);
+        for (int i = 0; i < run.params.units[unit].num_segments; i++) {
+            const struct unit_tensor *tensor = &run.params.units[unit].segments[i].tensors[0];
+            struct tensor w = params_weight(&run.params, unit, tensor->param.role).value;
+            for (int64_t k = 0; k < tensor->count; k++)
+                sum += (double)(k % 7 + 1) * ((const float *)w.data)[k];
+        }
+    }
+    assert_false(run.params.publishing.is_under_way);
+    run.rank.link->ops = inside;
+    run.rank.across->ops = across;
+    run_close(&run);
+    return sum;
+}
+
+static void test_values_are_awaited(void **state) {
+    (void)state;
+    int num_ranks = comm_num_ranks(comm);
+    for (int i = 0; i < 3 * num_ranks; i++) {
+        const struct variant v = {
+            .zero_stage = 1 + i % 3, .replicas = 1 + i / 3, .context = 1, .num_micros = 2, .tied = i % 2};
+        if (num_ranks % v.replicas != 0)
+            continue;
+        double at_once = sum_of_weights(&v, AT_ONCE);
+        assert_true(sum_of_weights(&v, LATE) == at_once);
+        int64_t differs = num_ranks > 1 && (v.zero_stage < 3 || v.replicas > 1);
+        if (differs) /* the control */
+            assert_true(sum_of_weights(&v, NOT_AWAITED) != at_once);
+    }
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_begun_as_planned),
         cmocka_unit_test(test_shared_texts_as_planned),
         cmocka_unit_test(test_others_are_not),
+        cmocka_unit_test(test_values_are_awaited),
     };
     comm = comm_start(&argc, &argv);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -124,6 +124,12 @@ struct unit_slot {
     struct transfer transfers[MAX_SEGMENTS];
 };
 
+/* New values on their way (publish.h): which unit is the next to set out between replicas, to be gathered inside, and to be whole. */
+struct publishing {
+    bool is_under_way;
+    int crossing, inside, whole;
+};
+
 /* Slots: layers alternate between two, embedding and head share the third. */
 enum { SLOT_EVEN, SLOT_ODD, SLOT_VOCAB, SLOT_COUNT };
 
@@ -168,6 +174,7 @@ struct params {
     struct elsewhere *elsewhere;
     struct unit_slot gathered[SLOT_COUNT], gradient[SLOT_COUNT];
     struct unit_slot crossing[SLOT_COUNT]; /* between replicas; without memory where gradients cross in f32 */
+    struct publishing publishing;
     float *widened;                        /* [largest own_count], where they cross in 16 bits */
     struct arena arena_params, arena_grads, arena_optimizer, arena_comm, arena_offloaded, arena_snapshot;
     bool has_nested_map;      /* some segments are in PACKED_NF4_DOUBLE */

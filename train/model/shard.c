@@ -1,5 +1,5 @@
 /* shard.c - what moves between ranks: weights gathered before use, gradients reduced after, masters
- * published. Every rank walks the units in the same order, so the collectives match.
+ * shared; new values after an update are in publish.c. Every rank walks the units in the same order, so the collectives match.
  *
  * What overlaps.  At stage 3 the gather of the next unit runs while this one computes, and at stages 2 and 3 so does the
  * reduce-scatter of the one before: two slots for the layers, which take turns, are as much as can be under way.  Gradients
@@ -9,31 +9,19 @@
 
 #include "kernels/clock.h"
 #include "train/model/packed_segment.h"
-
-/* wait_timed - waiting for the network is a phase of its own: of the host, or of a device that goes on by
- * itself. */
-static void wait_timed(struct params *params, struct transport *link, struct unit_slot *slot) {
-    struct device *dev = params->dev;
-    double start = clock_s();
-    if (dev->ops->op_begin)
-        dev->ops->op_begin(dev, OP_TRANSFER);
-    for (int i = 0; i < MAX_SEGMENTS; i++)
-        transport_arrive(link, &slot->transfers[i]);
-    if (dev->ops->op_end)
-        dev->ops->op_end(dev, OP_TRANSFER);
-    for (int i = 0; i < MAX_SEGMENTS; i++)
-        transport_wait(link, &slot->transfers[i]);
-    params->comm_s += clock_s() - start;
-}
+#include "train/model/publish.h"
 
 /* A transfer for each segment, as their types and lengths differ; they lie in the slot one after the other. */
 void params_prefetch(struct params *params, struct transport *link, int unit) {
-    if (params->setup.zero_stage < 3 || unit < 0 || unit >= params->num_units)
+    if (unit < 0 || unit >= params->num_units)
+        return;
+    publish_reach(params, link, unit);
+    if (params->setup.zero_stage < 3)
         return;
     struct unit_slot *slot = params_slot(params->gathered, params, unit);
     if (slot->unit == unit)
         return;
-    wait_timed(params, link, slot); /* never two gathers into one buffer */
+    slot_wait(params, link, slot); /* never two gathers into one buffer */
     const struct unit *u = &params->units[unit];
     slot->unit = unit;
     for (int i = 0; i < u->num_segments; i++) {
@@ -56,12 +44,13 @@ static void unpack(struct params *params, const struct unit *unit, struct unit_s
 
 void params_acquire(struct params *params, struct transport *link, int unit) {
     const struct unit *u = &params->units[unit];
+    publish_whole(params, link, unit);
     if (params->setup.zero_stage < 3 && !u->is_quantised)
         return;
     struct unit_slot *slot = params_slot(params->gathered, params, unit);
     if (params->setup.zero_stage == 3) {
         params_prefetch(params, link, unit);
-        wait_timed(params, link, slot);
+        slot_wait(params, link, slot);
     } else if (slot->unit != unit) {
         slot->unit = unit;
         slot->packed_waits = true;
@@ -78,13 +67,6 @@ static struct tensor floats(float *data, int64_t count) {
 static float *shard_grad(const struct params *params, const struct segment *segment) {
     bool is_whole = params_has_whole_gradients(&params->setup);
     return is_whole ? segment->grad + params->setup.rank * segment->shard_count : segment->grad;
-}
-
-/* land - what crosses between the replicas through this slot is there. */
-static void land(struct params *params, struct unit_slot *slot) {
-    if (slot->unit >= 0)
-        wait_timed(params, params->across, slot);
-    slot->unit = -1;
 }
 
 /* cross_rounded - a segment's shard of the gradient in the type of the wire, for each replica the part that it updates: rounded
@@ -110,7 +92,7 @@ static void cross(struct params *params, int unit) {
     struct unit *u = &params->units[unit];
     struct unit_slot *slot = params_slot(params->crossing, params, unit);
     u->crossed = true;
-    land(params, slot);
+    slot_land(params, slot);
     slot->unit = unit;
     for (int i = 0; i < u->num_segments; i++) {
         const struct segment *s = &u->segments[i];
@@ -130,7 +112,7 @@ static void cross(struct params *params, int unit) {
 static void settle(struct params *params, struct transport *link, struct unit_slot *slot) {
     if (!slot->sending)
         return;
-    wait_timed(params, link, slot);
+    slot_wait(params, link, slot);
     const struct unit *u = &params->units[slot->unit];
     for (int i = 0; slot->adds && i < u->num_segments; i++) {
         const struct segment *segment = &u->segments[i];
@@ -280,7 +262,7 @@ static void finish_crossing(struct params *params) {
         if (!params->units[u].crossed)
             cross(params, u);
     for (int s = 0; s < SLOT_COUNT; s++)
-        land(params, &params->crossing[s]);
+        slot_land(params, &params->crossing[s]);
 }
 
 /* sum_replicas - at stage 0: every rank of every replica gets the whole sum. */
@@ -329,15 +311,6 @@ void *params_own_copy(const struct params *params, const struct segment *segment
     return (char *)segment->full + (size_t)segment->own_first * value_bytes;
 }
 
-/* complete_shard - of an array [shard_count] of which each replica's rank has its owned part, each gets the rest. */
-static void complete_shard(struct params *params, const struct segment *segment, void *shard,
-                           enum dtype dtype, struct transfer *transfer) {
-    size_t value_bytes = dtype_bytes(dtype);
-    const char *own = (char *)shard + (size_t)params_own_in_shard(params, segment) * value_bytes;
-    transport_all_gather_start(params->across, shard, own, (size_t)segment->own_count * value_bytes,
-                               transfer);
-}
-
 void params_gather_own(struct params *params, struct transport *link, const struct segment *segment,
                        float *whole) {
     struct transfer transfer = {0};
@@ -346,7 +319,7 @@ void params_gather_own(struct params *params, struct transport *link, const stru
         return;
     float *shard = whole + params->setup.rank * segment->shard_count;
     if (params_is_split(&params->setup)) {
-        complete_shard(params, segment, shard, DTYPE_F32, &transfer);
+        publish_complete_shard(params, segment, shard, DTYPE_F32, &transfer);
         transport_wait(params->across, &transfer);
     }
     transport_all_gather_start(link, whole, shard, (size_t)segment->shard_count * sizeof *whole, &transfer);
@@ -361,57 +334,9 @@ void params_sum_own(struct params *params, struct transport *link, const struct 
     params->comm_s += clock_s() - start;
 }
 
-/* gather_values - every rank gets all of what the ranks hold a shard of in its place. */
-static void gather_values(struct params *params, struct transport *link, struct segment *segment) {
-    struct transfer transfer = {0};
-    transport_all_gather_start(link, segment->full, params_value_shard(params, segment), segment->shard_bytes,
-                               &transfer);
-    transport_wait(link, &transfer);
-}
-
-/* cross_values - the new values of a unit, which the ranks of the replicas have in parts, into the shard of each. */
-static void cross_values(struct params *params, int unit) {
-    struct unit *u = &params->units[unit];
-    struct unit_slot *slot = params_slot(params->crossing, params, unit);
-    land(params, slot);
-    slot->unit = unit;
-    for (int i = 0; i < u->num_segments; i++)
-        if (u->segments[i].storage == STORAGE_TRAINED)
-            complete_shard(params, &u->segments[i], params_value_shard(params, &u->segments[i]),
-                           u->segments[i].stored, &slot->transfers[i]);
-}
-
-/* publish_unit - inside the replica; at stage 3 the next gather takes the new values, and at stage 0 every rank has updated
- * everything. */
-static void publish_unit(struct params *params, struct transport *link, int unit) {
-    struct unit *u = &params->units[unit];
-    if (params->setup.zero_stage != 1 && params->setup.zero_stage != 2)
-        return;
-    for (int i = 0; i < u->num_segments; i++)
-        if (u->segments[i].storage == STORAGE_TRAINED)
-            gather_values(params, link, &u->segments[i]);
-}
-
-/* What was gathered before the update is old in any case.  Unit by unit, in the order of the forward: while one is completed between
- * the replicas, the one before it is inside of each. */
 void params_publish(struct params *params, struct transport *link) {
-    bool is_split = params_is_split(&params->setup);
-    for (int s = 0; s < SLOT_COUNT; s++) {
-        if (params->setup.zero_stage == 3)
-            wait_timed(params, link, &params->gathered[s]);
-        params->gathered[s].unit = -1;
-    }
-    double start = clock_s(), comm_s = params->comm_s;
-    for (int u = 0; u <= params->num_units; u++) {
-        if (is_split && u < params->num_units)
-            cross_values(params, u);
-        if (u == 0)
-            continue;
-        if (is_split)
-            land(params, params_slot(params->crossing, params, u - 1));
-        publish_unit(params, link, u - 1);
-    }
-    params->comm_s = comm_s + clock_s() - start;
+    params_publish_start(params, link);
+    params_publish_finish(params, link);
 }
 
 void params_refresh(struct params *params, struct transport *link) {
@@ -434,6 +359,13 @@ static void share(struct params *params, struct transport *link, const struct se
     transport_wait(link, &transfer);
 }
 
+/* gather_frozen - values that no update changes. */
+static void gather_frozen(struct params *params, struct transport *link, const struct segment *segment) {
+    struct transfer transfer = {0};
+    publish_gather(params, link, segment, &transfer);
+    transport_wait(link, &transfer);
+}
+
 /* share_training - masters and states of a segment. */
 static void share_training(struct params *params, struct transport *link, const struct segment *segment) {
     share(params, link, segment, segment->master, DTYPE_F32);
@@ -451,7 +383,7 @@ void params_share_masters(struct params *params, struct transport *link) {
         return;
     for (struct segment *s = NULL; (s = params_next(params, s));)
         if (s->storage != STORAGE_TRAINED && params->setup.zero_stage < 3)
-            gather_values(params, link, s);
+            gather_frozen(params, link, s);
         else if (s->storage == STORAGE_TRAINED && params->setup.zero_stage == 0)
             share_training(params, link, s);
 }

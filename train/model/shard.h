@@ -39,8 +39,8 @@ void params_gather_own(struct params *params, struct transport *link, const stru
 void params_sum_own(struct params *params, struct transport *link, const struct segment *segment,
                     float *whole);
 
-/* params_publish - the copies of what this rank owns have changed: all ranks get them, what was gathered is
- * forgotten.  params_refresh - make those copies from the masters first.  Collective. */
+/* params_publish - the copies of what this rank owns have changed: all ranks have them when it returns (publish.h: beside the next
+ * forward), what was gathered is forgotten.  params_refresh - make those copies from the masters first.  Collective. */
 void params_publish(struct params *params, struct transport *link);
 void params_refresh(struct params *params, struct transport *link);
 

@@ -80,8 +80,10 @@ static void backward(struct walk *walk) {
     walk_grad_end(walk, 0);
 }
 
-/* step - the second of two: what the first left in the slots is there. */
+/* step - from one update to the next: the values of the first travel with the forward of its first micro-batch. */
 static void step(struct walk *walk, int64_t num_micros) {
+    walk->part = PART_FORWARD;
+    walk_publish_start(walk);
     for (int u = 0; u < walk->params.num_units; u++)
         walk->units[u] = (struct walk_unit){false, false};
     for (walk->micro = 0; walk->micro < num_micros; walk->micro++) {
@@ -96,7 +98,6 @@ static void step(struct walk *walk, int64_t num_micros) {
     walk->part = PART_UPDATE;
     walk_compute(walk, 0);
     walk_update(walk);
-    walk_publish(walk);
 }
 
 void timetable_make(struct timetable *table, const struct layout *layout, int64_t num_micros) {

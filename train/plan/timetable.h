@@ -1,5 +1,5 @@
 /* timetable.h - one optimizer step of a rank, as a list: what it computes, the exchanges that it begins, and where it waits for
- * them, in the order in which the run does it.  Made from the layout alone, at open; `plan` counts, prints and times the same
+ * them, in the order in which the run does it, from one update of the weights to the next.  Made from the layout alone, at open; `plan` counts, prints and times the same
  * list.  That the run does this and nothing else is a test (tests/test_ranks_timetable.c).
  *
  * Not in it: validation, the pass before a step that some objectives make, and numbers of a few bytes, which go another way. */

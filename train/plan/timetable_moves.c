@@ -1,5 +1,5 @@
-/* timetable_moves.c - the exchanges of parameters and gradients: function by function those of train/model/shard.c, and those of the
- * optimizers' updates. */
+/* timetable_moves.c - the exchanges of parameters and gradients: function by function those of train/model/shard.c and publish.c, and those
+ * of the optimizers' updates. */
 #include "train/plan/timetable_walk.h"
 
 /* others - ranks that a rank sends to. */
@@ -23,8 +23,82 @@ static void begin(struct walk *walk, struct walk_start start, const struct segme
         walk_at_once(walk, start);
 }
 
+/* --- new values --- */
+
+/* land - what crosses through this slot is there. */
+static void land(struct walk *walk, struct walk_slot *slot) {
+    walk_wait(walk, slot);
+    slot->unit = -1;
+}
+
+static void cross_values(struct walk *walk, int unit) {
+    const struct unit *u = &walk->params.units[unit];
+    struct walk_slot *slot = slot_of(walk, walk->crossing, unit);
+    land(walk, slot);
+    slot->unit = unit;
+    for (int i = 0; i < u->num_segments; i++)
+        if (u->segments[i].storage == STORAGE_TRAINED)
+            begin(walk, (struct walk_start){.what = EXCHANGE_VALUES, .axis = EXCHANGE_ACROSS, .slot = slot},
+                  &u->segments[i], u->segments[i].own_count * (int64_t)dtype_bytes(u->segments[i].stored));
+}
+
+static void cross_until(struct walk *walk, int unit) {
+    struct publishing *now = &walk->publishing;
+    for (; params_is_split(&walk->params.setup) && now->crossing <= unit &&
+           now->crossing < walk->params.num_units;
+         now->crossing++)
+        cross_values(walk, now->crossing);
+}
+
+static void gather_unit(struct walk *walk, int unit) {
+    const struct unit *u = &walk->params.units[unit];
+    struct walk_slot *slot = slot_of(walk, walk->gathered, unit);
+    for (int i = 0; walk->params.setup.zero_stage < 3 && i < u->num_segments; i++)
+        if (u->segments[i].storage == STORAGE_TRAINED)
+            begin(walk, (struct walk_start){.what = EXCHANGE_VALUES, .axis = EXCHANGE_INSIDE, .slot = slot},
+                  &u->segments[i], (int64_t)u->segments[i].shard_bytes);
+}
+
+static void whole(struct walk *walk, int unit);
+
+static void reach(struct walk *walk, int unit) {
+    struct publishing *now = &walk->publishing;
+    for (; now->is_under_way && now->inside <= unit; now->inside++) {
+        whole(walk, now->inside - PUBLISH_SLOT_TURNS);
+        cross_until(walk, now->inside);
+        if (params_is_split(&walk->params.setup))
+            land(walk, slot_of(walk, walk->crossing, now->inside));
+        cross_until(walk, now->inside + PUBLISH_AHEAD);
+        gather_unit(walk, now->inside);
+    }
+}
+
+static void whole(struct walk *walk, int unit) {
+    struct publishing *now = &walk->publishing;
+    if (!now->is_under_way || unit < now->whole)
+        return;
+    reach(walk, unit);
+    for (; now->whole <= unit; now->whole++)
+        if (walk->params.setup.zero_stage < 3)
+            walk_wait(walk, slot_of(walk, walk->gathered, now->whole));
+    now->is_under_way = now->whole < walk->params.num_units;
+}
+
+void walk_publish_start(struct walk *walk) {
+    const struct params_setup *setup = &walk->params.setup;
+    if (setup->zero_stage == 0 || (setup->zero_stage == 3 && !params_is_split(setup)))
+        return;
+    walk->publishing = (struct publishing){.is_under_way = true};
+    cross_until(walk, PUBLISH_AHEAD - 1);
+}
+
+/* --- weights before use --- */
+
 void walk_prefetch(struct walk *walk, int unit) {
-    if (walk->params.setup.zero_stage < 3 || unit < 0 || unit >= walk->params.num_units)
+    if (unit < 0 || unit >= walk->params.num_units)
+        return;
+    reach(walk, unit);
+    if (walk->params.setup.zero_stage < 3)
         return;
     struct walk_slot *slot = slot_of(walk, walk->gathered, unit);
     if (slot->unit == unit)
@@ -38,6 +112,7 @@ void walk_prefetch(struct walk *walk, int unit) {
 }
 
 void walk_acquire(struct walk *walk, int unit) {
+    whole(walk, unit);
     if (walk->params.setup.zero_stage < 3)
         return;
     walk_prefetch(walk, unit);
@@ -54,12 +129,6 @@ static void reduce(struct walk *walk, int unit, struct walk_slot *slot) {
             begin(walk,
                   (struct walk_start){.what = EXCHANGE_GRADIENTS, .axis = EXCHANGE_INSIDE, .slot = slot},
                   &u->segments[i], u->segments[i].shard_count * (int64_t)sizeof(float));
-}
-
-/* land - what crosses through this slot is there. */
-static void land(struct walk *walk, struct walk_slot *slot) {
-    walk_wait(walk, slot);
-    slot->unit = -1;
 }
 
 static void cross(struct walk *walk, int unit) {
@@ -188,38 +257,4 @@ void walk_update(struct walk *walk) {
     for (int i = 0; i < kind->num_rules; i++)
         if (kind->rules[i]->owns == OWNS_MATRICES)
             update_matrices(walk, kind->rules[i]);
-}
-
-/* --- new values --- */
-
-static void cross_values(struct walk *walk, int unit) {
-    const struct unit *u = &walk->params.units[unit];
-    struct walk_slot *slot = slot_of(walk, walk->crossing, unit);
-    land(walk, slot);
-    slot->unit = unit;
-    for (int i = 0; i < u->num_segments; i++)
-        if (u->segments[i].storage == STORAGE_TRAINED)
-            begin(walk, (struct walk_start){.what = EXCHANGE_VALUES, .axis = EXCHANGE_ACROSS, .slot = slot},
-                  &u->segments[i], u->segments[i].own_count * (int64_t)dtype_bytes(u->segments[i].stored));
-}
-
-static void publish_unit(struct walk *walk, int unit) {
-    const struct unit *u = &walk->params.units[unit];
-    int stage = walk->params.setup.zero_stage;
-    for (int i = 0; (stage == 1 || stage == 2) && i < u->num_segments; i++)
-        if (u->segments[i].storage == STORAGE_TRAINED)
-            begin(walk, (struct walk_start){.what = EXCHANGE_VALUES, .axis = EXCHANGE_INSIDE},
-                  &u->segments[i], (int64_t)u->segments[i].shard_bytes);
-}
-
-void walk_publish(struct walk *walk) {
-    bool is_split = params_is_split(&walk->params.setup);
-    for (int u = 0; u <= walk->params.num_units; u++) {
-        if (is_split && u < walk->params.num_units)
-            cross_values(walk, u);
-        if (u > 0 && is_split)
-            land(walk, slot_of(walk, walk->crossing, u - 1));
-        if (u > 0)
-            publish_unit(walk, u - 1);
-    }
 }

@@ -1,6 +1,7 @@
 /* timetable_walk.h - what the files of the timetable share: a rank at work on one step, without its memory. */
 #pragma once
 
+#include "train/model/publish.h"
 #include "train/plan/timetable.h"
 
 /* A slot of params.h: what is in it, and which event began what is under way. */
@@ -21,6 +22,7 @@ struct walk {
     struct params params; /* measured alone */
     struct walk_unit *units;
     struct walk_slot gathered[SLOT_COUNT], gradient[SLOT_COUNT], crossing[SLOT_COUNT];
+    struct publishing publishing;
     enum step_part part;
     int64_t micro;
     bool is_last;
@@ -43,11 +45,11 @@ void walk_wait(struct walk *walk, struct walk_slot *slot);
 void walk_at_once(struct walk *walk, struct walk_start start);
 void walk_slot_clear(struct walk_slot *slot);
 
-/* What train/model/shard.c does under the same names, and optimizer_update and params_publish after it. */
+/* What train/model/shard.c and publish.c do under the same names, and optimizer_update. */
 void walk_prefetch(struct walk *walk, int unit);
 void walk_acquire(struct walk *walk, int unit);
 void walk_grad_begin(struct walk *walk, int unit);
 void walk_grad_end(struct walk *walk, int unit);
 void walk_grad_finish(struct walk *walk);
-void walk_publish(struct walk *walk);
+void walk_publish_start(struct walk *walk);
 void walk_update(struct walk *walk);

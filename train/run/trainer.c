@@ -1,9 +1,9 @@
 /* trainer.c - the loop: the file to read first.
  *
  * A step: read this rank's samples; per micro-batch forward and backward; reduce the gradients; norm, guard,
- * update; publish the new weights.  Between steps: metrics, validation, checkpoints, signals.  How a run is
- * opened is in trainer_setup.c, how it is saved in trainer_save.c, the model in model.c, what moves between
- * ranks in shard.c. */
+ * update; begin to publish the new weights, which the next forward takes along.  Between steps: metrics, validation,
+ * checkpoints, signals.  How a run is opened is in trainer_setup.c, how it is saved in trainer_save.c, the model in model.c, what
+ * moves between ranks in shard.c. */
 #include "train/run/trainer.h"
 
 #include <math.h>
@@ -13,6 +13,7 @@
 
 #include "kernels/clock.h"
 #include "train/model/optimizer.h"
+#include "train/model/publish.h"
 #include "train/model/shard.h"
 #include "train/run/preference_means.h"
 #include "train/run/run_phase.h"
@@ -130,7 +131,7 @@ static bool update(struct trainer *t, double loss, struct step_outcome *outcome)
                                   t->loss_scale.value};
     optimizer_update(&t->params, t->rank.link, t->config, &step);
     loss_scale_succeeded(&t->loss_scale);
-    params_publish(&t->params, t->rank.link);
+    params_publish_start(&t->params, t->rank.link); /* the next forward takes them along */
     return true;
 }
 
@@ -422,6 +423,7 @@ int trainer_run(const struct config *config, struct comm *comm) {
         char cost[400], outcome[300];
         bool at_once = trainer.step < config->train.steps && control_stops_at_once(comm);
         code = at_once ? EXIT_REQUEUE : train_loop(&trainer);
+        params_publish_finish(&trainer.params, trainer.rank.link);
         if (!trainer_save_end(&trainer)) /* of a run that a fault ended: what was good until then is kept */
             code = EXIT_FAULT;
         metrics_cost(trainer.metrics, accounts_text(&trainer.accounts, cost, sizeof cost));

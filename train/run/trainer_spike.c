@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/model/publish.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
 #include "train/run/run_phase.h"
@@ -124,6 +125,7 @@ static void aim(struct trainer *t) {
 /* load - masters, states, and the weights that all ranks compute with. */
 static bool load(struct trainer *t) {
     struct err err = {""};
+    params_publish_finish(&t->params, t->rank.link); /* it reads what is about to be loaded */
     int status = read_checkpoint(t, &err);
     if (!status)
         status = state_load_checkpoint(&t->params, t->resume.checkpoint, &err);
