@@ -31,9 +31,6 @@ enum { HALF_RATE_ROWS_GPU = 512, HALF_RATE_ROWS_CPU = 32 };
 /* Memory traffic of a byte that is sent in a sum: a term is read, and one is written where it arrives. */
 static const double SUM_TRAFFIC = 2;
 
-/* Of a micro-batch's time, that of its backward. */
-static const double BACKWARD_SHARE = 2.0 / 3;
-
 /* Between a GPU and the host's memory, both ways together: PCIe 4 as it is shared in a node. */
 static const double OFFLOAD_BYTES_PER_S = 20e9;
 
@@ -162,13 +159,6 @@ static double optimizer_products_s(const struct layout *layout, const struct mac
     return optimizer_flops(p->optimizer, p->model) / p->num_ranks / machine->flops_per_s;
 }
 
-/* Bytes that one rank sends inside its replica in a step, as bus bandwidth counts: (n - 1) / n of the whole
- * per gather or scatter.  hidden: layer by layer beside the computation; last: beside the backward of the last micro-batch;
- * exposed: after it.  reduced: of all of them, those of sums, which also pass through the rank's memory. */
-struct link_bytes {
-    double hidden, last, exposed, reduced;
-};
-
 /* base_bytes - of what is packed: as it is stored, and as operations read it. */
 struct base_bytes {
     double stored, read;
@@ -196,60 +186,11 @@ static double restore_bytes(const struct params_setup *p) {
     return 2 * (base.stored + base.read);
 }
 
-/* link_bytes - by the stage, as the table of params.h has it. */
-static struct link_bytes link_bytes(const struct layout *layout, double num_micros) {
-    const struct params_setup *p = &layout->params;
-    struct base_bytes base = base_bytes(p);
-    double parameters = (double)model_num_parameters(p->model) * (double)dtype_bytes(p->compute);
+/* reduced_bytes - of the sums of a step inside a replica, which also pass through the rank's memory. */
+static double reduced_bytes(const struct params_setup *p, double num_micros) {
     double share = (double)(p->num_ranks - 1) / p->num_ranks;
-    double gather = share * (parameters - base.read + base.stored);
     double scatter = share * (double)model_num_trained(p->model) * GRADIENT_BYTES;
-    double publish = share * (double)model_num_trained(p->model) * (double)dtype_bytes(p->compute);
-    /* Whole matrices go to their owners and back, or are summed. */
-    double update = 2 * share * GRADIENT_BYTES * optimizer_matrix_values(p->optimizer, p->model);
-    if (p->zero_stage == 0)
-        return (struct link_bytes){.exposed = 2 * scatter + update, .reduced = scatter};
-    struct link_bytes bytes = {.exposed = update};
-    if (p->zero_stage < 3)
-        bytes.exposed += publish;
-    else /* for the forward and the backward */
-        bytes.hidden = num_micros * 2 * gather;
-    if (params_has_whole_gradients(p))
-        bytes.last = scatter;
-    else
-        bytes.hidden += num_micros * scatter;
-    bytes.reduced = params_has_whole_gradients(p) ? scatter : num_micros * scatter;
-    return bytes;
-}
-
-/* Bytes that one rank sends to other replicas in a step.  last: beside the backward of the last micro-batch; exposed: after it. */
-struct across_bytes {
-    double last, exposed;
-};
-
-/* across_bytes - a sum for all at stage 0; else a reduce-scatter of the shard's gradients, and a gather of its new values. */
-static struct across_bytes across_bytes(const struct layout *layout) {
-    const struct params_setup *p = &layout->params;
-    double share = (double)(p->replicas.size - 1) / p->replicas.size;
-    double trained = (double)model_num_trained(p->model), shard = trained / p->num_ranks;
-    if (!params_is_split(p))
-        return (struct across_bytes){.exposed = 2 * share * trained * GRADIENT_BYTES};
-    double matrices = optimizer_matrix_values(p->optimizer, p->model) / p->num_ranks;
-    return (struct across_bytes){
-        .last = share * shard * (double)dtype_bytes(p->wire),
-        .exposed = share * (shard * (double)dtype_bytes(p->compute) + matrices * GRADIENT_BYTES)};
-}
-
-/* context_bytes - what a rank sends of one micro-batch to those that share its rows: queries, keys and values there, what attention
- * wrote back, the gradients of both, and the first two again where attention is computed again. */
-static double context_bytes(const struct layout *layout) {
-    const struct model_config *c = layout->params.model;
-    int ranks = layout->model.num_context;
-    enum recompute recompute = layout->model.recompute;
-    int times = recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER ? 3 : 2;
-    double values = (double)(2 * c->num_heads + 2 * c->num_kv_heads) * (double)c->head_dim * c->num_layers;
-    double rows = (double)layout->model.max_tokens / ranks;
-    return times * rows * values * (double)dtype_bytes(layout->params.compute) * (ranks - 1) / ranks;
+    return p->zero_stage == 0 || params_has_whole_gradients(p) ? scatter : num_micros * scatter;
 }
 
 /* link_rate - bus bandwidth of a rank inside its replica: over the node's own links, or over the network
@@ -276,46 +217,108 @@ static double product_rate(const struct machine *machine, int64_t rows) {
     return machine->flops_per_s * (double)rows / (double)(rows + half);
 }
 
+/* Micro-batches that the clock goes through: those in the middle are alike. */
+enum { SIMULATED_MICROS = 3 };
+
+/* passes_s - of all micro-batches of a rank, tokens in all, own_rows at a time; again: flops of a token beyond the model's. */
+static double passes_s(const struct layout *layout, const struct machine *machine, double num_micros,
+                       double flops_per_token) {
+    const struct params_setup *p = &layout->params;
+    int64_t own_rows = model_own_tokens(&layout->model);
+    double tokens = num_micros * (double)own_rows; /* padding included */
+    return tokens * (flops_per_token / product_rate(machine, own_rows) +
+                     element_bytes(p->model, p->compute) / machine->bytes_per_s) +
+           (num_micros * restore_bytes(p) + SUM_TRAFFIC * reduced_bytes(p, num_micros)) /
+               machine->bytes_per_s;
+}
+
+/* update_s - by one rank, of what it owns. */
+static double update_s(const struct layout *layout, const struct machine *machine) {
+    return optimizer_products_s(layout, machine) +
+           optimizer_bytes(layout) / (layout->params.offloads ? OFFLOAD_BYTES_PER_S : machine->bytes_per_s);
+}
+
+/* Of a rank's grid, whose nodes have so many: which link an axis has. */
+static void take_links(struct timeline_rates *rates, const struct grid *grid, int ranks_per_node,
+                       const struct machine *machine) {
+    bool inside_is_local = grid_axis_is_local(grid, AXIS_SHARD, ranks_per_node);
+    bool across_is_local = grid_axis_is_local(grid, AXIS_REPLICA, ranks_per_node);
+    double inside = link_rate(grid, ranks_per_node, machine);
+    rates->bytes_per_s[EXCHANGE_INSIDE] = rates->bytes_per_s[EXCHANGE_CONTEXT] = inside;
+    rates->bytes_per_s[EXCHANGE_ACROSS] = across_rate(grid, ranks_per_node, machine);
+    rates->latency_s[EXCHANGE_INSIDE] = rates->latency_s[EXCHANGE_CONTEXT] =
+        inside_is_local ? machine->link_latency_s : machine->node_latency_s;
+    rates->latency_s[EXCHANGE_ACROSS] = across_is_local ? machine->link_latency_s : machine->node_latency_s;
+}
+
+/* run_clock - a step of that many micro-batches: those in the middle are alike. */
+static void run_clock(struct step_time *time, const struct layout *layout, int64_t num_micros,
+                      const struct timeline_rates *rates) {
+    int64_t simulated = num_micros < SIMULATED_MICROS ? num_micros : SIMULATED_MICROS;
+    struct timetable table;
+    struct timeline line;
+    timetable_make(&table, layout, simulated);
+    timeline_make(&line, &table, rates);
+    double micro_s = rates->forward_s + rates->backward_s + rates->head_s;
+    double stalled_s = line.micro_s - micro_s; /* in each of the others */
+    double rest = (double)(num_micros - simulated);
+    for (int axis = 0; axis < EXCHANGE_AXES; axis++)
+        time->exchange_s += line.busy_s[axis];
+    time->exchange_s *= (double)num_micros / (double)simulated;
+    time->compute_s = line.compute_s + rest * micro_s;
+    time->across_s = line.waited_s[EXCHANGE_ACROSS];
+    time->link_s = line.waited_s[EXCHANGE_INSIDE] + line.waited_s[EXCHANGE_CONTEXT];
+    if (rest > 0)
+        time->link_s += rest * fmax(0, stalled_s);
+    time->step_s = time->compute_s + time->link_s + time->across_s;
+    timeline_free(&line);
+    timetable_free(&table);
+}
+
+struct timeline_rates estimate_rates(const struct config *config, const struct model_config *model,
+                                     const struct layout *layout, const struct grid *grid, int ranks_per_node,
+                                     const struct machine *machine) {
+    int64_t sequence = config->data.sequence_tokens, num_micros = estimate_micros(config, layout, grid);
+    double per_token = estimate_flops_per_token(model, sequence);
+    double again =
+        recomputed_flops(model, sequence, layout->model.recompute) + objective_flops(config, model);
+    double micro_s = passes_s(layout, machine, (double)num_micros, per_token + again) / (double)num_micros;
+    double head = (double)model->width * (double)model->vocab_size / matrix_parameters(model);
+    double forward = per_token / PRODUCTS_PER_STEP / (per_token + again);
+    struct timeline_rates rates = {.head_s = head * micro_s,
+                                   .forward_s = (1 - head) * forward * micro_s,
+                                   .backward_s = (1 - head) * (1 - forward) * micro_s,
+                                   .update_s = update_s(layout, machine)};
+    take_links(&rates, grid, ranks_per_node, machine);
+    return rates;
+}
+
+int64_t estimate_micros(const struct config *config, const struct layout *layout, const struct grid *grid) {
+    int64_t micro = layout->model.max_tokens / config->data.sequence_tokens;
+    int64_t round = micro * grid_size(grid, grid_axes(grid, DIVIDES_SAMPLES));
+    return (config->train.batch_sequences + round - 1) / round;
+}
+
+double estimate_floor_s(const struct config *config, const struct model_config *model,
+                        const struct layout *layout, const struct grid *grid, const struct machine *machine) {
+    double again = recomputed_flops(model, config->data.sequence_tokens, layout->model.recompute) +
+                   objective_flops(config, model);
+    double flops = estimate_flops_per_token(model, config->data.sequence_tokens) + again;
+    return passes_s(layout, machine, (double)estimate_micros(config, layout, grid), flops) +
+           update_s(layout, machine);
+}
+
 /* The slowest rank's step: every rank does as many micro-batches as the one with the most samples. */
 struct step_time estimate_step(const struct config *config, const struct model_config *model,
                                const struct layout *layout, const struct grid *grid, int ranks_per_node,
                                const struct machine *machine) {
-    int64_t sequence = config->data.sequence_tokens, batch = config->train.batch_sequences;
-    int64_t micro = layout->model.max_tokens / sequence;
-    int64_t readers = grid_size(grid, grid_axes(grid, DIVIDES_SAMPLES)),
-            own_rows = model_own_tokens(&layout->model);
-    double num_micros = ceil((double)batch / (double)(readers * micro));
-    double tokens = num_micros * (double)own_rows; /* of one rank, padding included */
-    double per_token = estimate_flops_per_token(model, sequence);
-    double again =
-        recomputed_flops(model, sequence, layout->model.recompute) + objective_flops(config, model);
-    struct link_bytes sent = link_bytes(layout, num_micros);
-    double link = link_rate(grid, ranks_per_node, machine);
-
+    double tokens = (double)(config->train.batch_sequences * config->data.sequence_tokens);
     struct step_time time = {.low = machine->measured ? LOW_MEASURED : LOW_ASSUMED,
                              .high = machine->measured ? HIGH_MEASURED : HIGH_ASSUMED};
-    time.model_flops = per_token * (double)(batch * sequence);
-    double passes_s =
-        tokens * ((per_token + again) / product_rate(machine, own_rows) +
-                  element_bytes(model, layout->params.compute) / machine->bytes_per_s) +
-        (num_micros * restore_bytes(&layout->params) + SUM_TRAFFIC * sent.reduced) / machine->bytes_per_s;
-    time.compute_s =
-        passes_s + optimizer_products_s(layout, machine) +
-        optimizer_bytes(layout) / (layout->params.offloads ? OFFLOAD_BYTES_PER_S : machine->bytes_per_s);
-    double beside_s = BACKWARD_SHARE * passes_s / num_micros;
-    if (grid_num_shards(grid) > 1) {
-        double last_s = sent.last / link;
-        time.hidden_s = sent.hidden / link + fmin(last_s, beside_s);
-        time.link_s = (sent.exposed + num_micros * context_bytes(layout)) / link + fmax(0, last_s - beside_s);
-    }
-    if (layout->params.replicas.size > 1) {
-        struct across_bytes across = across_bytes(layout);
-        double rate = across_rate(grid, ranks_per_node, machine), last_s = across.last / rate;
-        time.hidden_s += fmin(last_s, beside_s);
-        time.across_s = across.exposed / rate + fmax(0, last_s - beside_s);
-    }
-    time.step_s = fmax(time.compute_s, time.hidden_s) + time.link_s + time.across_s;
-    time.tokens_per_s = (double)(batch * sequence) / time.step_s;
+    struct timeline_rates rates = estimate_rates(config, model, layout, grid, ranks_per_node, machine);
+    time.model_flops = estimate_flops_per_token(model, config->data.sequence_tokens) * tokens;
+    run_clock(&time, layout, estimate_micros(config, layout, grid), &rates);
+    time.tokens_per_s = tokens / time.step_s;
     return time;
 }
 

@@ -5,9 +5,8 @@
  * Time of one optimizer step of one rank [s]:
  *   compute    flops of the model / (ranks x rate) + element-wise bytes / memory bandwidth
  *              + optimizer bytes / bandwidth
- *   transfers  what stage and replicas send / bandwidth of the axis; those of single layers overlap with
- *              compute and are hidden by it, those of whole gradients with the last micro-batch's backward alone
- *   step       max(compute, hidden transfers) + transfers at the end of the step, inside replicas and between them
+ *   step       by the clock of timeline.h, which goes through the timetable of the run: compute, and how long it stands still
+ *              for exchanges, at the bandwidth of the axis
  * Flops per token: 6 per parameter of a matrix (2 forward, 4 backward), 12 D per score and head that the mask
  * lets through, and what is computed twice; of a frozen matrix 4, and 2 in layers below the first that trains.  Source: Narayanan et al. 2021 (Megatron-LM), appendix;
  * memory traffic counted from the ops of train/model/model.c. */
@@ -15,6 +14,7 @@
 
 #include "train/plan/layout.h"
 #include "train/plan/machine.h"
+#include "train/plan/timeline.h"
 
 /* estimate_room_bytes - of a device's memory, what a plan may fill: the rest is the driver's, the libraries' and
  * what allocations waste.  0: the memory is not known, and everything counts as fitting. */
@@ -23,11 +23,22 @@ size_t estimate_room_bytes(const struct machine *machine);
 struct step_time {
     double model_flops; /* of one step, all ranks, nothing recomputed: what utilisation is counted by */
     double compute_s;
-    double hidden_s, link_s, across_s; /* inside a replica beside compute, and after it; between replicas */
+    double exchange_s;       /* exchanges under way */
+    double link_s, across_s; /* standing still for those inside a replica, and between replicas */
     double step_s;
     double tokens_per_s; /* all ranks */
     double low, high;    /* factors around step_s: the margin that is told */
 };
+
+/* estimate_micros - that a rank does in a step.  estimate_rates - what the clock goes by. */
+int64_t estimate_micros(const struct config *config, const struct layout *layout, const struct grid *grid);
+struct timeline_rates estimate_rates(const struct config *config, const struct model_config *model,
+                                     const struct layout *layout, const struct grid *grid, int ranks_per_node,
+                                     const struct machine *machine);
+
+/* estimate_floor_s - no step is shorter: what is computed. */
+double estimate_floor_s(const struct config *config, const struct model_config *model,
+                        const struct layout *layout, const struct grid *grid, const struct machine *machine);
 
 /* estimate_step - of one optimizer step; ranks_per_node decides which bandwidth an axis has. */
 struct step_time estimate_step(const struct config *config, const struct model_config *model,

@@ -21,6 +21,9 @@ static const double GB_PER_GIB = 1.074;
  * this for 4 ranks. */
 static const double BUS_PER_PAYLOAD = 1.5;
 
+/* Before the first byte of an exchange between GPUs: of the order of what a collective takes to start, not measured here. */
+static const double LINK_LATENCY_S = 20e-6, NODE_LATENCY_S = 50e-6;
+
 /* Of the order of an A100 and of a processor with a few cores: layouts are compared by it, not times promised. */
 struct machine machine_unknown(bool on_gpu, size_t memory_bytes) {
     struct machine machine = {.name = "a machine nobody knows",
@@ -28,6 +31,8 @@ struct machine machine_unknown(bool on_gpu, size_t memory_bytes) {
                               .bytes_per_s = on_gpu ? 2e12 : 1e10,
                               .link_bytes_per_s = on_gpu ? 1e11 : 5e9,
                               .node_bytes_per_s = on_gpu ? 2e10 : 1e9,
+                              .link_latency_s = LINK_LATENCY_S,
+                              .node_latency_s = NODE_LATENCY_S,
                               .on_gpu = on_gpu,
                               .memory_bytes = memory_bytes};
     snprintf(machine.basis, sizeof machine.basis,

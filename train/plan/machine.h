@@ -8,12 +8,13 @@
 /* Rates are sustained ones. */
 struct machine {
     char name[96];
-    char basis[240];         /* where the rates come from, in words */
-    double flops_per_s;      /* of a rank: matrix products in the run's compute type */
-    double bytes_per_s;      /* of a rank: memory */
-    double link_bytes_per_s; /* bus bandwidth of a rank to the others of its node */
-    double node_bytes_per_s; /* of a whole node to the other nodes */
-    double watts;            /* of a rank with its part of the host; 0: not known */
+    char basis[240];                       /* where the rates come from, in words */
+    double flops_per_s;                    /* of a rank: matrix products in the run's compute type */
+    double bytes_per_s;                    /* of a rank: memory */
+    double link_bytes_per_s;               /* bus bandwidth of a rank to the others of its node */
+    double node_bytes_per_s;               /* of a whole node to the other nodes */
+    double link_latency_s, node_latency_s; /* of an exchange over them, before its first byte */
+    double watts;                          /* of a rank with its part of the host; 0: not known */
     bool on_gpu;
     bool measured;       /* a calibration; else assumed from data sheets, or this processor for a moment */
     size_t memory_bytes; /* of the device; 0: not known */

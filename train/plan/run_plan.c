@@ -216,11 +216,8 @@ static void compare_base(struct run_plan *plan) {
 }
 
 void run_plan_timetable(const struct run_plan *plan, struct timetable *table) {
-    const struct config *c = &plan->config;
-    int64_t at_a_time =
-        c->train.micro_sequences * grid_size(&plan->grid, grid_axes(&plan->grid, DIVIDES_SAMPLES));
-    struct layout layout = layout_make(c, plan->model, &plan->grid, plan->place->machine.on_gpu);
-    timetable_make(table, &layout, (c->train.batch_sequences + at_a_time - 1) / at_a_time);
+    struct layout layout = layout_make(&plan->config, plan->model, &plan->grid, plan->place->machine.on_gpu);
+    timetable_make(table, &layout, estimate_micros(&plan->config, &layout, &plan->grid));
 }
 
 /* count_traffic - what a rank of the plan sends in a step. */

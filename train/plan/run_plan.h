@@ -41,8 +41,8 @@ struct run_plan {
     double reference_s; /* of the pass before the first step; NaN: the token files are not there yet */
     int64_t num_saves, num_jobs; /* jobs: 1 where there is no limit */
     double billed_hours;
-    double kwh;             /* with the building; 0: not known */
-    double padding;         /* share of the computed sequences that is padding */
+    double kwh;                        /* with the building; 0: not known */
+    double padding;                    /* share of the computed sequences that is padding */
     int64_t sent_bytes[EXCHANGE_AXES]; /* by a rank in a step */
     struct disk_use disk;
     struct advice advice[MAX_ADVICE];

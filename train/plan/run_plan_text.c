@@ -127,10 +127,9 @@ static void print_time(const struct run_plan *plan) {
     printf("speed        %.0f tokens/s (margin %.0f to %.0f), a step in %s: compute %.3g s", tokens_per_s,
            tokens_per_s / time->high, tokens_per_s / time->low,
            duration_text(time->step_s, step, sizeof step), time->compute_s);
-    if (time->hidden_s > 0)
-        printf(", exchange %.3g s beside it", time->hidden_s);
-    if (time->link_s + time->across_s > 0)
-        printf(", exchange %.3g s after it", time->link_s + time->across_s);
+    if (time->exchange_s > 0)
+        printf(", exchanges %.3g s, of which %.3g s are waited for", time->exchange_s,
+               time->link_s + time->across_s);
     putchar('\n');
     printf("             %s\n", plan->place->machine.basis);
     printf("time         %s (margin %s to %s) for %lld steps of %.4g tokens, %lld saves of %.0f s\n",
