@@ -199,10 +199,30 @@ static void follow(struct trainer *t, double loss) {
     trainer_confirm(t);
 }
 
+/* follow_exchanges - whether the run waits for its exchanges more than it computes; sent: before the step, inside and across. */
+static void follow_exchanges(struct trainer *t, const struct step_record *record, const int64_t sent[2]) {
+    const struct params_setup *setup = &t->params.setup;
+    char text[EXCHANGE_WATCH_ROOM];
+    const struct exchange_step step = {.waited_s = record->phase_s[PHASE_COMM],
+                                       .products_s =
+                                           record->phase_s[PHASE_FORWARD] + record->phase_s[PHASE_BACKWARD],
+                                       .inside_bytes = t->rank.link->sent_bytes - sent[0],
+                                       .across_bytes = t->rank.across->sent_bytes - sent[1]};
+    const struct exchange_ways ways = {.zero_stage = setup->zero_stage,
+                                       .num_shards = setup->num_ranks,
+                                       .num_replicas = setup->replicas.size,
+                                       .keeps_gradients = setup->keeps_gradients,
+                                       .is_f32_wire =
+                                           setup->wire == DTYPE_F32 && setup->compute != DTYPE_F32};
+    if (exchange_watch_step(&t->exchange_watch, &step, &ways, text))
+        metrics_note(t->metrics, "warning: step %lld: %s", (long long)t->step, text);
+}
+
 /* train_step - one step of the schedule.  Returns false on all ranks when the run must end. */
 static bool train_step(struct trainer *t) {
     struct step_sums sums;
     struct op_counts before = t->rank.dev.counts;
+    const int64_t sent[2] = {t->rank.link->sent_bytes, t->rank.across->sent_bytes};
     double start = clock_s();
     t->params.comm_s = 0;
     if (!read_batch(t, &sums))
@@ -240,6 +260,7 @@ static bool train_step(struct trainer *t) {
                                  .preference = preference_means(&t->preference, t->objective.kind, &t->rank)};
     fill_phases(t, &record, &before, data_done - start);
     metrics_step(t->metrics, &record);
+    follow_exchanges(t, &record, sent);
     stragglers_step(&t->stragglers, record.phase_s[PHASE_FORWARD] + record.phase_s[PHASE_BACKWARD], t->step,
                     t->comm, t->metrics);
     return true;

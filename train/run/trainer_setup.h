@@ -19,6 +19,7 @@
 #include "train/record/spike.h"
 #include "train/record/standstill.h"
 #include "train/run/control.h"
+#include "train/run/exchange_watch.h"
 #include "train/run/feed.h"
 #include "train/run/loss_scale.h"
 #include "train/run/resume.h"
@@ -94,6 +95,7 @@ struct trainer {
     struct accounts accounts;
     struct provenance provenance;
     struct stragglers stragglers;
+    struct exchange_watch exchange_watch;
     struct trainer_saving saving;
     char *last_saved;              /* newest checkpoint of this start, or NULL */
     bool has_to_prune;             /* root: an older checkpoint waits until the newest one has proved sound */
