@@ -34,8 +34,9 @@ void cuda_time_ops(struct device *dev, bool on);
  * the last bits, unless they share their choices.  Trials allocate and wait: tune before the first step. */
 void cuda_linear_tune(struct device *dev, bool on);
 
-/* cuda_linear_spare_sms - products from here on are chosen to run well on the multiprocessors that are left
- * while collectives occupy num_spared of them; 0: on all.  So is it where that would be less than half. */
+/* cuda_linear_spare_sms - products that are given to the GPU from here on while transfers run beside them are chosen to run well
+ * on the multiprocessors that those leave, each num_spared of them; on all of them while none runs, with 0, and where that would
+ * be less than half. */
 void cuda_linear_spare_sms(struct device *dev, int num_spared);
 
 /* cuda_linear_num_choices - made or taken over so far. */

@@ -101,6 +101,13 @@ size_t cuda_memory_free(struct device *dev, size_t *total_bytes);
 struct linear_state *cuda_linear_create(const struct device *dev);
 void cuda_linear_free(struct linear_state *linear);
 
+/* Transfers that products shall leave room (beside.c).  A lane is a stream of them, in order.
+ * cuda_beside_start - one begins, after what was given to the GPU so far, and lasts about so long (INFINITY: until its end);
+ * returns its ticket.  cuda_beside_end - what is given from here on comes after it, and after those of its lane before it. */
+enum { CUDA_NUM_LANES = 2 };
+int64_t cuda_beside_start(struct device *dev, int lane, double seconds);
+void cuda_beside_end(struct device *dev, int lane, int64_t ticket);
+
 /* cuda_ops - the table (table.c).  cuda_scratch_bytes - the largest scratch of all families. */
 const struct ops *cuda_ops(void);
 size_t cuda_scratch_bytes(struct device *dev, const struct device_limits *limits);

@@ -47,16 +47,28 @@ static int64_t alignment(const void *data) {
     return lowest_bit && lowest_bit < CUDA_ALIGN_BYTES ? (int64_t)lowest_bit : CUDA_ALIGN_BYTES;
 }
 
+/* choose_all - a rehearsal meets a product beside some transfers; the steps may meet it beside others, or none. */
+static void choose_all(struct device *dev, const struct product *product, const struct operands *operands) {
+    struct product other = *product;
+    for (int busy = 0; busy <= CUDA_NUM_LANES; busy++) {
+        other.key[KEY_SM_TARGET] = linear_target(dev, busy);
+        matmul_find(dev, &other, operands);
+    }
+}
+
 /* multiply - fill in the rest of the key and run.  Odd sizes need no care of ours: the library sees the
  * leading dimensions, and is told of each operand's alignment, and proposes only algorithms that can live
  * with both. */
 static void multiply(struct device *dev, struct product *product, const struct operands *operands) {
-    product->key[KEY_SM_TARGET] = linear_state_of(dev)->sm_target;
+    product->key[KEY_SM_TARGET] = linear_target_now(dev);
     product->key[KEY_A_ALIGNMENT] = alignment(operands->a);
     product->key[KEY_B_ALIGNMENT] = alignment(operands->b);
     product->key[KEY_D_ALIGNMENT] = alignment(operands->d);
+    if (linear_state_of(dev)->tune)
+        choose_all(dev, product, operands);
     const struct matmul *matmul = matmul_find(dev, product, operands);
     LINEAR_CHECK(linear_multiply(dev, matmul, &matmul->algo, operands));
+    linear_pass(dev, product);
 }
 
 /* as_type - dy in the type of its partner: an f32 gradient beside 16-bit weights is rounded first.  One

@@ -1,5 +1,5 @@
-/* linear.h - what the four files of the matrix products share: linear.c has the ops, linear_search.c chooses an algorithm
- * for a shape, linear_matmul.c runs one, linear_file.c keeps choices in a file. */
+/* linear.h - what the five files of the matrix products share: linear.c has the ops, linear_search.c chooses an algorithm
+ * for a shape, linear_matmul.c runs one, linear_file.c keeps choices in a file, beside.c says what transfers leave them. */
 #pragma once
 
 #include <cublasLt.h>
@@ -58,10 +58,25 @@ struct matmul {
  */
 enum { NUM_SETS = 128, NUM_WAYS = 4, MAX_CHOICES = 4096 };
 
+/* Transfers of one stream, in order, that products count as running or waiting to. */
+enum { BESIDE_MAX_PENDING = 32 };
+struct beside_lane {
+    struct pending {
+        int64_t ticket; /* counts the lane's starts from 1 */
+        double left_s;  /* of it, once those before it are over */
+    } pending[BESIDE_MAX_PENDING];
+    int count;
+    int64_t num_started;
+};
+struct beside {
+    struct beside_lane lanes[CUDA_NUM_LANES];
+};
+
 struct linear_state {
     cublasLtHandle_t handle;
     bool tune;
-    int sm_target;
+    int num_spared; /* multiprocessors that one transfer occupies; 0: none are kept free */
+    struct beside beside;
     size_t workspace_bytes;
     uint64_t num_uses;
     struct matmul matmuls[NUM_SETS][NUM_WAYS];
@@ -89,6 +104,12 @@ cublasStatus_t linear_multiply(struct device *dev, const struct matmul *matmul,
 /* linear_choose - the algorithm of a new matmul: a choice made earlier, the fastest of several if tuning is on,
  * else the library's first guess.  Dies when there is none. */
 void linear_choose(struct device *dev, struct matmul *matmul, const struct operands *operands);
+
+/* linear_target - KEY_SM_TARGET while so many lanes have transfers: 0 where that would leave less than half.  linear_target_now -
+ * of the lanes that have some.  linear_pass - a product is given to the GPU: so much of the transfers beside it is over. */
+int linear_target(const struct device *dev, int busy_lanes);
+int linear_target_now(const struct device *dev);
+void linear_pass(struct device *dev, const struct product *product);
 
 /* linear_forget - products are made ready anew from here on: what they are chosen by has changed. */
 void linear_forget(struct linear_state *linear);

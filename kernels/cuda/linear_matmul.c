@@ -53,8 +53,7 @@ void cuda_linear_tune(struct device *dev, bool on) {
 }
 
 void cuda_linear_spare_sms(struct device *dev, int num_spared) {
-    int num_sms = cuda_num_sms(dev);
-    linear_state_of(dev)->sm_target = num_spared <= num_sms / 2 && num_spared > 0 ? num_sms - num_spared : 0;
+    linear_state_of(dev)->num_spared = num_spared > 0 ? num_spared : 0;
 }
 
 size_t cuda_linear_scratch_bytes(const struct device *dev, const struct device_limits *limits) {

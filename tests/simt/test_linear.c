@@ -344,38 +344,6 @@ static void test_not_a_file(void **state) {
     device_close(&dev);
 }
 
-/* target_of - what the sample's product is chosen for, by its line among the choices; -1: there is none. */
-static int target_of(struct device *dev, struct sample s, int num_spared) {
-    int before = cuda_linear_num_choices(dev), target = -1;
-    cuda_linear_spare_sms(dev, num_spared);
-    free(sample_run(dev, s));
-    char *text = cuda_linear_text(dev), *line = text;
-    for (int i = 0; i < before + 3; i++) /* the three of the header, then the older choices */
-        line = strchr(line, '\n') + 1;
-    sscanf(line, "%*d %*d %*d %*d %*d %*d %*d %*d %d", &target);
-    free(text);
-    return target;
-}
-
-/* Fewer multiprocessors make another product of the same shape, with the same right result. */
-static void test_fewer_multiprocessors(void **state) {
-    (void)state;
-    struct device dev = open_device();
-    struct sample s = sample_make(&dev);
-    void *all = sample_run(&dev, s);
-    cuda_linear_spare_sms(&dev, 16);
-    void *fewer = sample_run(&dev, s);
-    assert_same(all, fewer); /* the stand-in's first guess is the same */
-    cuda_linear_tune(&dev, true);
-    assert_int_equal(target_of(&dev, s, 16), cuda_num_sms(&dev) - 16);
-    assert_int_equal(target_of(&dev, s, 0), 0);
-    assert_int_equal(target_of(&dev, s, 0), -1);                          /* known by now */
-    assert_int_equal(target_of(&dev, s, cuda_num_sms(&dev) / 2 + 1), -1); /* too many: as for all */
-    free(all), free(fewer);
-    sample_free(s);
-    device_close(&dev);
-}
-
 /* What one rank chose becomes the choice of another, also for products that it has made ready already. */
 static void test_choices_between_ranks(void **state) {
     (void)state;
@@ -453,7 +421,6 @@ int main(void) {
         cmocka_unit_test(test_tuned_columns),
         cmocka_unit_test(test_damaged_files_are_refused),
         cmocka_unit_test(test_not_a_file),
-        cmocka_unit_test(test_fewer_multiprocessors),
         cmocka_unit_test(test_choices_between_ranks),
         cmocka_unit_test(test_no_room_for_trials),
         cmocka_unit_test(test_products_within_reserved_scratch),

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/cuda/linear.h"
 #include "kernels/device_cuda.h"
 #include "tests/exchange_checks.h"
 #include "tests/simt/runtime.h"
@@ -246,6 +247,37 @@ static void test_limit(void **state) {
     transport_close(&t);
 }
 
+/* Products know of a limited transfer from its start to its wait, unless it must be over by then, and of no other. */
+static void test_products_beside(void **state) {
+    struct comm *comm = *state;
+    struct err err = {""};
+    bool alone = comm_num_ranks(comm) == 1;
+    int one = alone ? 0 : cuda_num_sms(&dev) - 16, both = alone ? 0 : cuda_num_sms(&dev) - 32;
+    struct buffer full = buffer_create(COUNT * comm_num_ranks(comm)), shard = buffer_create(COUNT);
+    cuda_linear_spare_sms(&dev, 16);
+    for (int sms = 0; sms <= 16; sms += 16) {
+        struct transport t;
+        struct transfer gather = {.number = 0}, reduce = {.number = 0};
+        assert_all(comm, transport_open_beside(&t, comm, &dev, TRANSPORT_NCCL, sms, &err) == 0, "%s",
+                   err.text);
+        transport_all_gather_start(&t, full.device, shard.device, COUNT * sizeof(float), &gather);
+        int beside_one = linear_target_now(&dev);
+        transport_reduce_scatter_start(&t, shard.device, full.device, COUNT, &reduce);
+        int beside_both = linear_target_now(&dev);
+        transport_wait(&t, &gather);
+        int after_one = linear_target_now(&dev);
+        transport_wait(&t, &reduce);
+        assert_all(comm, linear_target_now(&dev) == 0, "a transfer that was waited for still counts");
+        assert_all(comm, beside_one == (sms ? one : 0) && after_one == beside_one, "beside one: %d, %d",
+                   beside_one, after_one);
+        assert_all(comm, beside_both == (sms ? both : 0), "beside both: %d", beside_both);
+        transport_close(&t);
+    }
+    cuda_linear_spare_sms(&dev, 0);
+    buffer_free(&full);
+    buffer_free(&shard);
+}
+
 /* A rank waits for a message of one that waits for its GPU: GPUs move by themselves, and the stand-in must
  * too. */
 static void test_host_waits(void **state) {
@@ -381,6 +413,7 @@ int main(int argc, char **argv) {
             cmocka_unit_test_prestate(test_far_ahead, comm),
             cmocka_unit_test_prestate(test_grid, comm),
             cmocka_unit_test_prestate(test_limit, comm),
+            cmocka_unit_test_prestate(test_products_beside, comm),
             cmocka_unit_test_prestate(test_host_waits, comm),
         };
         comm_set_piece_bytes(comm, 4096, 4096); /* so that long transfers have several pieces */

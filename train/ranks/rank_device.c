@@ -14,9 +14,10 @@
  * kernel (github.com/NVIDIA/nccl/issues/1656); left alone it takes what the links can carry, 24 on a node of
  * A100 (there, 1225), and products planned for the whole GPU then need a second wave for their last tiles.
  * Its maintainers name config.maxCTAs as the way to hold it (there, 1598); NCCL_MAX_CTAS in the environment
- * comes before it, unseen by the products.  16 of an A100's 108 or an H100's 132 follows from these counts;
- * it has not been measured. */
-enum { TRANSFER_SMS = 16 };
+ * comes before it, unseen by the products.  Two transfers at once, as in a backward at stage 3, fill the links
+ * with 12 each; one alone has at least half of them, which still hides it beside 4096 tokens of a layer.  That
+ * follows from counts (kernels/cuda/NOTES.md) and has not been measured. */
+enum { TRANSFER_SMS = 12 };
 
 /* Stages whose gathers or reductions run while layers compute; those of the others come after the backward,
  * when NCCL may have the whole GPU. */
@@ -145,9 +146,7 @@ bool rank_device_open(struct rank_device *rank, const struct config *config, str
     return rank_device_take(rank, config, comm) && rank_device_connect(rank, config, comm);
 }
 
-/* One target for all products of the run, that of one transfer: another in every phase would multiply the
- * shapes to choose for.  A gather and a reduction that overlap, as in a backward at stage 3, may occupy twice
- * as many; in between the transfers none are occupied. */
+/* Where the stage has transfers beside products; the transport tells those products of each (kernels/cuda/beside.c). */
 void rank_device_spare_sms(struct rank_device *rank, int zero_stage) {
     if (!rank->dev.ops->host_memory)
         cuda_linear_spare_sms(&rank->dev, transfers_beside_products(zero_stage) ? rank->link->sms : 0);

@@ -30,8 +30,8 @@ bool rank_device_join(struct rank_device *rank, const struct config *config, str
 bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm);
 void rank_device_close(struct rank_device *rank);
 
-/* rank_device_spare_sms - from here on products leave the transfers of that parallel.stage room, for the
- * whole run: the one place that decides it. */
+/* rank_device_spare_sms - from here on products leave the transfers of that parallel.stage room while they run: the one place
+ * that decides it. */
 void rank_device_spare_sms(struct rank_device *rank, int zero_stage);
 
 /* rank_num_per_node - ranks on each node, or 0 where the nodes have different numbers.  Collective. */

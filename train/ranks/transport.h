@@ -40,6 +40,8 @@ enum transport_kind { TRANSPORT_HOST, TRANSPORT_NCCL, TRANSPORT_STAGED };
 struct transfer {
     struct comm_request request; /* HOST */
     int64_t number;              /* NCCL: counts the starts from 1; 0 when idle */
+    int lane;                    /* NCCL: which of its two, and its ticket there; 0: products do not count it */
+    int64_t ticket;
     const struct sum_16 *sum;    /* of 16-bit terms: what is left to do once they are here; or NULL */
 };
 
@@ -89,7 +91,8 @@ int transport_open(struct transport *transport, struct comm *comm, struct device
 void transport_close(struct transport *transport);
 
 /* transport_open_beside - the same for transfers that run beside the device's products and shall leave them
- * room: one at a time occupies at most so many multiprocessors.  transport->sms is 0 where nothing of a
+ * room: one at a time occupies at most so many multiprocessors, and those products are told of it that are given to
+ * the device while it runs (kernels/cuda/cuda.h, cuda_beside_start).  transport->sms is 0 where nothing of a
  * transfer runs on them: one rank, HOST, STAGED. */
 int transport_open_beside(struct transport *transport, struct comm *comm, struct device *device,
                           enum transport_kind kind, int sms, struct err *err);

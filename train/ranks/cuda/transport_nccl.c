@@ -15,6 +15,7 @@
  *
  * Two communicators on one GPU can deadlock when their kernels start in another order on another rank;
  * NCCL_LAUNCH_ORDER_IMPLICIT (NCCL 2.26) keeps them in the order of the calls. */
+#include <math.h>
 #include <nccl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -27,13 +28,20 @@
 #include "kernels/cuda/cuda.h"
 #include "train/ranks/cuda/transport_cuda.h"
 
-enum { LANE_GATHER, LANE_REDUCE, NUM_LANES };
+enum { LANE_GATHER, LANE_REDUCE, NUM_LANES = CUDA_NUM_LANES };
 enum {
     MAX_AHEAD = 16,       /* transfers: a few hundred kernels, below the driver's queue of about a thousand */
     OLDEST_NCCL = 22600,  /* NCCL_LAUNCH_ORDER_IMPLICIT */
     ABORT_PATIENCE_S = 5, /* ncclCommAbort has been seen to hang (NVIDIA/nccl issues 549, 863, 1013) */
     LOOK_INTERVAL_NS = 50000
 };
+
+/* What a rank sends in a second inside a node, for how long products leave multiprocessors to a transfer.  With all the blocks it
+ * likes (24) NCCL was measured at 361e9 in gathers and 363e9 in reductions on 8 H200 (stas00/ml-engineering); 12 have half of
+ * that or more, if fewer fill the links.  A100 has two thirds of the links.  Between nodes rates differ by a factor of ten, and a
+ * transfer counts until its wait. */
+static const double SENT_PER_S_SM80 = 130e9, SENT_PER_S_SM90 = 240e9;
+static const double START_S = 30e-6; /* kernels started, ranks met */
 
 /* One transfer given to the GPU; transfer number n is in flights[n % MAX_AHEAD]. */
 struct flight {
@@ -52,6 +60,7 @@ struct nccl {
     int64_t num_started, num_finished; /* transfers 1 .. num_finished are over on the GPU */
     double moved_s;                    /* when num_finished last rose */
     double noted_s;                    /* how long the wait had lasted when the other ranks were last told */
+    bool is_counted;                   /* by the products beside transfers */
     const char *phase; /* what the host waits for, where that is not a transfer yet; or NULL */
     /* Who looked while the host waited before this transport was opened: another transport of the device. */
     void (*look_before)(void *user, double waited_s);
@@ -234,6 +243,15 @@ static void begin(struct nccl *nccl, int lane, const struct transfer *transfer) 
     CUDA_CHECK(cudaStreamWaitEvent(nccl->streams[lane], nccl->ready, 0));
 }
 
+/* expected_s - how long products make room for a transfer of so many bytes, all ranks' together. */
+static double expected_s(const struct nccl *nccl, size_t size_bytes) {
+    double ranks = comm_num_ranks(nccl->comm), rate;
+    if (comm_num_local_ranks(nccl->comm) < comm_num_ranks(nccl->comm))
+        return INFINITY;
+    rate = cuda_arch(nccl->device) >= 90 ? SENT_PER_S_SM90 : SENT_PER_S_SM80;
+    return START_S + (double)size_bytes * (ranks - 1) / ranks / rate;
+}
+
 /* end - NCCL was called and said status. */
 static void end(struct nccl *nccl, int lane, ncclResult_t status, struct transfer *transfer, const char *what,
                 size_t size_bytes) {
@@ -247,6 +265,9 @@ static void end(struct nccl *nccl, int lane, ncclResult_t status, struct transfe
     if (nccl->num_started == nccl->num_finished)
         nccl->moved_s = clock_s();
     transfer->number = ++nccl->num_started;
+    transfer->lane = lane;
+    transfer->ticket =
+        nccl->is_counted ? cuda_beside_start(nccl->device, lane, expected_s(nccl, size_bytes)) : 0;
 }
 
 static void nccl_wait(struct transport *t, struct transfer *transfer) {
@@ -255,7 +276,9 @@ static void nccl_wait(struct transport *t, struct transfer *transfer) {
     if (transfer->number > nccl->num_finished)
         CUDA_CHECK(cudaStreamWaitEvent(cuda_stream(nccl->device),
                                        nccl->flights[transfer->number % MAX_AHEAD].done, 0));
-    transfer->number = 0;
+    if (transfer->ticket > 0)
+        cuda_beside_end(nccl->device, transfer->lane, transfer->ticket);
+    transfer->number = transfer->ticket = 0;
 }
 
 static void nccl_all_gather_start(struct transport *t, void *full, const void *shard, size_t shard_bytes,
@@ -450,6 +473,7 @@ int transport_nccl_open(struct transport *transport, struct err *err) {
     struct nccl *nccl = xcalloc(1, sizeof *nccl);
     nccl->comm = comm;
     nccl->device = transport->device;
+    nccl->is_counted = transport->sms > 0;
     open_streams(nccl);
     nccl->phase = "start of NCCL";
     nccl->moved_s = clock_s();
