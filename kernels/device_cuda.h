@@ -39,6 +39,9 @@ void cuda_linear_tune(struct device *dev, bool on);
  * be less than half. */
 void cuda_linear_spare_sms(struct device *dev, int num_spared);
 
+/* cuda_linear_file_name - of a file of choices for this kind of GPU and this cuBLASLt alone, malloc'ed. */
+char *cuda_linear_file_name(const struct device *dev);
+
 /* cuda_linear_num_choices - made or taken over so far. */
 int cuda_linear_num_choices(const struct device *dev);
 

@@ -235,7 +235,7 @@ static void tell_idle(const struct job_request *request, struct diagnostics *dia
     const struct {
         const char *key;
         bool is_set;
-    } keys[] = {{"run.gemm_choices", config->run.gemm_choices && config->run.gemm_choices[0]},
+    } keys[] = {{"run.gemm_choices", config_gemm_choices(config) == GEMM_CHOICES_FILE},
                 {"parallel.comm", config->parallel.comm != COMM_NCCL},
                 {"optimizer.offload", config->optimizer.offload}};
     bool on_cpu = request->partition->gpus_per_node == 0 || config->run.device == DEVICE_CPU;

@@ -19,6 +19,7 @@ scenario() {
     log=$work/last.log # output of the last run
     chmod -R u+w "$work" 2>/dev/null
     rm -rf "$work" && mkdir -p "$work" || exit 1
+    export XDG_CACHE_HOME="$PWD/$work/cache" # nothing is written to, or read from, the user's own
     : >"$log"
     printf '%s\n' "run.folder=$work/" >"$work/mark" # by this, processes of this scenario are recognised
     trap end_scenario EXIT

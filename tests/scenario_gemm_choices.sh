@@ -57,7 +57,7 @@ of_shapes() {
 
 # --- one rank ---
 
-go 0 0 none
+go 0 0 none --set run.gemm_choices=none
 go 0 0 fresh --set "run.gemm_choices=$choices"
 expect_output '^matrix products: [1-9][0-9]* measured in [0-9.]* s and added to '
 num_measured=$(sed -n 's/^matrix products: \([0-9]*\) measured.*/\1/p' "$log")
@@ -96,6 +96,48 @@ expect_same "a resumed run whose file was lost" other resumed
 cmp -s "$work/lost.choices" "$work/other.choices" || fail "the resumed run did not write its own choices into the lost file"
 say "a resumed run goes on with the choices it began with"
 
+# --- a file for each kind of GPU, in the cache folder: what a run does that says nothing ---
+
+[ ! -e "$XDG_CACHE_HOME" ] || fail "a run that names a file, or none, wrote to the cache folder"
+go 0 0 auto
+cached=$(echo "$XDG_CACHE_HOME"/atelier/gemm-*H100*-cublaslt-130100)
+[ -f "$cached" ] || fail "there is no file '$cached'"
+expect_output "^matrix products: $num_measured measured in [0-9.]* s and added to '$cached'"
+cmp -s "$cached" "$work/auto/gemm_choices" || fail "the run's own choices are not those of the cache"
+go 0 0 auto.again
+expect_output '^matrix products: nothing to measure'
+expect_same "a second run with the cache" auto auto.again
+SIMT_ARCH=80 go 0 0 auto.a100
+expect "files for two kinds of GPU" 2 "$(find "$XDG_CACHE_HOME/atelier" -type f | wc -l | tr -d ' ')"
+
+# A resumed run takes its own, whatever the cache says by now; one that began without goes on without.
+choose "$cached" "$cached.other" 2 4 && mv "$cached.other" "$cached"
+go 0 0 auto.whole
+expect_other "other choices in the cache" auto auto.whole
+cp "$work/choices.kept" "$cached"
+go 0 0 auto.resumed --set train.steps=1
+choose "$cached" "$cached.other" 2 4 && mv "$cached.other" "$cached"
+cp "$work/auto.resumed/gemm_choices" "$work/own.choices"
+go 0 0 auto.resumed
+go 0 0 own --set "run.gemm_choices=$work/own.choices"
+expect_same "a resumed run whose cache has changed" own auto.resumed
+go 0 0 late --set train.steps=1 --set run.gemm_choices=none
+go 0 0 late
+expect_output "^matrix products: this run began with cuBLASLt's first proposals, and goes on with them"
+expect_same "a run that began without choices" none late
+
+# What nobody named ends no run.
+sed -i '5s/ [0-9]* / x /' "$cached"
+go 0 0 auto.damaged
+expect_output "^matrix products: choices are kept in the run's folder alone: '.*' line 5 is damaged"
+[ -s "$work/auto.damaged/gemm_choices" ] || fail "a run beside a damaged cache keeps no choices"
+XDG_CACHE_HOME=/proc/none go 0 0 auto.unwritable
+expect_output "^matrix products: choices are kept in the run's folder alone: "
+XDG_CACHE_HOME=relative HOME='' go 0 0 auto.nowhere
+expect_output "^matrix products: choices are kept in the run's folder alone: neither XDG_CACHE_HOME nor HOME says where"
+[ ! -e relative ] || fail "a relative XDG_CACHE_HOME was used"
+say "auto: a file for each kind of GPU in the cache; a resumed run takes its own choices, or none if it began without"
+
 # --- two ranks ---
 
 rm -f "$work"/report.*
@@ -112,7 +154,7 @@ expect "multiprocessors that products beside no transfer, one and two are chosen
 go 0 2 pair.again --set "run.gemm_choices=$work/pair.choices" --set parallel.stage=3
 expect_output '^matrix products: nothing to measure'
 expect_same "two ranks with the same file" pair pair.again
-go 0 2 pair.none --set parallel.stage=3
+go 0 2 pair.none --set parallel.stage=3 --set run.gemm_choices=none
 choose "$work/pair.choices" "$work/pair.first.choices" 0 1
 go 0 2 pair.first --set "run.gemm_choices=$work/pair.first.choices" --set parallel.stage=3
 expect_same "two ranks, cuBLASLt's first proposals from a file" pair.none pair.first

@@ -303,6 +303,7 @@ static void test_null(void **state) {
                           NULL, 0, &err),
                      0);
     assert_null(config.run.gemm_choices);
+    assert_int_equal(config_gemm_choices(&config), GEMM_CHOICES_AUTO);
     assert_null(config.model.path);
     assert_int_equal(config.data.num_valid, 0);
     assert_int_equal(config.train.steps, 1000);

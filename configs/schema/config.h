@@ -131,7 +131,7 @@ struct config {
         enum device_kind device;      /* what computes */
         double timeout_s;             /* of a wait for other ranks, once steps run */
         double start_timeout_s;       /* the same until then; 0: see run_phase.h */
-        char *gemm_choices;           /* file of measured choices for matrix products; NULL or "": none */
+        char *gemm_choices;           /* file of choices for matrix products; see config_gemm_choices */
     } run;
     struct {                              /* model: */
         char *path;                       /* HF folder, GGUF or checkpoint; or NULL: a new model */
@@ -263,6 +263,11 @@ void config_keep_packing(struct config *config, enum packing packing);
 /* config_new_tokens - model.add_tokens, then model.add_special_tokens, in the order in which they get their ids; malloc'ed, the
  * texts borrowed, NULL where there are none.  *count: how many. */
 struct new_token *config_new_tokens(const struct config *config, int *count);
+
+/* config_gemm_choices - whether algorithms of matrix products are measured, and where they are kept, by run.gemm_choices: NULL and
+ * "auto"; "" and "none"; else a file. */
+enum gemm_choices { GEMM_CHOICES_NONE, GEMM_CHOICES_AUTO, GEMM_CHOICES_FILE };
+enum gemm_choices config_gemm_choices(const struct config *config);
 
 /* config_print_help - the table as a page. */
 void config_print_help(FILE *out);

@@ -41,11 +41,13 @@ static const struct config_key run_file_keys[] = {
          FREE),
     REAL("run.start_timeout_s", AT(run.start_timeout_s), "0", 0, 1e6, "s",
          "the same until the first step is done; 0: four times run.timeout_s, at most 1800", FREE),
-    PATH("run.gemm_choices", AT(run.gemm_choices), NULL,
-         "file that keeps which of cuBLASLt's algorithms multiplies what: products that are new to it are "
-         "measured before the first step and added, the same file gives the same bits; left out: cuBLASLt's "
-         "first proposal. One file for each kind of GPU; without effect on a CPU",
-         FREE),
+    PATH(
+        "run.gemm_choices", AT(run.gemm_choices), NULL,
+        "file that keeps which of cuBLASLt's algorithms multiplies what: products that are new to it are "
+        "measured before the first step and added, the same file gives the same bits; left out, or auto: one for "
+        "each kind of GPU and cuBLASLt in $XDG_CACHE_HOME/atelier (~/.cache/atelier); none: cuBLASLt's first "
+        "proposal. A run keeps its choices in its folder, for when it is resumed; without effect on a CPU",
+        FREE),
 
     PATH("model.path", AT(model.path), NULL,
          "model to start from: Hugging Face folder, GGUF file or checkpoint; left out for a new model"),

@@ -37,6 +37,10 @@ void cuda_linear_spare_sms(struct device *dev, int num_spared) {
     die("cuda_linear_spare_sms on a '%s' device: " ABSENT, dev->ops->name);
 }
 
+char *cuda_linear_file_name(const struct device *dev) {
+    die("cuda_linear_file_name on a '%s' device: " ABSENT, dev->ops->name);
+}
+
 int cuda_linear_num_choices(const struct device *dev) {
     die("cuda_linear_num_choices on a '%s' device: " ABSENT, dev->ops->name);
 }

@@ -7,6 +7,7 @@
  *
  * The file may be damaged or come from anybody: every number has a range, and a choice whose algorithm the
  * library does not propose is without effect. */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -197,6 +198,16 @@ static bool write_all(FILE *file, const struct device *dev) {
         fprintf(file, "%.4f\n", (double)choice->ms);
     }
     return !ferror(file) && fflush(file) == 0;
+}
+
+/* What a file system may not like in a name of NVIDIA's becomes a line. */
+char *cuda_linear_file_name(const struct device *dev) {
+    const struct cuda_state *state = dev->state;
+    char *name = xasprintf("gemm-%s-cublaslt-%zu", state->name, cublasLtGetVersion());
+    for (char *at = name; *at; at++)
+        if (!isalnum((unsigned char)*at) && *at != '-')
+            *at = '_';
+    return name;
 }
 
 char *cuda_linear_text(const struct device *dev) {

@@ -23,6 +23,7 @@ tests=$programs/tests
 test -d "$tests" || tests=$programs
 passed=0 failed=0 skipped=0 failures=
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
+export XDG_CACHE_HOME="$work/cache" # choices of matrix products are of this run alone
 # shellcheck source=configs/ranks.sh
 . configs/ranks.sh
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-4}"

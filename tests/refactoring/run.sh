@@ -88,7 +88,7 @@ prepare:
   output: $work/text.h5
   valid_every: 10
   sources: [{path: $work/text.jsonl, name: text, licence: none}]
-run: {seed: 7, threads: 1, log_every: 1, timeout_s: 120, device: cpu}
+run: {seed: 7, threads: 1, log_every: 1, timeout_s: 120, device: cpu, gemm_choices: none}
 data: {train: $work/text.h5, valid: $work/text-valid.h5, sequence_tokens: 48}
 train: {steps: 20, batch_sequences: 8, micro_sequences: 2}
 optimizer: {learning_rate: 3e-3}

@@ -8,18 +8,22 @@
  * another run with the same file, bit for bit.  A shape that the rehearsal has not met takes the first
  * proposal: nothing is measured once steps run.
  *
- * A run also keeps its choices in its own folder (GEMM_CHOICES_COPY): a resumed one goes on with those it
- * began with, whatever has become of the file. */
+ * 'auto', the default, is a file for each kind of GPU and version of cuBLASLt in the user's cache folder; one that cannot be
+ * written or read there is said, and the choices stay with the run.
+ *
+ * A run also keeps its choices in its own folder (GEMM_CHOICES_COPY), as the bits of its steps depend on them: a resumed one goes
+ * on with those it began with, whatever has become of the file, and one that began without, without. */
 #pragma once
 
 #include "train/run/trainer_setup.h"
 
 #define GEMM_CHOICES_COPY "gemm_choices"
 
-/* gemm_choices_load - with the device open, before anything large is read: what is wrong with the file or
- * its folder is told here.  gemm_choices_complete - with weights and feeds ready: the rehearsal, unless
- * the run computes on CPUs or has no such file; gradients are left for the first step to overwrite.  Both
+/* gemm_choices_load - with the device open, before anything large is read: what is wrong with a file that the run names, or
+ * its folder, is told here.  gemm_choices_complete - with weights and feeds ready: the rehearsal, unless
+ * the run computes on CPUs or chooses nothing; gradients are left for the first step to overwrite.  Both
  * return true on all ranks, or false on all when the file cannot be read or written, which the root has said.
- * Collective. */
+ * Collective.  gemm_choices_release - what load has made. */
 bool gemm_choices_load(struct trainer *t);
 bool gemm_choices_complete(struct trainer *t);
+void gemm_choices_release(struct trainer *t);

@@ -178,7 +178,7 @@ static void tell_idle(struct trainer *t) {
     const struct {
         const char *key;
         bool is_set;
-    } keys[] = {{"run.gemm_choices", config->run.gemm_choices && config->run.gemm_choices[0]},
+    } keys[] = {{"run.gemm_choices", config_gemm_choices(config) == GEMM_CHOICES_FILE},
                 {"parallel.comm", config->parallel.comm != COMM_NCCL},
                 {"optimizer.offload", config->optimizer.offload}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys && t->rank.dev.ops->host_memory; i++)
@@ -375,6 +375,7 @@ void trainer_close(struct trainer *t) {
         model_free(&t->model);
         params_free(&t->params);
     }
+    gemm_choices_release(t);
     rank_device_close(&t->rank);
     trainer_tasks_close(t);
     run_data_close(&t->data);

@@ -63,6 +63,10 @@ struct trainer {
     struct params params;
     struct model model;
     bool has_memory; /* params and model are there */
+    struct {
+        bool is_off; /* every product takes cuBLASLt's first proposal; the same on all ranks */
+        char *path;  /* root only: the file that choices are kept in beside the run's own, or NULL */
+    } gemm;
     struct feed feed, valid_feed;
     struct valid_sources valid_sources; /* of the validation, where there is one */
     struct preference preference;       /* state of objectives that compare documents */
