@@ -18,6 +18,8 @@
 #include "kernels/packed.h"
 #include "kernels/stored.h"
 
+struct exact_sum; /* exact_sum.h */
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -371,6 +373,19 @@ typedef void linear_stored_fn(struct device *, struct tensor y, struct tensor x,
 typedef void embedding_stored_fn(struct device *, struct tensor x, const struct stored *w,
                                  struct tensor tokens);
 
+/* op_fixed_add - sums[i] += the nearest integer to x[i] 2^-exponent (OP_OVERWRITE: sums[i] = that): gradients as whole numbers of
+ * a unit 2^exponent, whose sum has the same bits in whatever order it is made.  Returns the largest |x|; infinity or NaN where an x
+ * is.  Where that is 2^51 units or more the integers mean nothing.
+ * op_fixed_join - sums[i] += others[i].  op_fixed_read - y[i] = sums[i] 2^exponent, rounded to f64, then to f32.
+ * op_exact_squares - adds the squares of x to sum, without rounding.
+ *   inout  sums [K]   in  others [K]   in  x f32 [K]   out  y f32 [K]
+ * Devices whose memory is not the host's do not have them. */
+typedef float fixed_add_fn(struct device *, int64_t *sums, struct tensor x, int exponent,
+                           enum op_write write);
+typedef void fixed_join_fn(struct device *, int64_t *sums, const int64_t *others, int64_t count);
+typedef void fixed_read_fn(struct device *, struct tensor y, const int64_t *sums, int exponent);
+typedef void exact_squares_fn(struct device *, struct exact_sum *sum, struct tensor x);
+
 /* Every op by name.  This list makes the members of the table, the declarations of each device's functions and
  * the entries of its table: an op that a device lacks does not link. */
 /* clang-format off */
@@ -384,7 +399,8 @@ typedef void embedding_stored_fn(struct device *, struct tensor x, const struct 
     OP(take_columns) OP(put_columns) OP(column_sums) OP(dropout) OP(row_norms) OP(magnitude_forward)        \
     OP(magnitude_backward) OP(cross_entropy) OP(distill) OP(adamw) OP(sum_squares) OP(cast) OP(dequantise)
 /* Those of host memory alone; other tables have NULL there, and the front door dies. */
-#define EACH_HOST_OP(OP) OP(linear_stored) OP(embedding_stored)
+#define EACH_HOST_OP(OP)                                                                                    \
+    OP(linear_stored) OP(embedding_stored) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */

@@ -24,6 +24,7 @@ struct variant {
     enum optimizer_id optimizer;
     enum dtype compute;
     enum wire_type wire;
+    enum reproducible reproducible;
 };
 
 static void load(struct config *config, const struct variant *v) {
@@ -39,6 +40,7 @@ static void load(struct config *config, const struct variant *v) {
     config->optimizer.kind = v->optimizer;
     config->train.compute = v->compute;
     config->parallel.wire = v->wire;
+    config->train.reproducible = v->reproducible;
 }
 
 /* What the transports were asked for, in order, on all axes together. */
@@ -254,6 +256,31 @@ static void test_begun_as_planned(void **state) {
         }
 }
 
+/* Gradients as integers of 64 bits: twice the bytes of f32, where gradients travel. */
+static void test_integers_as_planned(void **state) {
+    (void)state;
+    int num_ranks = comm_num_ranks(comm);
+    for (int replicas = 1; replicas <= num_ranks; replicas++)
+        for (int i = 0; num_ranks % replicas == 0 && i < 4 * 2 * 2; i++) {
+            struct variant v = {.zero_stage = i % 4,
+                                .replicas = replicas,
+                                .context = 1,
+                                .num_micros = i / 4 % 2 ? 3 : 1,
+                                .reduce = i / 8 % 2 ? REDUCE_STEP : REDUCE_MICRO,
+                                .tied = i % 3 == 0,
+                                .reproducible = REPRODUCIBLE_LAYOUT};
+            int64_t exact[EXCHANGE_AXES], plain[EXCHANGE_AXES];
+            struct timetable planned;
+            expect_planned(&v);
+            measure(&v, exact, &planned);
+            timetable_free(&planned);
+            v.reproducible = REPRODUCIBLE_OFF;
+            measure(&v, plain, &planned);
+            timetable_free(&planned);
+            assert_true(num_ranks == 1 || exact[0] + exact[1] > plain[0] + plain[1]);
+        }
+}
+
 /* Ranks that share texts, and what they compute again. */
 static void test_shared_texts_as_planned(void **state) {
     (void)state;
@@ -415,9 +442,8 @@ static void test_values_are_awaited(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_begun_as_planned),
-        cmocka_unit_test(test_shared_texts_as_planned),
-        cmocka_unit_test(test_others_are_not),
+        cmocka_unit_test(test_begun_as_planned),        cmocka_unit_test(test_integers_as_planned),
+        cmocka_unit_test(test_shared_texts_as_planned), cmocka_unit_test(test_others_are_not),
         cmocka_unit_test(test_values_are_awaited),
     };
     comm = comm_start(&argc, &argv);

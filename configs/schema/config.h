@@ -38,6 +38,8 @@ enum resume_policy { RESUME_AUTO, RESUME_NEVER };
 
 /* What a spike of the loss or the gradient norm does. */
 enum spike_policy { SPIKE_OFF, SPIKE_SKIP, SPIKE_ROLLBACK };
+/* Whether a run has the same bits on any number of data-parallel ranks (train/model/exact_grads.h). */
+enum reproducible { REPRODUCIBLE_OFF, REPRODUCIBLE_LAYOUT };
 enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum probe_when { PROBE_AUTO, PROBE_OFF, PROBE_ON };
 enum data_verify { DATA_VERIFY_SAMPLE, DATA_VERIFY_ALL };
@@ -164,6 +166,7 @@ struct config {
         double grad_clip;    /* global norm; 0: off */
         int64_t early_stop;  /* validations in a row that are no better, after which the run ends; 0: never */
         double stop_after_s; /* save and exit 75 after so many seconds; 0: never */
+        enum reproducible reproducible;
         enum spike_policy spike;
         double spike_sigma;   /* standard deviations above the mean */
         int64_t spike_window; /* steps that both are of */

@@ -51,6 +51,8 @@ static const struct config_choice async_saves[] = {
 static const struct config_choice resumes[] = {{"auto", RESUME_AUTO}, {"never", RESUME_NEVER}, {NULL, 0}};
 static const struct config_choice spike_policies[] = {
     {"off", SPIKE_OFF}, {"skip", SPIKE_SKIP}, {"rollback", SPIKE_ROLLBACK}, {NULL, 0}};
+static const struct config_choice reproducibles[] = {
+    {"off", REPRODUCIBLE_OFF}, {"layout", REPRODUCIBLE_LAYOUT}, {NULL, 0}};
 static const struct config_choice tied_heads[] = {
     {"auto", TIED_AUTO}, {"true", TIED_TRUE}, {"false", TIED_FALSE}, {NULL, 0}};
 static const struct config_choice save_dtypes[] = {

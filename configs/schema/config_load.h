@@ -50,5 +50,8 @@ void config_complete(struct loading *loading);
 /* config_check - the rules between keys.  Returns 0, or -1 with err set. */
 int config_check(const struct loading *loading);
 
+/* config_check_reproducible - of them, those of train.reproducible.  Returns 0, or -1 with err set. */
+int config_check_reproducible(const struct loading *loading);
+
 /* config_resolved_text - every key that is read as YAML, malloc'ed; reads back as the same configuration. */
 char *config_resolved_text(const struct config *config);

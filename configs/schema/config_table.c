@@ -215,6 +215,12 @@ static const struct config_key run_file_keys[] = {
     REAL("train.stop_after_s", AT(train.stop_after_s), "0", 0, 1e9, "s",
          "save and end with code 75 after so long; 0: never", FREE),
     CHOICE(
+        "train.reproducible", AT(train.reproducible), "off", reproducibles,
+        "layout: the same bits on any number of ranks, at every stage, in any number of replicas and over restarts, by sums of "
+        "gradients in whole numbers; wants run.threads, and that and train.micro_sequences stay; on processors alone; off: as "
+        "fast as it goes",
+        COURSE),
+    CHOICE(
         "train.spike", AT(train.spike), "off", spike_policies,
         "what a step does whose loss or gradient norm is a spike: nothing; skip, its batch makes no update; rollback, the "
         "run goes back to the last checkpoint and leaves that batch out (skip, before the first one)",
@@ -328,7 +334,7 @@ static const struct config_key run_file_keys[] = {
         "parallel.wire", AT(parallel.wire), "compute", wires,
         "type of gradients between replicas from stage 1 on: compute, that of train.compute, rounded once and added in "
         "f32; f32, twice the bytes",
-        FREE),
+        FREE, NEEDS("train.reproducible", "off")),
     CHOICE(
         "parallel.comm", AT(parallel.comm), "nccl", comms,
         "how GPUs exchange parameters and gradients; mpi: through host memory, slow, lets ranks share a GPU",

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "train/model/exact_grads.h"
 #include "train/model/shard.h"
 
 const struct optimizer_kind *optimizer_kind(enum optimizer_id id) {
@@ -81,6 +82,11 @@ double optimizer_matrix_values(const struct optimizer_kind *kind, const struct m
 double optimizer_grad_norm(struct params *params, struct comm *comm) {
     double sum = 0;
     params->dev->section = SECTION_UPDATE;
+    if (params->setup.adds_exactly) {
+        double norm = exact_grads_norm(params, comm);
+        params->dev->section = SECTION_OTHER;
+        return norm;
+    }
     for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
         sum += op_sum_squares(params->dev, tensor_1d(params_own_grad(params, s), DTYPE_F32, s->own_count));
     params->dev->section = SECTION_OTHER;

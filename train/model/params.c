@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "train/model/divided.h"
+#include "train/model/exact_grads.h"
 #include "train/model/owners.h"
 
 /* Every shard starts on a 64-byte line of f32: vector loads of a kernel that works on a shard alone are then aligned. */
@@ -87,7 +88,8 @@ static void add_tensor(struct params *params, struct param param, struct tensor 
                                    .offset = segment->count,
                                    .stored_first = stored_first,
                                    .count = count,
-                                   .owner = -1};
+                                   .owner = -1,
+                                   .next_exponent = EXACT_FIRST_EXPONENT};
     divided_place(tensor, &params->setup, shape);
     segment->count += count;
     /* The backward writes matrices whole.  An embedding of its own is added to row by row instead. */
@@ -252,6 +254,11 @@ static void *take_bytes(struct arena *arena, size_t bytes) {
     return arena_take(arena, (int64_t)(bytes / dtype_bytes(DTYPE_I32)), DTYPE_I32);
 }
 
+/* take_sums - room for integers of 64 bits. */
+static int64_t *take_sums(struct arena *arena, int64_t count) {
+    return take_bytes(arena, (size_t)count * sizeof(int64_t));
+}
+
 /* place_packed - a segment in fewer bits: all ranks' shards, or one. */
 static void place_packed(struct params *params, struct segment *segment) {
     bool is_resident = params->setup.zero_stage < 3;
@@ -291,13 +298,21 @@ bool params_has_whole_gradients(const struct params_setup *setup) {
     return setup->zero_stage < 2 || setup->keeps_gradients;
 }
 
+bool params_grad_passes_slot(const struct params_setup *setup) {
+    return setup->adds_exactly || !params_has_whole_gradients(setup);
+}
+
 /* place_training - the gradient, and what the segment's rule keeps for each element that this rank updates. */
 static void place_training(struct params *params, struct segment *segment) {
     if (segment->storage != STORAGE_TRAINED)
         return;
     bool is_whole = params_has_whole_gradients(&params->setup);
-    segment->grad =
-        arena_take(&params->arena_grads, is_whole ? segment->count : segment->shard_count, DTYPE_F32);
+    int64_t count = is_whole ? segment->count : segment->shard_count;
+    if (params->setup.adds_exactly) {
+        segment->sums = take_sums(&params->arena_grads, count);
+        count = segment->own_count;
+    }
+    segment->grad = arena_take(&params->arena_grads, count, DTYPE_F32);
     struct arena *arena = params->setup.offloads ? &params->arena_offloaded : &params->arena_optimizer;
     for (int i = 0; i < segment->rule->num_states; i++)
         segment->states[i] = arena_take(arena, segment->own_count, params_state_type(params, segment, i));
@@ -336,18 +351,35 @@ static void place_slots(struct params *params) {
             gathered->data = arena_take(&params->arena_comm, largest[s].count, params->setup.compute);
         if (largest[s].packed_bytes > 0)
             gathered->packed = take_bytes(&params->arena_comm, largest[s].packed_bytes);
-        if (!params->setup.trains || params_has_whole_gradients(&params->setup))
+        if (!params->setup.trains || !params_grad_passes_slot(&params->setup))
             continue;
         gradient->data = arena_take(&params->arena_comm, largest[s].grad_count, DTYPE_F32);
-        gradient->landing = arena_take(&params->arena_comm, largest[s].landing_count, DTYPE_F32);
+        if (!params->setup.adds_exactly) {
+            gradient->landing = arena_take(&params->arena_comm, largest[s].landing_count, DTYPE_F32);
+        } else if (!params_has_whole_gradients(&params->setup)) {
+            gradient->fixed = take_sums(&params->arena_comm, largest[s].grad_count);
+            gradient->fixed_terms = take_sums(&params->arena_comm, largest[s].grad_count);
+        }
     }
+}
+
+/* place_terms - with adds_exactly: what the ranks of a replica, or of the replicas, have of the largest segment. */
+static void place_terms(struct params *params) {
+    const struct params_setup *setup = &params->setup;
+    int64_t most = 0, parts = larger(setup->num_ranks, setup->replicas.size);
+    if (!setup->adds_exactly || !setup->trains)
+        return;
+    for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
+        most = larger(most, s->shard_count * parts);
+    params->fixed_terms = take_sums(&params->arena_comm, most);
 }
 
 /* place_crossing - what crosses between replicas in 16 bits is rounded into a buffer of its own. */
 static void place_crossing(struct params *params) {
     int64_t largest[SLOT_COUNT] = {0}, own = 0;
     enum dtype wire = params->setup.wire;
-    if (!params->setup.trains || !params_is_split(&params->setup) || wire == DTYPE_F32)
+    bool rounds = wire != DTYPE_F32 && !params->setup.adds_exactly;
+    if (!params->setup.trains || !params_is_split(&params->setup) || !rounds)
         return;
     for (int u = 0; u < params->num_units; u++) {
         int64_t *most = &largest[params_slot_index(params, u)];
@@ -374,6 +406,7 @@ static void place_all(struct params *params) {
     }
     place_slots(params);
     place_crossing(params);
+    place_terms(params);
     const struct optimizer_kind *kind = params->setup.optimizer;
     for (int i = 0; params->setup.trains && i < kind->num_rules; i++)
         if (kind->rules[i]->place)

@@ -52,6 +52,10 @@ struct unit_tensor {
     int64_t stored_first; /* where they begin in what is stored: offset, but for a quantised segment */
     float nested_offset;  /* quantised in PACKED_NF4_DOUBLE: of the scales, set when they are loaded */
     int owner;            /* the rank that works on the whole tensor, where the rule owns matrices; else -1 */
+    /* Where gradients are added as integers (exact_grads.h): of this step a unit is 2^unit_exponent, of the next 2^next_exponent; the
+     * largest gradient of one micro-batch so far in this step. */
+    int unit_exponent, next_exponent;
+    float largest_term;
 };
 
 enum { MAX_SEGMENTS = 3 + MAX_RULES }; /* of a unit: frozen, quantised, stored, and one for each rule */
@@ -83,8 +87,9 @@ struct segment {
     void *states[MAX_STATES]; /* [own_count] as the rule names them */
     void *snapshot
         [1 + MAX_STATES]; /* [shard_count] in host memory: master and states, see snapshot.h; NULL: none */
-    float *grad;          /* [count] where gradients stay whole, else [shard_count] */
-    float *open_grad;     /* [count] where the backward under way puts the gradient; NULL: there is none */
+    float *grad;   /* [count] where gradients stay whole, else [shard_count]; with adds_exactly [own_count] */
+    int64_t *sums; /* with adds_exactly: [count] where they stay whole, else [shard_count] */
+    float *open_grad; /* [count] where the backward under way puts the gradient; NULL: there is none */
 };
 
 struct unit {
@@ -118,6 +123,8 @@ struct unit_slot {
     void *data;
     void *packed; /* stage 3: where packed bytes are gathered */
     float *landing;
+    int64_t *fixed,
+        *fixed_terms; /* with adds_exactly, where gradients do not stay whole: sent, and of all ranks */
     void *
         terms; /* crossing in 16 bits: of the other replicas, while data has this one's; both as large as a shard */
     struct sum_16 sums[MAX_SEGMENTS];
@@ -151,6 +158,7 @@ struct params_setup {
     bool snapshots;             /* there is room for a copy of them, which checkpoints are written from */
     int zero_stage;
     bool keeps_gradients;           /* at stages 2 and 3: whole until the step's last micro-batch */
+    bool adds_exactly;              /* gradients of micro-batches are added as integers: see exact_grads.h */
     bool trains;                    /* false: no gradients, no optimizer state */
     int rank, num_ranks;            /* among those that hold one replica of the model together */
     int replica;                    /* which one; the first writes into checkpoints what all hold alike */
@@ -180,6 +188,8 @@ struct params {
     bool has_nested_map;      /* some segments are in PACKED_NF4_DOUBLE */
     float *nested_map;        /* [PACKED_NESTED_CODES] then; else, and while only measured, NULL */
     void *work[MAX_WORK];     /* what the optimizer's update works in, as its rule placed it */
+    int64_t *fixed_terms;     /* with adds_exactly: scratch of params_grad_finish */
+    bool is_not_finite;       /* with adds_exactly: a gradient of this step is no finite number */
     bool is_last;             /* the micro-batch at hand is the step's last: what it completes can be sent */
     struct transport *across; /* borrowed, of params_join_replicas; NULL: one replica */
     double comm_s;            /* seconds spent waiting for transfers */
@@ -241,7 +251,9 @@ void params_place_snapshot(struct params *params, struct segment *segment);
 int params_num_arrays(const struct segment *segment);
 enum dtype params_array_type(const struct params *params, const struct segment *segment, int i);
 
-/* params_has_whole_gradients - a rank keeps the gradient of the whole model until the step's end. */
+/* params_has_whole_gradients - a rank keeps the gradient of the whole model until the step's end.  params_grad_passes_slot - the
+ * backward puts a unit's gradient into a slot, from which it is added to what is kept. */
+bool params_grad_passes_slot(const struct params_setup *setup);
 bool params_has_whole_gradients(const struct params_setup *setup);
 
 /* params_slot_index - which slot is a unit's: of enum { SLOT_EVEN ... }.  params_slot - the slot itself, among the gathered or the

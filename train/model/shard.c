@@ -8,6 +8,7 @@
 #include "train/model/shard.h"
 
 #include "kernels/clock.h"
+#include "train/model/exact_grads.h"
 #include "train/model/packed_segment.h"
 #include "train/model/publish.h"
 
@@ -114,6 +115,8 @@ static void settle(struct params *params, struct transport *link, struct unit_sl
         return;
     slot_wait(params, link, slot);
     const struct unit *u = &params->units[slot->unit];
+    if (params->setup.adds_exactly)
+        exact_grads_land(params, slot);
     for (int i = 0; slot->adds && i < u->num_segments; i++) {
         const struct segment *segment = &u->segments[i];
         if (segment->storage != STORAGE_TRAINED)
@@ -133,6 +136,22 @@ void params_grad_reset(struct params *params) {
         params->units[u].sent = params->units[u].crossed = false;
     }
     params->is_last = false;
+    if (params->setup.adds_exactly)
+        exact_grads_reset(params);
+}
+
+/* settle_all - all that is under way of this step's gradients has arrived. */
+static void settle_all(struct params *params, struct transport *link) {
+    for (int s = 0; s < SLOT_COUNT; s++)
+        settle(params, link, &params->gradient[s]);
+}
+
+bool params_grad_repeats(struct params *params, struct transport *link, struct comm *comm,
+                         int64_t num_terms) {
+    if (!params->setup.adds_exactly)
+        return false;
+    settle_all(params, link);
+    return exact_grads_judge(params, comm, num_terms);
 }
 
 void params_grad_last(struct params *params) {
@@ -176,7 +195,7 @@ void params_grad_begin(struct params *params, struct transport *link, int unit) 
     struct unit *u = &params->units[unit];
     struct unit_slot *slot = NULL;
     bool overwrites = u->fresh;
-    if (!params_has_whole_gradients(&params->setup)) {
+    if (params_grad_passes_slot(&params->setup)) {
         slot = params_slot(params->gradient, params, unit);
         overwrites = take_slot(params, link, unit, slot);
     } else {
@@ -223,18 +242,31 @@ static void end_whole(struct params *params, struct transport *link, int unit) {
         send_whole(params, link, unit);
 }
 
+/* end_exact - what is added to whole sums leaves the slot free. */
+static void end_exact(struct params *params, struct transport *link, struct unit_slot *slot) {
+    exact_grads_add(params, link, slot->unit);
+    slot->sending = !params_has_whole_gradients(&params->setup);
+    slot->closes = slot->adds = false;
+    if (!slot->sending)
+        slot->unit = -1;
+}
+
 /* The first micro-batch's sums land in the unit's gradient itself; those of the others beside it, and settle adds them: a
  * reduction writes, it does not add. */
 void params_grad_end(struct params *params, struct transport *link, int unit) {
     struct unit *u = &params->units[unit];
     for (int i = 0; i < u->num_segments; i++)
         u->segments[i].open_grad = NULL;
-    if (params_has_whole_gradients(&params->setup)) {
+    if (!params_grad_passes_slot(&params->setup)) {
         end_whole(params, link, unit);
         return;
     }
     struct unit_slot *slot = params_slot(params->gradient, params, unit);
     CHECK(slot->unit == unit, "gradient of unit %d ends, but unit %d is open", unit, slot->unit);
+    if (params->setup.adds_exactly) {
+        end_exact(params, link, slot);
+        return;
+    }
     slot->sending = true;
     slot->closes = params->is_last;
     slot->adds = !u->fresh;
@@ -282,13 +314,18 @@ static void send_rest(struct params *params, struct transport *link) {
  * as waiting altogether, also what settle adds up. */
 void params_grad_finish(struct params *params, struct transport *link) {
     double start = clock_s(), comm_s = params->comm_s;
+    if (params->setup.adds_exactly) {
+        settle_all(params, link);
+        exact_grads_finish(params, link);
+        params->comm_s = comm_s + clock_s() - start;
+        return;
+    }
     if (params->setup.zero_stage == 0)
         for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
             sum_whole(params, link, s, s->grad);
     else if (params_has_whole_gradients(&params->setup))
         send_rest(params, link);
-    for (int s = 0; s < SLOT_COUNT; s++)
-        settle(params, link, &params->gradient[s]);
+    settle_all(params, link);
     if (params_is_split(&params->setup))
         finish_crossing(params);
     else if (params->across)
@@ -297,7 +334,7 @@ void params_grad_finish(struct params *params, struct transport *link) {
 }
 
 float *params_own_grad(const struct params *params, const struct segment *segment) {
-    if (params->setup.zero_stage == 0)
+    if (params->setup.zero_stage == 0 || params->setup.adds_exactly)
         return segment->grad;
     return shard_grad(params, segment) + params_own_in_shard(params, segment);
 }

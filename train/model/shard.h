@@ -23,6 +23,11 @@ void params_grad_finish(struct params *params, struct transport *link);
 void params_grad_reset(struct params *params);
 void params_grad_last(struct params *params);
 
+/* params_grad_repeats - between the last micro-batch and params_grad_finish: whether the step has to be computed again, from
+ * params_grad_reset on, because its gradients did not fit the units in which they are added (exact_grads.h); false where they
+ * are added in f32.  Arguments as exact_grads_judge.  Collective. */
+bool params_grad_repeats(struct params *params, struct transport *link, struct comm *comm, int64_t num_terms);
+
 /* params_own_grad - gradient of the range of a segment that this rank updates, [own_count]; after
  * params_grad_finish. */
 float *params_own_grad(const struct params *params, const struct segment *segment);

@@ -35,6 +35,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .snapshots = config->checkpoint.async == ASYNC_TRUE && config->checkpoint.every_steps != 0,
                    .zero_stage = stage,
                    .keeps_gradients = config->parallel.reduce == REDUCE_STEP,
+                   .adds_exactly = config->train.reproducible == REPRODUCIBLE_LAYOUT,
                    .trains = true,
                    .rank = grid_index(grid, divided),
                    .num_ranks = num_shards,
@@ -131,6 +132,14 @@ static int check_context(const struct config *config, const struct model_config 
             "'atelier eval --tasks' on the checkpoints");
     return context_check(model, config->parallel.context,
                          (micro > 0 ? micro : 1) * config->data.sequence_tokens, err);
+}
+
+int layout_check_device(const struct config *config, bool on_gpu, struct err *err) {
+    if (config->train.reproducible == REPRODUCIBLE_OFF || !on_gpu)
+        return 0;
+    return err_set(err,
+                   "train.reproducible: layout adds gradients as integers, for which there are no kernels "
+                   "on GPUs yet: set run.device to cpu, or train.reproducible to off");
 }
 
 int layout_check_sizes(const struct config *config, const struct model_config *model, int64_t num_ranks,

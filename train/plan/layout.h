@@ -50,6 +50,9 @@ enum { GPU_HEADROOM_BYTES = GIB };
 int layout_check_sizes(const struct config *config, const struct model_config *model, int64_t num_ranks,
                        struct err *err);
 
+/* layout_check_device - what the run file asks for is there on such a device.  Returns 0, or -1 with err set. */
+int layout_check_device(const struct config *config, bool on_gpu, struct err *err);
+
 /* layout_check - the memory, and beside it headroom_bytes, fits into what a device has free.  Returns 0, or
  * -1 with err set: the sizes, the largest consumers and ways to shrink. */
 int layout_check(const struct layout_memory *memory, size_t headroom_bytes, size_t available_bytes,

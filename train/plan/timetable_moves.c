@@ -121,6 +121,11 @@ void walk_acquire(struct walk *walk, int unit) {
 
 /* --- gradients --- */
 
+/* gradient_bytes - of a value: gradients of reproducible runs are integers of 64 bits. */
+static int64_t gradient_bytes(const struct walk *walk) {
+    return walk->params.setup.adds_exactly ? (int64_t)sizeof(int64_t) : (int64_t)sizeof(float);
+}
+
 /* reduce - of what is trained of a unit. */
 static void reduce(struct walk *walk, int unit, struct walk_slot *slot) {
     const struct unit *u = &walk->params.units[unit];
@@ -128,7 +133,7 @@ static void reduce(struct walk *walk, int unit, struct walk_slot *slot) {
         if (u->segments[i].storage == STORAGE_TRAINED)
             begin(walk,
                   (struct walk_start){.what = EXCHANGE_GRADIENTS, .axis = EXCHANGE_INSIDE, .slot = slot},
-                  &u->segments[i], u->segments[i].shard_count * (int64_t)sizeof(float));
+                  &u->segments[i], u->segments[i].shard_count * gradient_bytes(walk));
 }
 
 static void cross(struct walk *walk, int unit) {
@@ -172,13 +177,13 @@ static void send_whole(struct walk *walk, int unit) {
 
 void walk_grad_end(struct walk *walk, int unit) {
     if (params_has_whole_gradients(&walk->params.setup)) {
-        if (walk->is_last && walk->params.setup.zero_stage > 0)
+        if (walk->is_last && walk->params.setup.zero_stage > 0 && !walk->params.setup.adds_exactly)
             send_whole(walk, unit);
         return;
     }
     struct walk_slot *slot = slot_of(walk, walk->gradient, unit);
     slot->sending = true;
-    slot->closes = walk->is_last;
+    slot->closes = walk->is_last && !walk->params.setup.adds_exactly;
     reduce(walk, unit, slot);
 }
 
@@ -201,16 +206,41 @@ static void finish_crossing(struct walk *walk) {
         land(walk, &walk->crossing[s]);
 }
 
+static void settle_all(struct walk *walk) {
+    for (int s = 0; s < SLOT_COUNT; s++)
+        settle(walk, &walk->gradient[s]);
+}
+
+/* finish_exact - exact_grads_finish, segment by segment. */
+static void finish_exact(struct walk *walk) {
+    const struct params_setup *setup = &walk->params.setup;
+    const struct walk_start inside = {.what = EXCHANGE_GRADIENTS, .axis = EXCHANGE_INSIDE},
+                            across = {.what = EXCHANGE_GRADIENTS, .axis = EXCHANGE_ACROSS},
+                            rounded = {.what = EXCHANGE_SUM, .axis = EXCHANGE_INSIDE};
+    settle_all(walk);
+    for (struct segment *s = NULL; (s = params_next_trained(&walk->params, s, NULL));) {
+        int64_t across_count = params_is_split(setup) ? s->own_count : s->shard_count;
+        if (params_has_whole_gradients(setup))
+            begin(walk, inside, s, s->shard_count * gradient_bytes(walk));
+        begin(walk, across, s, across_count * gradient_bytes(walk));
+        if (setup->zero_stage == 0)
+            begin(walk, rounded, s, s->shard_count * (int64_t)sizeof(float));
+    }
+}
+
 void walk_grad_finish(struct walk *walk) {
     const struct params_setup *setup = &walk->params.setup;
+    if (setup->adds_exactly) {
+        finish_exact(walk);
+        return;
+    }
     if (setup->zero_stage == 0)
         sum_all(walk, EXCHANGE_INSIDE);
     for (int u = walk->params.num_units - 1;
          setup->zero_stage > 0 && params_has_whole_gradients(setup) && u >= 0; u--)
         if (!walk->units[u].sent)
             send_whole(walk, u);
-    for (int s = 0; s < SLOT_COUNT; s++)
-        settle(walk, &walk->gradient[s]);
+    settle_all(walk);
     if (params_is_split(setup))
         finish_crossing(walk);
     else

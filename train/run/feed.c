@@ -58,6 +58,10 @@ void feed_open(struct feed *feed, int64_t sequence_tokens, int64_t batch_sequenc
                 feed->own[feed->num_own++] = s;
 }
 
+int64_t feed_num_filled(const struct feed *feed) {
+    return (feed->batch_sequences + feed->micro_sequences - 1) / feed->micro_sequences;
+}
+
 void feed_close(struct feed *feed) {
     if (feed->prefetch)
         prefetch_close(feed->prefetch);

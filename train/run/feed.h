@@ -45,6 +45,10 @@ void feed_start(struct feed *feed, struct loader *loader, int64_t first_step,
 /* feed_step - all micro-batches of the next step.  Returns 0, or -1 with err set. */
 int feed_step(struct feed *feed, struct err *err);
 
+/* feed_num_filled - micro-batches of a step on all ranks together, without those that are all padding: the same on any number of
+ * ranks. */
+int64_t feed_num_filled(const struct feed *feed);
+
 /* feed_eval - the same for evaluation samples [first, first + batch_sequences), cut at num_samples. */
 int feed_eval(struct feed *feed, struct loader *loader, int64_t first, int64_t num_samples, struct err *err);
 

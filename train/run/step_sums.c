@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "train/ranks/sum_exact.h"
+
 /* sum_over - of the ranks along the axes that divide that; comm NULL: one rank. */
 static void sum_over(struct rank_device *rank, unsigned divides, double *values, int count) {
     struct comm *comm = axes_comm(&rank->axes, grid_axes(&rank->grid, divides));
@@ -31,6 +33,12 @@ void step_sums_computed(struct step_sums *sums, double own_loss, double own_flop
     /* Ranks along the other axes do as much. */
     int alike = grid_num_ranks(&rank->grid) / grid_size(&rank->grid, grid_axes(&rank->grid, DIVIDES_LOSS));
     sums->flops = values[1] * alike;
+}
+
+void step_sums_exactly(struct step_sums *sums, const struct exact_sum *own_losses, struct rank_device *rank) {
+    struct exact_sum all = *own_losses;
+    sum_exact(axes_comm(&rank->axes, grid_axes(&rank->grid, DIVIDES_LOSS)), &all);
+    set_mean(sums, exact_sum_value(&all));
 }
 
 void step_sums_taught(struct step_sums *sums, const struct distilled_sums *own, struct rank_device *rank) {

@@ -1,6 +1,7 @@
 /* step_sums.h - what a step adds up over the ranks: each over the axes of the grid that divide it. */
 #pragma once
 
+#include "kernels/exact_sum.h"
 #include "train/model/objective_distill.h"
 #include "train/ranks/rank_device.h"
 #include "train/run/feed.h"
@@ -22,6 +23,10 @@ void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank
 /* step_sums_computed - loss and flops, from this rank's sum of losses and its own count of flops, over the axes
  * that divide the loss.  After step_sums_read.  Collective: all ranks of the grid. */
 void step_sums_computed(struct step_sums *sums, double own_loss, double own_flops, struct rank_device *rank);
+
+/* step_sums_exactly - the loss again, as the sum of all ranks' losses without rounding: the same bits whichever rank computed which
+ * micro-batch.  After one that has set it.  Collective: all ranks of the grid. */
+void step_sums_exactly(struct step_sums *sums, const struct exact_sum *own_losses, struct rank_device *rank);
 
 /* step_sums_taught - cross_entropy and divergence, from this rank's sums.  After step_sums_read.  Collective: all ranks of the grid. */
 void step_sums_taught(struct step_sums *sums, const struct distilled_sums *own, struct rank_device *rank);

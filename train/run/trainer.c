@@ -45,12 +45,10 @@ static bool read_batch(struct trainer *t, struct step_sums *sums) {
     return true;
 }
 
-/* compute_gradients - forward and backward of all micro-batches; returns this rank's sum of losses. */
-static double compute_gradients(struct trainer *t, double num_means) {
-    /* The loss is a mean over the target tokens, or the pairs, of the whole batch, whoever computes them: each gradient is
-     * scaled by the same number, so neither ranks nor micro-batches nor packing change the result. */
-    float grad_scale = (float)(t->loss_scale.value / num_means);
+/* pass - forward and backward of all micro-batches; returns this rank's sum of losses. */
+static double pass(struct trainer *t, float grad_scale) {
     double loss = 0;
+    t->losses = (struct exact_sum){{0}, 0, 0};
     preference_reset(&t->preference);
     t->distilled.loss = t->distilled.divergence = 0;
     params_grad_reset(&t->params);
@@ -58,8 +56,23 @@ static double compute_gradients(struct trainer *t, double num_means) {
     for (int64_t m = 0; m < t->feed.num_micros; m++) {
         if (m == t->feed.num_micros - 1)
             params_grad_last(&t->params);
-        loss += model_train(&t->model, t->rank.link, &t->feed.micros[m], grad_scale);
+        double micro_loss = model_train(&t->model, t->rank.link, &t->feed.micros[m], grad_scale);
+        exact_sum_add(&t->losses, micro_loss);
+        loss += micro_loss;
     }
+    return loss;
+}
+
+/* compute_gradients - of the whole batch; returns this rank's sum of losses. */
+static double compute_gradients(struct trainer *t, double num_means) {
+    /* The loss is a mean over the target tokens, or the pairs, of the whole batch, whoever computes them: each gradient is
+     * scaled by the same number, so neither ranks nor micro-batches nor packing change the result. */
+    float grad_scale = (float)(t->loss_scale.value / num_means);
+    struct comm *all = axes_comm(&t->rank.axes, grid_axes(&t->rank.grid, DIVIDES_LOSS));
+    double loss;
+    do
+        loss = pass(t, grad_scale);
+    while (params_grad_repeats(&t->params, t->rank.link, all, feed_num_filled(&t->feed)));
     params_grad_finish(&t->params, t->rank.link);
     return loss;
 }
@@ -160,6 +173,8 @@ static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome
         pass_over(t, outcome);
     }
     step_sums_computed(sums, outcome->own_loss, flops_since(t, &before), &t->rank);
+    if (t->config->train.reproducible == REPRODUCIBLE_LAYOUT)
+        step_sums_exactly(sums, &t->losses, &t->rank);
     if (t->objective.kind->distance)
         step_sums_taught(sums, &t->distilled, &t->rank);
     return outcome->skipped || update(t, sums->loss, outcome);

@@ -19,6 +19,7 @@
 #include "train/run/run_folder.h"
 #include "train/run/run_teachers.h"
 #include "train/run/trainer_best.h"
+#include "train/run/trainer_exact.h"
 #include "train/run/trainer_references.h"
 #include "train/run/trainer_state.h"
 #include "train/run/trainer_tasks.h"
@@ -102,11 +103,15 @@ static bool open_log(struct trainer *t) {
 /* take_device - what this rank computes with, and the layout for it: from here on config has numbers in place of
  * 'auto'. */
 static bool take_device(struct trainer *t) {
+    struct err err = {""};
     auto_layout_begin(&t->auto_layout, t->given, t->comm);
     if (!rank_device_take(&t->rank, t->given, t->comm))
         return false;
     auto_layout_finish(&t->auto_layout, &t->model_config, &t->rank, t->comm);
     t->config = &t->auto_layout.config;
+    int status = layout_check_device(t->config, !t->rank.dev.ops->host_memory, &err);
+    if (!comm_all_ok(t->comm, status, &err))
+        return false;
     if (t->auto_layout.why[0])
         metrics_note(t->metrics, "chosen: %s", t->auto_layout.why);
     return rank_device_connect(&t->rank, t->config, t->comm);
@@ -231,6 +236,8 @@ static bool load_state(struct trainer *t) {
         status = state_init_adapter(&t->params, t->source.weights, t->config->run.seed, &err);
     else if (!t->source.weights)
         state_init(&t->params, t->config->run.seed);
+    if (status == 0)
+        status = trainer_exact_read(t, &err);
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     params_share_masters(&t->params, t->rank.link);

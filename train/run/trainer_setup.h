@@ -3,6 +3,7 @@
 
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "data/tasks/encode.h"
+#include "kernels/exact_sum.h"
 #include "train/model/objective_distill.h"
 #include "train/model/objective_preference.h"
 #include "train/model/params.h"
@@ -79,6 +80,7 @@ struct trainer {
     int64_t steps_without_targets; /* of this start */
     int64_t tokens_seen;           /* input tokens so far, padding left out */
     int64_t tokens_before;         /* of them before this start */
+    struct exact_sum losses;       /* of this rank in this step, by micro-batch */
     struct loss_scale loss_scale;
     struct divergence divergence;
     struct standstill standstill;

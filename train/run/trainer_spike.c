@@ -8,6 +8,7 @@
 #include "train/model/shard.h"
 #include "train/model/state.h"
 #include "train/run/run_phase.h"
+#include "train/run/trainer_exact.h"
 #include "train/run/trainer_save.h"
 #include "train/run/trainer_state.h"
 
@@ -129,6 +130,8 @@ static bool load(struct trainer *t) {
     int status = read_checkpoint(t, &err);
     if (!status)
         status = state_load_checkpoint(&t->params, t->resume.checkpoint, &err);
+    if (!status)
+        status = trainer_exact_read(t, &err);
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     params_share_masters(&t->params, t->rank.link);

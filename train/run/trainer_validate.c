@@ -11,6 +11,7 @@
 /* What a pass over the validation's samples adds up; the sums of an objective that needs them first, or the loss. */
 struct round_sums {
     double loss, objective[OBJECTIVE_MAX_SUMS];
+    struct exact_sum losses;
     struct step_sums own; /* num_means and target_weight of this rank */
     bool is_cut_short;
 };
@@ -42,7 +43,9 @@ static void add_losses(struct trainer *t, struct round_sums *sums) {
     struct feed *feed = &t->valid_feed;
     for (int64_t m = 0; m < feed->num_micros; m++) {
         double sum = model_evaluate(&t->model, t->rank.link, &feed->micros[m]);
-        sums->loss += objective_loss(&t->objective, &feed->micros[m], t->model.flight.host_losses, sum);
+        double loss = objective_loss(&t->objective, &feed->micros[m], t->model.flight.host_losses, sum);
+        exact_sum_add(&sums->losses, loss);
+        sums->loss += loss;
         valid_sources_add(&t->valid_sources, feed, m, t->model.flight.host_losses);
     }
     sums->own.target_weight += feed->target_weight;
@@ -93,6 +96,8 @@ bool trainer_validate(struct trainer *t) {
         return true;
     valid_sources_end(&t->valid_sources, &t->rank);
     step_sums_evaluated(&all, sums.loss, &sums.own, &t->rank);
+    if (t->config->train.reproducible == REPRODUCIBLE_LAYOUT)
+        step_sums_exactly(&all, &sums.losses, &t->rank);
     struct preference_record preference = preference_means(&t->preference, t->objective.kind, &t->rank);
     t->valid_s = clock_s() - start;
     t->valid_loss = all.loss;
