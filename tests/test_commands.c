@@ -100,7 +100,7 @@ static void test_help(void **state) {
             assert_true(strcspn(line, "\n") <= 100);
         free(help);
     }
-    assert_int_equal(i, 16);
+    assert_int_equal(i, 17);
     assert_null(command_find("no-such-command"));
 }
 

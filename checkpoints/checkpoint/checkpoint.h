@@ -131,6 +131,10 @@ int checkpoint_set_best(const char *run_folder, int64_t step, struct err *err);
 /* checkpoint_of_step - path of a complete checkpoint of this step (malloc'ed), or NULL with err set. */
 char *checkpoint_of_step(const char *run_folder, int64_t step, struct err *err);
 
+/* checkpoint_around - the newest complete checkpoint of a step up to this one, and the oldest of a later one, of any line; -1: none.
+ * Returns 0, or -1 with err set. */
+int checkpoint_around(const char *run_folder, int64_t step, int64_t *newest, int64_t *later, struct err *err);
+
 /* checkpoint_prune - root: of the line that leads to last, delete all but the newest keep_count and the best one. */
 void checkpoint_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count,
                       struct checkpoint_stuck *stuck);

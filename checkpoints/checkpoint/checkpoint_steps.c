@@ -204,3 +204,20 @@ int step_install(const char *run_folder, int64_t step, const char *id, struct er
     free(replaced);
     return status;
 }
+
+int checkpoint_around(const char *run_folder, int64_t step, int64_t *newest, int64_t *later,
+                      struct err *err) {
+    struct step_list list;
+    *newest = *later = -1;
+    if (step_list_read(run_folder, &list, err) != 0)
+        return -1;
+    for (int i = 0; i < list.count; i++) {
+        const struct step *at = &list.steps[i];
+        if (at->state == STEP_COMPLETE && at->step <= step)
+            *newest = at->step;
+        else if (at->state == STEP_COMPLETE && *later < 0)
+            *later = at->step;
+    }
+    free(list.steps);
+    return 0;
+}

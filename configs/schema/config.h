@@ -158,6 +158,7 @@ struct config {
     } data;
     struct {                     /* train: */
         int64_t steps;           /* 0: those that epochs mean are not known yet, see config_set_steps */
+        int64_t replay_until;    /* no key: where a replay ends (train/run/replay.h); 0: it is none */
         double epochs;           /* 0: steps says it */
         int64_t batch_sequences; /* of the whole job, per optimizer step */
         int64_t micro_sequences; /* per rank and forward pass; or AUTO_MICRO_SEQUENCES */

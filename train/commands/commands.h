@@ -33,6 +33,7 @@ struct command {
     X(generate)                                                                                              \
     X(chat)                                                                                                  \
     X(eval)                                                                                                  \
+    X(verify)                                                                                                \
     X(inspect)                                                                                               \
     X(doctor)                                                                                                \
     X(help)

@@ -276,6 +276,8 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
         fprintf(m->lines, ", \"still_since\": %lld", (long long)r->still_since);
     if (r->skipped)
         fprintf(m->lines, ", \"skipped\": \"%s\"", r->skipped);
+    if (r->chain)
+        fprintf(m->lines, ", \"data\": \"%s\", \"chain\": \"%s\"", r->data, r->chain);
     metrics_put_number(m->lines, "seconds", r->seconds, 6);
     metrics_put_number(m->lines, "tokens_per_s", tokens_per_s, 6);
     metrics_put_number(m->lines, "gflops_per_s", r->seconds > 0 ? r->flops / r->seconds / GIGA : 0, 6);

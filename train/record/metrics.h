@@ -52,6 +52,8 @@ struct step_record {
     struct preference_record preference;
     bool is_taught; /* the loss is mixed of these two; NaN without targets */
     double cross_entropy, divergence;
+    const char *chain,
+        *data; /* of a reproducible run: the link after this step, and the hash of its batch; or NULL */
 };
 
 /* Questions with choices (eval.tasks): shares of right ones among those that were scored, NaN: none were. */

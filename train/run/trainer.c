@@ -42,6 +42,9 @@ static bool read_batch(struct trainer *t, struct step_sums *sums) {
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     step_sums_read(sums, &t->feed, &t->rank);
+    if (t->config->train.reproducible == REPRODUCIBLE_LAYOUT)
+        chain_data(&t->feed, axes_comm(&t->rank.axes, grid_axes(&t->rank.grid, DIVIDES_SAMPLES)),
+                   t->batch_hash);
     return true;
 }
 
@@ -233,6 +236,15 @@ static void follow_exchanges(struct trainer *t, const struct step_record *record
         metrics_note(t->metrics, "warning: step %lld: %s", (long long)t->step, text);
 }
 
+/* link_step - of a reproducible run: its chain of hashes. */
+static void link_step(struct trainer *t, struct step_record *record) {
+    if (t->config->train.reproducible == REPRODUCIBLE_OFF)
+        return;
+    chain_step(t->link, record->step, record->loss, record->grad_norm, t->batch_hash);
+    record->chain = t->link;
+    record->data = t->batch_hash;
+}
+
 /* train_step - one step of the schedule.  Returns false on all ranks when the run must end. */
 static bool train_step(struct trainer *t) {
     struct step_sums sums;
@@ -273,6 +285,7 @@ static bool train_step(struct trainer *t) {
                                  .cross_entropy = sums.cross_entropy,
                                  .divergence = sums.divergence,
                                  .preference = preference_means(&t->preference, t->objective.kind, &t->rank)};
+    link_step(t, &record);
     fill_phases(t, &record, &before, data_done - start);
     metrics_step(t->metrics, &record);
     follow_exchanges(t, &record, sent);
@@ -315,7 +328,8 @@ static int between_steps(struct trainer *t, double step_s) {
 
 /* train_loop - steps until the last one, a stop or a fault; returns the exit code. */
 static int train_loop(struct trainer *t) {
-    int64_t last = t->config->train.steps;
+    bool is_replay = t->config->train.replay_until > 0;
+    int64_t last = is_replay ? t->config->train.replay_until : t->config->train.steps;
     bool has_validated = false, failed = false;
     if ((!t->resume.checkpoint || t->resume.is_branch) && !(trainer_validate(t) && trainer_tasks(t)))
         return EXIT_FAULT;
@@ -331,6 +345,8 @@ static int train_loop(struct trainer *t) {
                 return EXIT_FAULT;
             continue;
         }
+        if (is_replay)
+            continue;
         double step_s = clock_s() - start;
         /* The last validation goes into the last checkpoint's model card, unless the job might end before the
          * save; what was trained is saved even where it fails. */
@@ -348,6 +364,8 @@ static int train_loop(struct trainer *t) {
             return code;
         run_phase_enter(t->comm, t->config, RUN_TRAINING); /* the first step may be slow, the others not */
     }
+    if (is_replay)
+        return EXIT_DONE;
     if (!has_validated)
         failed = !trainer_validate(t);
     if (!failed && control_has_time(&t->control, t->tasks.seconds, t->comm))
@@ -364,7 +382,9 @@ static const char *outcome_text(const struct trainer *t, int code, char *text, s
     char reason[TRAINER_REASON_ROOM], nothing[TRAINER_REASON_ROOM];
     bool learns = trainer_learns(t, nothing);
     divergence_is_suspect(d, reason, sizeof reason);
-    if (code == EXIT_DONE && t->step < t->config->train.steps)
+    if (code == EXIT_DONE && t->config->train.replay_until > 0)
+        snprintf(text, room_bytes, "replayed: nothing is saved");
+    else if (code == EXIT_DONE && t->step < t->config->train.steps)
         snprintf(
             text, room_bytes,
             "done: no better for %lld validations (train.early_stop); the best loss, %.6g, was after step %lld%s",

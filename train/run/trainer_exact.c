@@ -23,9 +23,9 @@ void trainer_exact_put(const struct trainer *t, json_t *state) {
                                 json_integer(s->tensors[i].next_exponent));
     if (is_exact(t))
         json_object_set_new(state, "reproducible",
-                            json_pack("{s:i, s:I, s:O}", "threads", t->rank.dev.num_threads,
-                                      "micro_sequences", (json_int_t)t->config->train.micro_sequences,
-                                      "unit_exponents", units));
+                            json_pack("{s:s, s:i, s:I, s:O}", "chain", t->link, "threads",
+                                      t->rank.dev.num_threads, "micro_sequences",
+                                      (json_int_t)t->config->train.micro_sequences, "unit_exponents", units));
     json_decref(units);
 }
 
@@ -63,12 +63,18 @@ static int read_units(struct trainer *t, const json_t *units, struct err *err) {
 
 static int read_kept(struct trainer *t, const json_t *kept, struct err *err) {
     json_t *units;
-    if (!kept) /* the run was another one until here */
+    const char *link;
+    if (!kept) { /* the run was another one until here */
+        chain_start(t->link);
         return 0;
+    }
     if (check_same(t, kept, "run.threads", t->rank.dev.num_threads, err) ||
         check_same(t, kept, "train.micro_sequences", t->config->train.micro_sequences, err) ||
-        json_get_object(kept, "unit_exponents", &units, err))
+        json_get_object(kept, "unit_exponents", &units, err) || json_get_string(kept, "chain", &link, err))
         return -1;
+    if (!chain_is_link(link))
+        return err_set(err, "'chain' is '%.80s', expected 64 hexadecimal digits", link);
+    memcpy(t->link, link, CHAIN_LINK_ROOM);
     return read_units(t, units, err);
 }
 

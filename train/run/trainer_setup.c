@@ -32,6 +32,7 @@ static void begin(struct trainer *t, const struct config *given, struct comm *co
     t->stragglers.told_rank = -1;
     t->loss_scale = loss_scale_start(given->train.compute);
     t->valid_loss = NAN;
+    chain_start(t->link);
     t->preference.settings = &given->objective;
     t->distilled.settings = &given->objective;
     const struct objective *kind = objective_kind(given->objective.kind);

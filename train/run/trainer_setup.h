@@ -19,6 +19,7 @@
 #include "train/record/provenance.h"
 #include "train/record/spike.h"
 #include "train/record/standstill.h"
+#include "train/run/chain_of_steps.h"
 #include "train/run/control.h"
 #include "train/run/exchange_watch.h"
 #include "train/run/feed.h"
@@ -81,6 +82,7 @@ struct trainer {
     int64_t tokens_seen;           /* input tokens so far, padding left out */
     int64_t tokens_before;         /* of them before this start */
     struct exact_sum losses;       /* of this rank in this step, by micro-batch */
+    char link[CHAIN_LINK_ROOM], batch_hash[CHAIN_DATA_ROOM]; /* of a reproducible run: see chain_of_steps.h */
     struct loss_scale loss_scale;
     struct divergence divergence;
     struct standstill standstill;

@@ -1,0 +1,98 @@
+#!/bin/sh
+# scenario_verify.sh - atelier verify: steps of a reproducible run, trained again on other numbers of ranks from a checkpoint and
+# from the beginning, have the lines of its metrics.jsonl.  They have not, and that is said by step and by what, with other data,
+# another seed, other weights in the checkpoint, and one changed or missing line.  The chain is what sha256sum makes of its
+# definition.  Nothing of the run is changed, and nothing is left beside it.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario verify
+prepare_sample
+
+# layout RANKS FOLDER [ARGUMENT...]
+layout() {
+    ranks=$1 folder=$work/$2
+    shift 2
+    train 0 "$ranks" "$folder" --set train.reproducible=layout --set train.steps=8 --set checkpoint.every_steps=3 \
+        --set train.batch_sequences=7 --set train.micro_sequences=1 --set schedule.kind=cosine "$@"
+}
+
+# verify WANTED_CODE RANKS FOLDER STEPS [ARGUMENT...]
+verify() {
+    wanted_code=$1 ranks=$2 folder=$work/$3 steps=$4
+    shift 4
+    run "$wanted_code" on_ranks "$ranks" "$atelier" verify "$folder" --steps "$steps" "$@"
+    [ ! -e "$folder.verify" ] || fail "the folder of the replay was left there"
+}
+
+layout 2 run --set parallel.stage=3
+before=$(cd "$work/run" && find . -type f -exec sha256sum {} + | sort)
+
+verify 0 3 run 5..6
+expect_output "verified: steps 5 to 6 of .*, trained once more on 3 ranks"
+verify 0 1 run 1..2
+verify 0 4 run 4..8 --set parallel.replicas=2 --set parallel.stage=2
+expect "the run after it was verified" "$before" "$(cd "$work/run" && find . -type f -exec sha256sum {} + | sort)"
+
+# The chain, by its definition, from the numbers as metrics.jsonl writes them.
+link=0000000000000000000000000000000000000000000000000000000000000000
+sed -n 's/^{"step": \([0-9]*\), "loss": \([^,]*\), "grad_norm": \([^,]*\),.*"data": "\([0-9a-f]*\)", "chain": "\([0-9a-f]*\)".*/\1 \2 \3 \4 \5/p' \
+    "$work/run/metrics.jsonl" >"$work/links"
+expect "steps with a link" 8 "$(wc -l <"$work/links")"
+while read -r step loss norm data wanted; do
+    link=$(printf '%s %s %s %s %s' "$link" "$step" "$loss" "$norm" "$data" | sha256sum | cut -d' ' -f1)
+    expect "link after step $step" "$wanted" "$link"
+done <"$work/links"
+expect_output "chain after step 8: $link"
+say "verified on 3, 1 and 4 ranks; the chain is that of its definition"
+
+# changed STEP WHAT [ARGUMENT...] - of a copy: not verified from that step on, because of that.
+changed() {
+    step=$1 what=$2
+    shift 2
+    verify 1 2 copy 4..6 "$@"
+    expect_output "NOT verified: .*: step $step: $what"
+}
+# copy - of the run, anew.
+copy() {
+    rm -rf "$work/copy"
+    cp -r "$work/run" "$work/copy"
+}
+copy
+changed 4 "other data" --set run.seed=8
+sed 's/passeport/permis/g' data/sample/fiches.jsonl >"$work/other.jsonl"
+cmp -s data/sample/fiches.jsonl "$work/other.jsonl" && fail "the other data are the same"
+run 0 "$atelier" prepare "$tiny" --set "prepare.output=$work/other.h5" --set "prepare.sources=[{path: $work/other.jsonl, name: fiches, licence: Apache-2.0}]"
+changed 4 "other data" --set "data.train=$work/other.h5"
+layout 1 rate --set optimizer.learning_rate=2e-3
+rm -rf "$work/copy/step-000003"
+cp -r "$work/rate/step-000003" "$work/copy/step-000003"
+changed 4 "another loss"
+copy
+sed -i '/^{"step": 5,/s/"loss": \([0-9]*\.[0-9][0-9][0-9][0-9][0-9][0-9]\)[0-9]*,/"loss": \1,/' "$work/copy/metrics.jsonl"
+changed 5 "another loss"
+copy
+sed -i '/^{"step": 6,/s/"chain": "...../"chain": "00000/' "$work/copy/metrics.jsonl"
+changed 6 "another chain"
+copy
+sed -i '/^{"step": 5,/d' "$work/copy/metrics.jsonl"
+changed 5 "metrics.jsonl has no line of it"
+copy
+printf 'x' | dd of="$work/copy/step-000003/state/master.safetensors" bs=1 seek=20000 conv=notrunc 2>/dev/null
+verify 2 1 copy 4..6
+say "not verified: another seed, other data, other weights, a changed and a missing line"
+
+train 0 1 "$work/plain" --set train.steps=2
+verify 2 1 plain 1..2
+expect_output "without train.reproducible: layout"
+verify 2 1 run 5..9
+expect_output "step 9 is beyond the run's last one, 8"
+for steps in 0..2 5..4 x 1..2x; do
+    run 2 "$atelier" verify "$work/run" --steps "$steps"
+    expect_output "expected A..B"
+done
+mkdir "$work/run.verify"
+run 2 "$atelier" verify "$work/run" --steps 5..6
+expect_output "is there already"
+rmdir "$work/run.verify" || fail "a folder of somebody else was touched"
+verify 2 1 nothing 1..2
+say "refused: a run that is not reproducible, steps that are none, a folder that is there"

@@ -1,0 +1,138 @@
+/* cmd_verify.c - `atelier verify RUN --steps A..B`: steps of a run trained once more, on any number of ranks, and compared. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/files.h"
+#include "train/commands/commands.h"
+#include "train/run/chain_of_steps.h"
+#include "train/run/replay.h"
+#include "train/run/stop.h"
+#include "train/run/trainer.h"
+
+struct verify_words {
+    const char *run_folder, *steps, *work_folder;
+    struct option_list overrides;
+};
+
+static const struct option OPTIONS[] = {
+    {.name = "RUN",
+     .help = "a run's folder, trained with train.reproducible: layout",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct verify_words, run_folder),
+     .is_required = true},
+    {.name = "--steps",
+     .value = "A..B",
+     .help = "the steps to train once more, or one step",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct verify_words, steps),
+     .is_required = true},
+    {.name = "--work",
+     .value = "FOLDER",
+     .help = "where the replay writes, seen by all ranks and removed at the end; left out: RUN.verify",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct verify_words, work_folder)},
+    OPTION_SET(offsetof(struct verify_words, overrides)),
+};
+
+/* steps_of - "A..B" or "A", with nothing after it. */
+static bool steps_of(const char *text, int64_t *first, int64_t *last) {
+    char *end;
+    *first = *last = strtoll(text, &end, 10);
+    if (strncmp(end, "..", 2) == 0 && end[2] >= '0' && end[2] <= '9')
+        *last = strtoll(end + 2, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && *first >= 1 && *last >= *first &&
+           *last - *first < REPLAY_MAX_STEPS;
+}
+
+static int check(const void *user, struct err *err) {
+    const struct verify_words *words = user;
+    int64_t first, last;
+    if (words->steps && !steps_of(words->steps, &first, &last))
+        return err_set(err, "option '--steps %.60s': expected A..B with 1 <= A <= B, at most %d steps",
+                       words->steps, (int)REPLAY_MAX_STEPS);
+    return 0;
+}
+
+/* prepare - every rank reads the same checkpoint; the root looks whether the folder of the replay is free. */
+static bool prepare(struct config *config, const struct replay *replay, struct comm *comm) {
+    struct err err = {""};
+    int status = replay_config(config, replay, &err);
+    if (status == 0 && comm_is_root(comm) && path_exists(replay->work_folder))
+        status = err_set(
+            &err,
+            "'%.300s' is there already, and a replay writes into a folder of its own: remove it, or give "
+            "another one with --work",
+            replay->work_folder);
+    return comm_all_ok(comm, status, &err);
+}
+
+/* tell - what came of it; the exit code. */
+static int tell(const struct replay *replay, struct comm *comm) {
+    struct err err = {""};
+    char link[CHAIN_LINK_ROOM];
+    if (replay_compare(replay, link, &err) != 0) {
+        printf("NOT verified: '%s': %s\n", replay->run_folder, err.text);
+        return EXIT_FAULT;
+    }
+    printf(
+        "verified: steps %lld to %lld of '%s', trained once more on %d rank%s: loss, gradient norm, data and chain are the "
+        "same\nchain after step %lld: %s\n",
+        (long long)replay->first, (long long)replay->last, replay->run_folder, comm_num_ranks(comm),
+        comm_num_ranks(comm) > 1 ? "s" : "", (long long)replay->last, link);
+    return EXIT_DONE;
+}
+
+/* verify - the replay, and on the root the comparison; the same code on all ranks. */
+static int verify(const struct replay *replay, struct comm *comm) {
+    struct config config;
+    if (!prepare(&config, replay, comm)) {
+        config_free(&config);
+        return EXIT_USAGE;
+    }
+    int code = trainer_run(&config, comm);
+    if (code == EXIT_DONE && comm_is_root(comm))
+        code = tell(replay, comm);
+    if (comm_is_root(comm))
+        folder_remove(replay->work_folder, NULL);
+    comm_broadcast(comm, &code, sizeof code);
+    config_free(&config);
+    return code;
+}
+
+static int run(int argc, char **argv) {
+    struct verify_words words;
+    struct err err = {""};
+    stop_install(); /* before MPI starts its threads */
+    int status = command_read(&COMMAND_verify, &words, argc, argv, &err), code = EXIT_USAGE;
+    struct comm *comm = comm_start(&argc, &argv);
+    if (comm_all_ok(comm, status, &err)) {
+        char *work =
+            words.work_folder ? xstrdup(words.work_folder) : xasprintf("%s.verify", words.run_folder);
+        struct replay replay = {.run_folder = words.run_folder,
+                                .work_folder = work,
+                                .overrides = words.overrides.words,
+                                .num_overrides = words.overrides.count};
+        steps_of(words.steps, &replay.first, &replay.last);
+        code = verify(&replay, comm);
+        free(work);
+    }
+    comm_finish(comm);
+    return code;
+}
+
+const struct command COMMAND_verify = {
+    .name = "verify",
+    .summary = "steps of a run trained once more, on any number of ranks, and compared",
+    .text =
+        "Trains steps A to B of RUN again, from the newest checkpoint before them, and compares loss, gradient norm, what was "
+        "read and the chain of hashes with RUN/metrics.jsonl, bit by bit.  RUN was trained with train.reproducible: layout; "
+        "nothing of it is written.  Alone it runs on one rank; with more: mpirun -n 4 atelier verify RUN --steps 5..9, with "
+        "--set for what of the layout does not fit.  It takes the same program, libraries and kind of processor.\n"
+        "Exit codes: 0 verified, 1 not the same, 2 it cannot be replayed.",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct verify_words),
+    .check = check,
+    .run = run,
+};
