@@ -114,4 +114,8 @@ restart_refused "run.threads 1, which is 2 now" --set run.threads=2
 restart_refused "train.micro_sequences 1, which is 2 now" --set train.micro_sequences=2
 sed -i 's/"model.norm.weight": -[0-9]*/"model.norm.weight": 4000/' "$work/again/step-000003/state/training.json"
 restart_refused "training.json"
+
+# A GPU that only the place tells of.
+run 2 "$atelier" plan configs/demo.yaml --set slurm.site=jeanzay --set slurm.partition=gpu_p6 --set slurm.account=abc@h100 --set run.threads=8 --set train.reproducible=layout
+expect_output "there are no kernels on GPUs yet"
 say "refused by name: what would change bits"
