@@ -183,7 +183,7 @@ struct params {
     struct unit_slot gathered[SLOT_COUNT], gradient[SLOT_COUNT];
     struct unit_slot crossing[SLOT_COUNT]; /* between replicas; without memory where gradients cross in f32 */
     struct publishing publishing;
-    float *widened;                        /* [largest own_count], where they cross in 16 bits */
+    float *widened; /* [largest own_count], where they cross in 16 bits */
     struct arena arena_params, arena_grads, arena_optimizer, arena_comm, arena_offloaded, arena_snapshot;
     bool has_nested_map;      /* some segments are in PACKED_NF4_DOUBLE */
     float *nested_map;        /* [PACKED_NESTED_CODES] then; else, and while only measured, NULL */

@@ -40,9 +40,9 @@ enum transport_kind { TRANSPORT_HOST, TRANSPORT_NCCL, TRANSPORT_STAGED };
 struct transfer {
     struct comm_request request; /* HOST */
     int64_t number;              /* NCCL: counts the starts from 1; 0 when idle */
-    int lane;                    /* NCCL: which of its two, and its ticket there; 0: products do not count it */
+    int lane; /* NCCL: which of its two, and its ticket there; 0: products do not count it */
     int64_t ticket;
-    const struct sum_16 *sum;    /* of 16-bit terms: what is left to do once they are here; or NULL */
+    const struct sum_16 *sum; /* of 16-bit terms: what is left to do once they are here; or NULL */
 };
 
 /* A sum of 16-bit terms: each rank gets its part of the sum, in f32. */
