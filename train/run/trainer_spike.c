@@ -83,6 +83,9 @@ bool trainer_spike_leave_out(struct trainer *t, enum spike_kind kind, double los
     spike_text(&t->spike, kind, loss, grad_norm, why);
     if (is_over(t, why))
         return false;
+    /* Where the run goes back to must not depend on how fast a disk is. */
+    if (t->config->train.spike == SPIKE_ROLLBACK && !trainer_save_end(t))
+        return false;
     t->goes_back = t->config->train.spike == SPIKE_ROLLBACK && last_checkpoint(t);
     struct left_out_batch batch = {
         .batch = left_out_batch_of(&t->left_out, t->step - t->resume.data_start),
