@@ -19,7 +19,7 @@ static bool same_piece(const struct found_piece *a, const struct found_piece *b)
            a->piece.count == b->piece.count;
 }
 
-/* num_wrong - documents of which the loader says otherwise than what was read. */
+/* num_wrong - documents of which the loader tells something else than was read. */
 static int64_t num_wrong(struct loader *loader, int file, const struct found_piece *read, int64_t num_read,
                          int64_t num_samples) {
     int64_t wrong = 0;
