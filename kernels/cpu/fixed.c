@@ -20,29 +20,29 @@ static inline __attribute__((always_inline)) int64_t units_of(float x, double fa
     return (int64_t)(bits - TO_INTEGER_BITS);
 }
 
-/* The sign aside, bits of f32 are in the order of their values, with infinity and what is no number above all. */
-CPU_CLONES
-static uint32_t block_write(int64_t *sums, const float *x, int64_t count, double factor) {
+/* block_round - the loop of both ways to write, each of which is a loop of its own after inlining.  The bits of |x|, without their
+ * sign, are in the order of its values; infinity and NaN are above all numbers. */
+static inline __attribute__((always_inline)) uint32_t
+block_round(int64_t *sums, const float *x, int64_t count, double factor, enum op_write write) {
     uint32_t largest = 0;
 #pragma omp simd reduction(max : largest)
     for (int64_t i = 0; i < count; i++) {
         uint32_t size = bits_from_f32(x[i]) & 0x7fffffffu;
+        uint64_t before = write == OP_OVERWRITE ? 0 : (uint64_t)sums[i];
         largest = size > largest ? size : largest;
-        sums[i] = units_of(x[i], factor);
+        sums[i] = (int64_t)(before + (uint64_t)units_of(x[i], factor));
     }
     return largest;
 }
 
 CPU_CLONES
+static uint32_t block_write(int64_t *sums, const float *x, int64_t count, double factor) {
+    return block_round(sums, x, count, factor, OP_OVERWRITE);
+}
+
+CPU_CLONES
 static uint32_t block_add(int64_t *sums, const float *x, int64_t count, double factor) {
-    uint32_t largest = 0;
-#pragma omp simd reduction(max : largest)
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t size = bits_from_f32(x[i]) & 0x7fffffffu;
-        largest = size > largest ? size : largest;
-        sums[i] = (int64_t)((uint64_t)sums[i] + (uint64_t)units_of(x[i], factor));
-    }
-    return largest;
+    return block_round(sums, x, count, factor, OP_ACCUMULATE);
 }
 
 float cpu_fixed_add(struct device *dev, int64_t *sums, struct tensor x, int exponent, enum op_write write) {
