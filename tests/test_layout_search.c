@@ -67,6 +67,7 @@ static struct proposal search_all(const struct config *config, const struct mode
                                   const struct search_ranks *ranks, int64_t *count) {
     struct proposal best = {.zero_stage = -1};
     struct config trial = *config;
+    const struct model_figures figures = figures_count(config, model);
     int64_t share = (config->train.batch_sequences + ranks->num_ranks - 1) / ranks->num_ranks;
     *count = 0;
     for (int replicas = 1; replicas <= ranks->num_ranks; replicas++)
@@ -83,7 +84,7 @@ static struct proposal search_all(const struct config *config, const struct mode
                     for (int reduce = REDUCE_STEP; reduce >= REDUCE_MICRO; reduce--) {
                         trial.parallel.reduce = (enum reduce_when)reduce;
                         struct proposal next =
-                            estimate_proposal(&trial, model, &grid, ranks->per_node, ranks->machine);
+                            estimate_proposal(&trial, &figures, &grid, ranks->per_node, ranks->machine);
                         ++*count;
                         if (best.zero_stage < 0 || comes_before(&next, &best))
                             best = next;
@@ -201,12 +202,13 @@ static void test_straddling(void **state) {
     assert_int_equal(grid_make(&four, &(struct grid_shape){12, 6, 3, 1}, 0, NULL) |
                          grid_make(&three, &(struct grid_shape){12, 6, 4, 1}, 0, NULL),
                      0);
-    struct proposal across = estimate_proposal(&config, &model, &four, 6, &machine);
-    struct proposal inside = estimate_proposal(&config, &model, &three, 6, &machine);
+    const struct model_figures figures = figures_count(&config, &model);
+    struct proposal across = estimate_proposal(&config, &figures, &four, 6, &machine);
+    struct proposal inside = estimate_proposal(&config, &figures, &three, 6, &machine);
     assert_true(across.time.link_s > 20 * inside.time.link_s);
     /* Control: on one node of 12 neither does. */
-    across = estimate_proposal(&config, &model, &four, 12, &machine);
-    inside = estimate_proposal(&config, &model, &three, 12, &machine);
+    across = estimate_proposal(&config, &figures, &four, 12, &machine);
+    inside = estimate_proposal(&config, &figures, &three, 12, &machine);
     assert_true(across.time.link_s < 2 * inside.time.link_s);
     config_free(&config);
 }
@@ -266,7 +268,11 @@ static double flops_of(int first, int last) {
     model.adapter = (struct adapter){.method = ADAPTER_LORA, .ranks[ADAPTER_QUERY] = 8};
     for (int layer = first; layer <= last; layer++)
         layer_set_add(&model.adapter.layers, layer);
-    return estimate_flops_per_token(&model, 4096);
+    struct config config;
+    load(&config);
+    const struct model_figures figures = figures_count(&config, &model);
+    config_free(&config);
+    return estimate_flops_per_token(&figures, 4096);
 }
 
 /* Layers below the first with a pair have no backward: neither a product with their matrices nor attention's.  Control: a pair in

@@ -67,7 +67,11 @@ static void test_flops(void **state) {
     /* 2 (q k and p v) x 2 flops x 128 per pair; 4097 / 2 pairs per token, 32 heads, 32 layers; backward
      * twice. */
     double attention = 3 * 4 * 128.0 * 2048.5 * 32 * 32;
-    double got = estimate_flops_per_token(&model, 4096);
+    struct config config;
+    load(&config, NULL, 0);
+    const struct model_figures figures = figures_count(&config, &model);
+    config_free(&config);
+    double got = estimate_flops_per_token(&figures, 4096);
     assert_true(fabs(got - (6 * products + attention)) < 1);
     assert_true(fabs(got - 48249962496.0) < 1);
     /* The control: without the head it would be a 15th less. */
@@ -161,7 +165,8 @@ static void test_memory_check(void **state) {
 static double step_s(const struct config *config, struct grid grid, int per_node,
                      const struct machine *machine) {
     struct model_config model = llama_8b();
-    return estimate_proposal(config, &model, &grid, per_node, machine).time.step_s;
+    const struct model_figures figures = figures_count(config, &model);
+    return estimate_proposal(config, &figures, &grid, per_node, machine).time.step_s;
 }
 
 static void test_time(void **state) {
@@ -204,11 +209,12 @@ static void test_packed_time(void **state) {
     layer_set_add(&model.adapter.layers, 0);
     slow.node_bytes_per_s = 1e9;
     config.parallel.zero_stage = 3;
-    double hidden = estimate_proposal(&config, &model, &sixteen, 8, &slow).time.exchange_s;
-    double alone = estimate_proposal(&config, &model, &one, 8, &machine).time.compute_s;
+    const struct model_figures figures = figures_count(&config, &model);
+    double hidden = estimate_proposal(&config, &figures, &sixteen, 8, &slow).time.exchange_s;
+    double alone = estimate_proposal(&config, &figures, &one, 8, &machine).time.compute_s;
     config.adapter.base = BASE_NF4;
-    double packed_hidden = estimate_proposal(&config, &model, &sixteen, 8, &slow).time.exchange_s;
-    double packed_alone = estimate_proposal(&config, &model, &one, 8, &machine).time.compute_s;
+    double packed_hidden = estimate_proposal(&config, &figures, &sixteen, 8, &slow).time.exchange_s;
+    double packed_alone = estimate_proposal(&config, &figures, &one, 8, &machine).time.compute_s;
     /* 6.98 of the 8.03 billion are matrices of layers, 4.5 bits of 16: gathered for the forward and again for the backward, but for
      * two of 32 that are there from the forward; embedding and head are gathered once. */
     double layers = 6.98 * (2 - 2.0 / 32), share = (1.05 + layers * 4.5 / 16) / (1.05 + layers);

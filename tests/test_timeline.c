@@ -112,7 +112,8 @@ static struct timeline_rates rates_of(const struct machine *machine, int num_gpu
     config.parallel.replicas = num_gpus / NODE;
     assert_int_equal(grid_make(&grid, &(struct grid_shape){num_gpus, NODE, num_gpus / NODE, 1}, 0, NULL), 0);
     struct layout layout = layout_make(&config, &model, &grid, true);
-    struct timeline_rates rates = estimate_rates(&config, &model, &layout, &grid, NODE, machine);
+    const struct model_figures figures = figures_count(&config, &model);
+    struct timeline_rates rates = estimate_rates(&config, &figures, &layout, &grid, NODE, machine);
     config_free(&config);
     return rates;
 }

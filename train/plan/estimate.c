@@ -3,7 +3,6 @@
 
 #include <math.h>
 
-#include "train/model/kept.h"
 #include "train/model/optimizer.h"
 
 /* Share of a device's memory that a plan may fill. */
@@ -38,64 +37,39 @@ size_t estimate_room_bytes(const struct machine *machine) {
     return (size_t)(USABLE_MEMORY * (double)machine->memory_bytes);
 }
 
-/* matrix_parameters - those that take part in matrix products; a tied head multiplies too. */
-static double matrix_parameters(const struct model_config *model) {
-    double in_layers = 0;
-    struct param at = PARAM_START;
-    while (family_next_param(model, &at)) {
-        struct tensor shape = param_shape(model, at);
-        if (shape.ndim >= 2 && param_spec(model, at.role)->place == PLACE_LAYER)
-            in_layers += (double)tensor_count(shape);
-    }
-    return in_layers + (double)model->width * (double)model->vocab_size;
-}
-
-/* trained_share - of the products with matrices, those with trained ones: a frozen matrix has no gradient of its own. */
-static double trained_share(const struct model_config *model) {
-    return model_has_adapter(model) ? (double)model_num_trained(model) / matrix_parameters(model) : 1;
-}
-
 /* scores_per_token - query-key pairs that the causal mask lets through, over all heads and layers. */
 static double scores_per_token(const struct model_config *model, int64_t sequence_tokens) {
     return 0.5 * (double)(sequence_tokens + 1) * model->num_heads * (double)model->num_layers;
 }
 
-/* share_below - of the layers: those that have no backward, as nothing in them or below them is trained. */
-static double share_below(const struct model_config *model) {
-    struct model_setup setup = {.config = model, .trains = true};
-    return model->num_layers > 0 ? (double)kept_first(&setup) / model->num_layers : 0;
-}
-
 /* ffn_sum - over the layers, of a number of those with a gate and one of those without. */
-static double ffn_sum(const struct model_config *model, double gated, double plain) {
-    double sum = 0;
-    for (int layer = 0; layer < model->num_layers; layer++)
-        sum += family_layer_plan(model, layer).ffn == FFN_GATED ? gated : plain;
-    return sum;
+static double ffn_sum(const struct model_figures *f, double gated, double plain) {
+    return f->num_gated * gated + f->num_plain * plain;
 }
 
 /* forward_flops - of one token. */
-static double forward_flops(const struct model_config *model, int64_t sequence_tokens) {
-    return 2 * matrix_parameters(model) + 4.0 * model->head_dim * scores_per_token(model, sequence_tokens);
+static double forward_flops(const struct model_figures *f, int64_t sequence_tokens) {
+    return 2 * f->matrices + 4.0 * f->model->head_dim * scores_per_token(f->model, sequence_tokens);
 }
 
-double estimate_flops_per_token(const struct model_config *model, int64_t sequence_tokens) {
-    double frozen = (1 - trained_share(model)) * 2 * matrix_parameters(model);
-    double in_layers = matrix_parameters(model) - (double)model->width * (double)model->vocab_size;
-    double below = share_below(model) *
-                   (2 * in_layers + 2 * 4.0 * model->head_dim * scores_per_token(model, sequence_tokens));
-    return PRODUCTS_PER_STEP * forward_flops(model, sequence_tokens) - frozen - below;
+double estimate_flops_per_token(const struct model_figures *f, int64_t sequence_tokens) {
+    double frozen = (1 - f->trained_share) * 2 * f->matrices;
+    double in_layers = f->matrices - (double)f->model->width * (double)f->model->vocab_size;
+    double below = f->below_share * (2 * in_layers + 2 * 4.0 * f->model->head_dim *
+                                                         scores_per_token(f->model, sequence_tokens));
+    return PRODUCTS_PER_STEP * forward_flops(f, sequence_tokens) - frozen - below;
 }
 
 /* layers_again - of one token, beyond estimate_flops_per_token: the backward of attention always computes its
  * scores again. */
-static double layers_again(const struct model_config *m, int64_t sequence_tokens, enum recompute recompute) {
+static double layers_again(const struct model_figures *f, int64_t sequence_tokens, enum recompute recompute) {
+    const struct model_config *m = f->model;
     double heads = (double)(m->num_heads + 2 * m->num_kv_heads) * m->head_dim;
     double attention = 2.0 * (double)m->width * heads * m->num_layers +
                        4.0 * m->head_dim * scores_per_token(m, sequence_tokens);
     double output = 2.0 * (double)m->width * m->num_heads * m->head_dim * m->num_layers;
     double ffn =
-        (double)m->width * (double)m->ffn_width * ffn_sum(m, 4, 2); /* one product or two, to its width */
+        (double)m->width * (double)m->ffn_width * ffn_sum(f, 4, 2); /* one product or two, to its width */
     double scores = 2.0 * m->head_dim * scores_per_token(m, sequence_tokens);
     if (m->adapter.method == ADAPTER_DORA) /* its backward asks for the outputs once more */
         scores += 2.0 * (double)m->width * heads * m->num_layers + output + ffn;
@@ -115,26 +89,27 @@ static double layers_again(const struct model_config *m, int64_t sequence_tokens
 }
 
 /* recomputed_flops - of one token: of the layers that have a backward. */
-static double recomputed_flops(const struct model_config *model, int64_t sequence_tokens,
+static double recomputed_flops(const struct model_figures *f, int64_t sequence_tokens,
                                enum recompute recompute) {
-    return (1 - share_below(model)) * layers_again(model, sequence_tokens, recompute);
+    return (1 - f->below_share) * layers_again(f, sequence_tokens, recompute);
 }
 
 /* objective_flops - of one token: losses before weights are a product of the head more, losses of a whole step before its first
  * gradient a forward more. */
-static double objective_flops(const struct config *config, const struct model_config *model) {
+static double objective_flops(const struct config *config, const struct model_figures *f) {
     const struct objective *objective = objective_kind(config->objective.kind);
-    double head = 2 * (double)model->width * (double)model->vocab_size;
-    double forward = forward_flops(model, config->data.sequence_tokens);
+    double head = 2 * (double)f->model->width * (double)f->model->vocab_size;
+    double forward = forward_flops(f, config->data.sequence_tokens);
     return (objective->needs_losses_first ? head : 0) + (objective->needs_step_pass ? forward : 0);
 }
 
 /* element_bytes - memory traffic of norms, the rotation (2.5 of the 18.5, with a key head for four query
  * heads; its inverse costs no pass), activations and logits of one token. */
-static double element_bytes(const struct model_config *m, enum dtype compute) {
+static double element_bytes(const struct model_figures *f, enum dtype compute) {
+    const struct model_config *m = f->model;
     double value_bytes = (double)dtype_bytes(compute);
     return value_bytes * (m->num_layers * WIDTH_TRAFFIC * (double)m->width +
-                          ffn_sum(m, GATED_TRAFFIC, PLAIN_TRAFFIC) * (double)m->ffn_width +
+                          ffn_sum(f, GATED_TRAFFIC, PLAIN_TRAFFIC) * (double)m->ffn_width +
                           VOCAB_TRAFFIC * (double)m->vocab_size);
 }
 
@@ -145,18 +120,17 @@ static int num_parts(const struct params_setup *p) {
 
 /* optimizer_bytes - masters and states read and written, gradient read, copy written: of what one rank owns.
  */
-static double optimizer_bytes(const struct layout *layout) {
+static double optimizer_bytes(const struct model_figures *f, const struct layout *layout) {
     const struct params_setup *p = &layout->params;
     double per_value = 2 * MASTER_BYTES + GRADIENT_BYTES + (double)dtype_bytes(p->compute);
-    double states = 2 * optimizer_state_bytes(p->optimizer, p->model, p->moments);
-    return ((double)model_num_trained(p->model) * per_value + states) /
+    return (f->trained * per_value + 2 * f->state_bytes) /
            (p->zero_stage > 0 ? p->num_ranks * num_parts(p) : 1);
 }
 
 /* optimizer_products_s - of one rank: matrices that are owned whole are shared by the ranks of a replica. */
-static double optimizer_products_s(const struct layout *layout, const struct machine *machine) {
-    const struct params_setup *p = &layout->params;
-    return optimizer_flops(p->optimizer, p->model) / p->num_ranks / machine->flops_per_s;
+static double optimizer_products_s(const struct model_figures *f, const struct layout *layout,
+                                   const struct machine *machine) {
+    return f->update_flops / layout->params.num_ranks / machine->flops_per_s;
 }
 
 /* base_bytes - of what is packed: as it is stored, and as operations read it. */
@@ -187,9 +161,9 @@ static double restore_bytes(const struct params_setup *p) {
 }
 
 /* reduced_bytes - of the sums of a step inside a replica, which also pass through the rank's memory. */
-static double reduced_bytes(const struct params_setup *p, double num_micros) {
+static double reduced_bytes(const struct model_figures *f, const struct params_setup *p, double num_micros) {
     double share = (double)(p->num_ranks - 1) / p->num_ranks;
-    double scatter = share * (double)model_num_trained(p->model) * GRADIENT_BYTES;
+    double scatter = share * f->trained * GRADIENT_BYTES;
     return p->zero_stage == 0 || params_has_whole_gradients(p) ? scatter : num_micros * scatter;
 }
 
@@ -221,21 +195,23 @@ static double product_rate(const struct machine *machine, int64_t rows) {
 enum { SIMULATED_MICROS = 3 };
 
 /* passes_s - of all micro-batches of a rank, tokens in all, own_rows at a time; again: flops of a token beyond the model's. */
-static double passes_s(const struct layout *layout, const struct machine *machine, double num_micros,
-                       double flops_per_token) {
+static double passes_s(const struct model_figures *f, const struct layout *layout,
+                       const struct machine *machine, double num_micros, double flops_per_token) {
     const struct params_setup *p = &layout->params;
     int64_t own_rows = model_own_tokens(&layout->model);
     double tokens = num_micros * (double)own_rows; /* padding included */
     return tokens * (flops_per_token / product_rate(machine, own_rows) +
-                     element_bytes(p->model, p->compute) / machine->bytes_per_s) +
-           (num_micros * restore_bytes(p) + SUM_TRAFFIC * reduced_bytes(p, num_micros)) /
+                     element_bytes(f, p->compute) / machine->bytes_per_s) +
+           (num_micros * restore_bytes(p) + SUM_TRAFFIC * reduced_bytes(f, p, num_micros)) /
                machine->bytes_per_s;
 }
 
 /* update_s - by one rank, of what it owns. */
-static double update_s(const struct layout *layout, const struct machine *machine) {
-    return optimizer_products_s(layout, machine) +
-           optimizer_bytes(layout) / (layout->params.offloads ? OFFLOAD_BYTES_PER_S : machine->bytes_per_s);
+static double update_s(const struct model_figures *f, const struct layout *layout,
+                       const struct machine *machine) {
+    return optimizer_products_s(f, layout, machine) +
+           optimizer_bytes(f, layout) /
+               (layout->params.offloads ? OFFLOAD_BYTES_PER_S : machine->bytes_per_s);
 }
 
 /* Of a rank's grid, whose nodes have so many: which link an axis has. */
@@ -275,20 +251,19 @@ static void run_clock(struct step_time *time, const struct layout *layout, int64
     timetable_free(&table);
 }
 
-struct timeline_rates estimate_rates(const struct config *config, const struct model_config *model,
+struct timeline_rates estimate_rates(const struct config *config, const struct model_figures *f,
                                      const struct layout *layout, const struct grid *grid, int ranks_per_node,
                                      const struct machine *machine) {
     int64_t sequence = config->data.sequence_tokens, num_micros = estimate_micros(config, layout, grid);
-    double per_token = estimate_flops_per_token(model, sequence);
-    double again =
-        recomputed_flops(model, sequence, layout->model.recompute) + objective_flops(config, model);
-    double micro_s = passes_s(layout, machine, (double)num_micros, per_token + again) / (double)num_micros;
-    double head = (double)model->width * (double)model->vocab_size / matrix_parameters(model);
+    double per_token = estimate_flops_per_token(f, sequence);
+    double again = recomputed_flops(f, sequence, layout->model.recompute) + objective_flops(config, f);
+    double micro_s = passes_s(f, layout, machine, (double)num_micros, per_token + again) / (double)num_micros;
+    double head = (double)f->model->width * (double)f->model->vocab_size / f->matrices;
     double forward = per_token / PRODUCTS_PER_STEP / (per_token + again);
     struct timeline_rates rates = {.head_s = head * micro_s,
                                    .forward_s = (1 - head) * forward * micro_s,
                                    .backward_s = (1 - head) * (1 - forward) * micro_s,
-                                   .update_s = update_s(layout, machine)};
+                                   .update_s = update_s(f, layout, machine)};
     take_links(&rates, grid, ranks_per_node, machine);
     return rates;
 }
@@ -299,38 +274,38 @@ int64_t estimate_micros(const struct config *config, const struct layout *layout
     return (config->train.batch_sequences + round - 1) / round;
 }
 
-double estimate_floor_s(const struct config *config, const struct model_config *model,
+double estimate_floor_s(const struct config *config, const struct model_figures *f,
                         const struct layout *layout, const struct grid *grid, const struct machine *machine) {
-    double again = recomputed_flops(model, config->data.sequence_tokens, layout->model.recompute) +
-                   objective_flops(config, model);
-    double flops = estimate_flops_per_token(model, config->data.sequence_tokens) + again;
-    return passes_s(layout, machine, (double)estimate_micros(config, layout, grid), flops) +
-           update_s(layout, machine);
+    double again = recomputed_flops(f, config->data.sequence_tokens, layout->model.recompute) +
+                   objective_flops(config, f);
+    double flops = estimate_flops_per_token(f, config->data.sequence_tokens) + again;
+    return passes_s(f, layout, machine, (double)estimate_micros(config, layout, grid), flops) +
+           update_s(f, layout, machine);
 }
 
 /* The slowest rank's step: every rank does as many micro-batches as the one with the most samples. */
-struct step_time estimate_step(const struct config *config, const struct model_config *model,
+struct step_time estimate_step(const struct config *config, const struct model_figures *f,
                                const struct layout *layout, const struct grid *grid, int ranks_per_node,
                                const struct machine *machine) {
     double tokens = (double)(config->train.batch_sequences * config->data.sequence_tokens);
     struct step_time time = {.low = machine->measured ? LOW_MEASURED : LOW_ASSUMED,
                              .high = machine->measured ? HIGH_MEASURED : HIGH_ASSUMED};
-    struct timeline_rates rates = estimate_rates(config, model, layout, grid, ranks_per_node, machine);
-    time.model_flops = estimate_flops_per_token(model, config->data.sequence_tokens) * tokens;
+    struct timeline_rates rates = estimate_rates(config, f, layout, grid, ranks_per_node, machine);
+    time.model_flops = estimate_flops_per_token(f, config->data.sequence_tokens) * tokens;
     run_clock(&time, layout, estimate_micros(config, layout, grid), &rates);
     time.tokens_per_s = tokens / time.step_s;
     return time;
 }
 
-double estimate_forward_s(const struct config *config, const struct model_config *model,
-                          const struct grid *grid, const struct machine *machine) {
-    return forward_flops(model, config->data.sequence_tokens) / machine->flops_per_s / grid_num_ranks(grid);
+double estimate_forward_s(const struct config *config, const struct model_figures *f, const struct grid *grid,
+                          const struct machine *machine) {
+    return forward_flops(f, config->data.sequence_tokens) / machine->flops_per_s / grid_num_ranks(grid);
 }
 
-double estimate_validation_s(const struct config *config, const struct model_config *model,
+double estimate_validation_s(const struct config *config, const struct model_figures *f,
                              const struct grid *grid, const struct machine *machine) {
     double tokens = (double)config->valid.sequences * (double)config->data.sequence_tokens;
-    double seconds = tokens * estimate_forward_s(config, model, grid, machine);
+    double seconds = tokens * estimate_forward_s(config, f, grid, machine);
     return config->data.num_valid == 0 ? 0 : seconds;
 }
 
@@ -368,10 +343,10 @@ struct disk_use estimate_disk(const struct config *config, const struct model_co
                              .files = files * (kept + 1) + SMALL_FILES};
 }
 
-struct proposal estimate_proposal(const struct config *config, const struct model_config *model,
+struct proposal estimate_proposal(const struct config *config, const struct model_figures *f,
                                   const struct grid *grid, int ranks_per_node,
                                   const struct machine *machine) {
-    struct layout layout = layout_make(config, model, grid, machine->on_gpu);
+    struct layout layout = layout_make(config, f->model, grid, machine->on_gpu);
     struct device_limits limits = layout_limits(&layout);
     struct proposal proposal = {
         .grid = *grid,
@@ -380,7 +355,7 @@ struct proposal estimate_proposal(const struct config *config, const struct mode
         .zero_stage = layout.params.zero_stage,
         .reduce = config->parallel.reduce,
         .memory = layout_memory(&layout, machine->on_gpu ? layout_scratch_bytes(&limits) : 0),
-        .time = estimate_step(config, model, &layout, grid, ranks_per_node, machine)};
+        .time = estimate_step(config, f, &layout, grid, ranks_per_node, machine)};
     proposal.fits = machine->memory_bytes == 0 || proposal.memory.device <= estimate_room_bytes(machine);
     return proposal;
 }

@@ -12,7 +12,7 @@
  * memory traffic counted from the ops of train/model/model.c. */
 #pragma once
 
-#include "train/plan/layout.h"
+#include "train/plan/figures.h"
 #include "train/plan/machine.h"
 #include "train/plan/timeline.h"
 
@@ -32,30 +32,30 @@ struct step_time {
 
 /* estimate_micros - that a rank does in a step.  estimate_rates - what the clock goes by. */
 int64_t estimate_micros(const struct config *config, const struct layout *layout, const struct grid *grid);
-struct timeline_rates estimate_rates(const struct config *config, const struct model_config *model,
+struct timeline_rates estimate_rates(const struct config *config, const struct model_figures *figures,
                                      const struct layout *layout, const struct grid *grid, int ranks_per_node,
                                      const struct machine *machine);
 
 /* estimate_floor_s - no step is shorter: what is computed. */
-double estimate_floor_s(const struct config *config, const struct model_config *model,
+double estimate_floor_s(const struct config *config, const struct model_figures *figures,
                         const struct layout *layout, const struct grid *grid, const struct machine *machine);
 
 /* estimate_step - of one optimizer step; ranks_per_node decides which bandwidth an axis has. */
-struct step_time estimate_step(const struct config *config, const struct model_config *model,
+struct step_time estimate_step(const struct config *config, const struct model_figures *figures,
                                const struct layout *layout, const struct grid *grid, int ranks_per_node,
                                const struct machine *machine);
 
 /* estimate_flops_per_token - forward and backward, for sequences of that length, nothing counted twice: what
  * utilisation is told by. */
-double estimate_flops_per_token(const struct model_config *model, int64_t sequence_tokens);
+double estimate_flops_per_token(const struct model_figures *figures, int64_t sequence_tokens);
 
 /* estimate_forward_s - of one token, by all ranks together. */
-double estimate_forward_s(const struct config *config, const struct model_config *model,
+double estimate_forward_s(const struct config *config, const struct model_figures *figures,
                           const struct grid *grid, const struct machine *machine);
 
 /* estimate_validation_s - one pass over the validation sequences, forward alone; 0 where their number is not set.
  */
-double estimate_validation_s(const struct config *config, const struct model_config *model,
+double estimate_validation_s(const struct config *config, const struct model_figures *figures,
                              const struct grid *grid, const struct machine *machine);
 
 /* estimate_checkpoint_bytes - the model in its type, f32 masters and the optimizer's states. */
@@ -81,7 +81,7 @@ struct proposal {
 };
 
 /* estimate_proposal - config's own layout on that grid; config must hold no 'auto'. */
-struct proposal estimate_proposal(const struct config *config, const struct model_config *model,
+struct proposal estimate_proposal(const struct config *config, const struct model_figures *figures,
                                   const struct grid *grid, int ranks_per_node, const struct machine *machine);
 
 /* What layout_search may choose; the rest stays as config has it. */

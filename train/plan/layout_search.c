@@ -8,7 +8,7 @@ static const double NEARLY_AS_FAST = 1.05;
 /* The search so far. */
 struct search {
     struct config trial; /* only its numbers are looked at */
-    const struct model_config *model;
+    struct model_figures figures;
     const struct search_ranks *ranks;
     struct search_freedom freedom;
     struct proposal best;
@@ -44,10 +44,10 @@ static bool cannot_win(const struct search *search, const struct grid *grid, int
     const struct machine *machine = search->ranks->machine;
     if (!search->found || !search->best.fits)
         return false;
-    struct layout layout = layout_make(&search->trial, search->model, grid, machine->on_gpu);
-    if (estimate_floor_s(&search->trial, search->model, &layout, grid, machine) > search->best.time.step_s)
+    struct layout layout = layout_make(&search->trial, search->figures.model, grid, machine->on_gpu);
+    if (estimate_floor_s(&search->trial, &search->figures, &layout, grid, machine) > search->best.time.step_s)
         return true; /* before its exchanges are looked at, which takes a hundred times as long */
-    struct step_time time = estimate_step(&search->trial, search->model, &layout, grid, per_node, machine);
+    struct step_time time = estimate_step(&search->trial, &search->figures, &layout, grid, per_node, machine);
     return time.step_s > search->best.time.step_s;
 }
 
@@ -57,7 +57,7 @@ static void try_layout(struct search *search, const struct grid *grid) {
     if (cannot_win(search, grid, per_node))
         return;
     struct proposal next =
-        estimate_proposal(&search->trial, search->model, grid, per_node, search->ranks->machine);
+        estimate_proposal(&search->trial, &search->figures, grid, per_node, search->ranks->machine);
     if (!search->found || better(&next, &search->best))
         search->best = next;
     search->found = true;
@@ -132,7 +132,8 @@ static void try_grid(struct search *search, const struct grid *grid) {
 /* search_grids - over every number of replicas; false where none fits. */
 static bool search_grids(struct proposal *best, const struct config *config, const struct model_config *model,
                          const struct search_ranks *ranks, struct search_freedom freedom) {
-    struct search search = {.trial = *config, .model = model, .ranks = ranks, .freedom = freedom};
+    struct search search = {
+        .trial = *config, .figures = figures_count(config, model), .ranks = ranks, .freedom = freedom};
     bool is_even = ranks->per_node > 0 && ranks->num_ranks % ranks->per_node == 0;
     int first = freedom.replicas ? 1 : (int)config->parallel.replicas, last = first;
     if (freedom.replicas && is_even)

@@ -57,7 +57,7 @@ static double reference_s(const struct run_plan *plan) {
     if (!add_tokens(c->data.train, c->data.num_train, &tokens) ||
         !add_tokens(c->data.valid, c->data.num_valid, &tokens))
         return NAN;
-    return tokens * estimate_forward_s(c, plan->model, &plan->grid, &plan->place->machine);
+    return tokens * estimate_forward_s(c, &plan->figures, &plan->grid, &plan->place->machine);
 }
 
 /* count_time - from the first step to the last, with saves and validations, without waits in the queue. */
@@ -65,7 +65,7 @@ static void count_time(struct run_plan *plan) {
     const struct config *c = &plan->config;
     int num_ranks = grid_num_ranks(&plan->grid);
     double step_s = plan->proposal.time.step_s, steps = (double)c->train.steps;
-    double valid_s = estimate_validation_s(c, plan->model, &plan->grid, &plan->place->machine);
+    double valid_s = estimate_validation_s(c, &plan->figures, &plan->grid, &plan->place->machine);
     double validations =
         VALIDATIONS_AT_ENDS + (c->valid.every_steps > 0 ? steps / (double)c->valid.every_steps : 0);
     plan->save_s = estimate_checkpoint_bytes(c, plan->model) / SAVE_BYTES_PER_S / num_ranks;
@@ -211,7 +211,7 @@ static void compare_base(struct run_plan *plan) {
         return;
     trial.parallel.zero_stage = plan->proposal.zero_stage == 3 ? 2 : 3;
     plan->other_bytes =
-        estimate_proposal(&trial, plan->model, &plan->grid, (int)place->ranks_per_node, &place->machine)
+        estimate_proposal(&trial, &plan->figures, &plan->grid, (int)place->ranks_per_node, &place->machine)
             .memory.device;
 }
 
@@ -232,8 +232,11 @@ static void count_traffic(struct run_plan *plan) {
  * was measured, where there is a calibration. */
 int run_plan_make(struct run_plan *plan, const struct config *config, const struct model_config *model,
                   const struct run_place *place, struct err *err) {
-    *plan = (struct run_plan){
-        .config = *config, .model = model, .place = place, .asked_async = config->checkpoint.async};
+    *plan = (struct run_plan){.config = *config,
+                              .model = model,
+                              .figures = figures_count(config, model),
+                              .place = place,
+                              .asked_async = config->checkpoint.async};
     int64_t num_ranks = place->nodes * place->ranks_per_node;
     int per_node = (int)place->ranks_per_node;
     if (layout_check_sizes(config, model, num_ranks, err) != 0 ||
@@ -248,7 +251,7 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
                                      (int)plan->config.parallel.context};
     if (grid_make(&plan->grid, &shape, 0, err) != 0)
         return -1;
-    plan->proposal = estimate_proposal(&plan->config, model, &plan->grid, per_node, &place->machine);
+    plan->proposal = estimate_proposal(&plan->config, &plan->figures, &plan->grid, per_node, &place->machine);
     compare_base(plan);
     count_traffic(plan);
     int64_t micro = plan->config.train.micro_sequences, batch = config->train.batch_sequences;

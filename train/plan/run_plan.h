@@ -30,6 +30,7 @@ enum { MAX_ADVICE = 4 };
 struct run_plan {
     struct config config; /* a copy of the top level, 'auto' replaced; its texts belong to the caller's */
     const struct model_config *model;
+    struct model_figures figures;
     const struct run_place *place;
     struct grid grid;
     char choice[AUTO_LAYOUT_ROOM]; /* what was chosen and why; "" nothing was left open */

@@ -321,7 +321,7 @@ void run_plan_print_json(const struct run_plan *plan) {
                   time->step_s, "step_s_margin", time->step_s * time->low, time->step_s * time->high,
                   "tokens_per_s", time->tokens_per_s, "tokens_per_s_margin", time->tokens_per_s / time->high,
                   time->tokens_per_s / time->low, "flops_per_token",
-                  estimate_flops_per_token(plan->model, plan->config.data.sequence_tokens), "wall_s",
+                  estimate_flops_per_token(&plan->figures, plan->config.data.sequence_tokens), "wall_s",
                   plan->wall_s, "jobs", (json_int_t)plan->num_jobs, "billed_hours", plan->billed_hours, "kwh",
                   plan->kwh, "kg_co2e", KG_PER_GRAM * plan->kwh * grams, "disk_bytes", plan->disk.bytes,
                   "files", (json_int_t)plan->disk.files);

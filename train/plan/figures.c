@@ -1,0 +1,43 @@
+/* figures.c - walks over a model's parameters and layers. */
+#include "train/plan/figures.h"
+
+#include "train/model/kept.h"
+#include "train/model/optimizer.h"
+
+static double matrix_parameters(const struct model_config *model) {
+    double in_layers = 0;
+    struct param at = PARAM_START;
+    while (family_next_param(model, &at)) {
+        struct tensor shape = param_shape(model, at);
+        if (shape.ndim >= 2 && param_spec(model, at.role)->place == PLACE_LAYER)
+            in_layers += (double)tensor_count(shape);
+    }
+    return in_layers + (double)model->width * (double)model->vocab_size;
+}
+
+static double below_share(const struct model_config *model) {
+    struct model_setup setup = {.config = model, .trains = true};
+    return model->num_layers > 0 ? (double)kept_first(&setup) / model->num_layers : 0;
+}
+
+static int num_gated(const struct model_config *model) {
+    int count = 0;
+    for (int layer = 0; layer < model->num_layers; layer++)
+        count += family_layer_plan(model, layer).ffn == FFN_GATED;
+    return count;
+}
+
+struct model_figures figures_count(const struct config *config, const struct model_config *model) {
+    const struct optimizer_kind *optimizer = optimizer_kind(config->optimizer.kind);
+    struct model_figures f = {.model = model,
+                              .matrices = matrix_parameters(model),
+                              .trained = (double)model_num_trained(model),
+                              .below_share = below_share(model),
+                              .num_gated = num_gated(model),
+                              .state_bytes =
+                                  optimizer_state_bytes(optimizer, model, config->optimizer.state_dtype),
+                              .update_flops = optimizer_flops(optimizer, model)};
+    f.num_plain = model->num_layers - f.num_gated;
+    f.trained_share = model_has_adapter(model) ? f.trained / f.matrices : 1;
+    return f;
+}
