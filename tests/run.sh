@@ -3,8 +3,9 @@
 # which run the CUDA kernels on the host (1, 2 and 4 ranks), then tests/check_*.sh and tests/scenario_*.sh
 # ONLY=programs leaves the scripts out, ONLY=simt all but what is in SIMT_DIR; RANKS="2 4": these numbers of ranks; WHOLE=1: in
 # SIMT_DIR also what takes minutes there.
-# Programs run side by side, as many as there are cores, and so do the scripts that do not ask how long something takes.  The
-# clusters of the Slurm scenarios wait much: they have slots of their own, one more than there are cores, beside the others.
+# Programs run side by side, as many as there are cores, and of the scripts that do not ask how long something takes one more:
+# they wait now and then.  The clusters of the Slurm scenarios wait much: they have slots of their own, beside all of these from
+# the first.  The scripts that fill the machine, or measure it, come last.
 # Prints the output of failures only; exit code 77 means skipped.  ATELIER_TEST_TIMEOUT: seconds for one program.
 directory=${1:?usage: run.sh DIR [SIMT_DIR]}
 simt_directory=${2:-}
@@ -112,23 +113,35 @@ scripts() {
     wait
 }
 
-all_scripts() {
-    scripts run "$here"/scenario_@($filling).sh
-    num_jobs=2
-    scripts beside "$here"/check_@($timed_checks).sh "$here"/scenario_@($timed).sh
-    num_jobs=$(nproc)
-    scripts beside "$here"/check_!($timed_checks).sh
-    num_jobs=$((num_jobs + 1))
-    (scripts beside "$here"/scenario_slurm*.sh) & # takes one slot of those that count here
-    scripts beside "$here"/scenario_!(slurm*|$filling|$timed).sh
+# slurm_scripts - the longest first: the others fit beside it.
+slurm_scripts() {
+    num_jobs=$(($(nproc) + 1))
+    scripts beside "$here"/scenario_slurm.sh "$here"/scenario_slurm_*.sh
 }
 
-everything() {
+beside_clusters() {
     if [ "${ONLY:-}" != simt ]; then alone "$directory" ""; fi
     [ -z "$simt_directory" ] || alone "$simt_directory" "simt "
     if [ "${ONLY:-}" != simt ]; then with_ranks "$directory" "" "${RANKS:-1 2 3 4}"; fi
     [ -z "$simt_directory" ] || with_ranks "$simt_directory" "simt " "${RANKS:-1 2 4}"
-    [ -n "${ONLY:-}" ] || all_scripts
+    [ -n "${ONLY:-}" ] && return
+    num_jobs=$(($(nproc) + 1))
+    scripts beside "$here"/check_!($timed_checks).sh "$here"/scenario_!(slurm*|$filling|$timed).sh
+}
+
+# undisturbed - the scripts that ask for the machine, or for quiet.
+undisturbed() {
+    scripts run "$here"/scenario_@($filling).sh
+    num_jobs=2
+    scripts beside "$here"/check_@($timed_checks).sh "$here"/scenario_@($timed).sh
+}
+
+# A subshell waits for its own programs alone.
+everything() {
+    [ -n "${ONLY:-}" ] || slurm_scripts &
+    (beside_clusters)
+    wait
+    [ -n "${ONLY:-}" ] || undisturbed
 }
 
 everything | tee "$work/lines"
