@@ -25,6 +25,8 @@
 enum {
     PIECE_BYTES = 256 * MIB, /* largest piece of a broadcast or gather */
     SUM_SCRATCH_BYTES = MIB, /* terms of one piece of a sum, all ranks together: stays in the cache */
+    MESSAGE_BYTES =
+        64 * KIB, /* but at least so many for each rank: below, a message costs more than its bytes */
 };
 
 /* comm_mpi_die - with the library's own words. */
@@ -98,6 +100,7 @@ struct comm *comm_start_within(int *argc, char ***argv, double limit_s) {
     comm_library_name(comm->library, sizeof comm->library);
     comm->piece_bytes = PIECE_BYTES;
     comm->scratch_bytes = SUM_SCRATCH_BYTES;
+    comm->message_bytes = MESSAGE_BYTES;
     find_place(comm);
     guard_end(guard);
     marks_name_rank(comm->marks, comm->rank);
@@ -222,6 +225,7 @@ double comm_timeout(const struct comm *comm) {
 void comm_set_piece_bytes(struct comm *comm, int64_t piece_bytes, int64_t scratch_bytes) {
     comm->piece_bytes = piece_bytes;
     comm->scratch_bytes = scratch_bytes;
+    comm->message_bytes = 0;
 }
 
 int64_t comm_piece_bytes(const struct comm *comm) {

@@ -34,6 +34,7 @@ struct comm {
     int rank, num_ranks, local_rank, num_local_ranks;
     struct comm_phase phase;
     int64_t piece_bytes, scratch_bytes; /* see comm_set_piece_bytes */
+    int64_t message_bytes; /* the least of a sum that goes to one rank at once, whatever scratch_bytes */
     struct transfer_buffers *idle;
     float *sum_scratch; /* of comm_sum_f32 */
     struct marks *marks;
@@ -61,6 +62,9 @@ void comm_mpi_gather(struct comm *comm, const void *mine, int size_bytes, void *
 
 /* comm_mpi_transfer - one with room for so many requests, out of the list; comm_wait puts it back.  Not collective. */
 struct transfer_buffers *comm_mpi_transfer(struct comm *comm, int num_requests);
+
+/* comm_mpi_scratch_bytes - terms of one piece of a sum, all ranks together. */
+int64_t comm_mpi_scratch_bytes(const struct comm *comm);
 
 /* comm_mpi_release_buffers - what transfers and sums left for reuse.  Not collective. */
 void comm_mpi_release_buffers(struct comm *comm);

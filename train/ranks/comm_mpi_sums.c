@@ -21,6 +21,12 @@ void comm_mpi_release_buffers(struct comm *comm) {
     comm->sum_scratch = NULL;
 }
 
+/* Many ranks would cut the same memory into messages of a few kilobytes each. */
+int64_t comm_mpi_scratch_bytes(const struct comm *comm) {
+    int64_t least = comm->message_bytes * comm->num_ranks;
+    return comm->scratch_bytes > least ? comm->scratch_bytes : least;
+}
+
 /* --- sums of long arrays --- */
 
 /* add_terms - out[i] = terms of rank 0 + rank 1 + ..., each [count] after the other. */
@@ -51,26 +57,38 @@ static void sum_piece(struct comm *comm, float *values, int part) {
     comm_mpi_wait(comm, &request, "sum");
 }
 
-/* In pieces that fit the scratch memory.  What does not fill a piece for every rank is added by all: which way an element
- * goes depends on its place alone, and both ways give it the same bits. */
+/* sum_padded - of fewer values than a piece: those that do not divide by the ranks are made up with zeros. */
+static void sum_padded(struct comm *comm, float *values, int count) {
+    int part = (count + comm->num_ranks - 1) / comm->num_ranks, padded = part * comm->num_ranks;
+    if (padded == count) {
+        sum_piece(comm, values, part);
+        return;
+    }
+    float *copy = comm->sum_scratch + padded; /* after the terms */
+    memcpy(copy, values, (size_t)count * sizeof *copy);
+    memset(copy + count, 0, (size_t)(padded - count) * sizeof *copy);
+    sum_piece(comm, copy, part);
+    memcpy(values, copy, (size_t)count * sizeof *copy);
+}
+
+/* In pieces that fit the scratch memory, two exchanges each, and one exchange where all of it is small: their number does not
+ * grow with the ranks.  Which way an element goes depends on its place alone, and all give it the same bits. */
 void comm_sum_f32(struct comm *comm, float *values, int64_t count) {
     if (comm->num_ranks == 1)
         return;
-    int64_t piece = comm->scratch_bytes / (int64_t)sizeof(float);
+    int64_t piece = comm_mpi_scratch_bytes(comm) / (int64_t)sizeof(float);
     piece -= piece % comm->num_ranks;
     if (piece < SMALL_SUM_COUNT * (int64_t)comm->num_ranks)
         piece = SMALL_SUM_COUNT * (int64_t)comm->num_ranks;
     if (!comm->sum_scratch)
-        comm->sum_scratch = xmalloc((size_t)piece * sizeof(float));
-    int64_t at = 0;
-    for (; count - at >= SMALL_SUM_COUNT * (int64_t)comm->num_ranks;) {
-        int64_t n = count - at < piece ? count - at : piece;
-        n -= n % comm->num_ranks;
-        sum_piece(comm, values + at, (int)(n / comm->num_ranks));
-        at += n;
+        comm->sum_scratch = xmalloc((size_t)piece * 2 * sizeof(float));
+    for (int64_t at = 0; at < count; at += piece) {
+        int64_t left = count - at;
+        if (left <= SMALL_SUM_COUNT)
+            sum_small(comm, values + at, (int)left);
+        else
+            sum_padded(comm, values + at, (int)(left < piece ? left : piece));
     }
-    for (; at < count; at += SMALL_SUM_COUNT)
-        sum_small(comm, values + at, (int)(count - at < SMALL_SUM_COUNT ? count - at : SMALL_SUM_COUNT));
 }
 
 /* --- transfers under way --- */
@@ -144,7 +162,7 @@ static void post_piece(struct comm *comm, struct transfer_buffers *transfer, int
 
 /* piece_elements - of the shard in one piece of a sum. */
 static int64_t piece_elements(const struct comm *comm) {
-    int64_t count = comm->scratch_bytes / (int64_t)sizeof(float) / comm->num_ranks;
+    int64_t count = comm_mpi_scratch_bytes(comm) / (int64_t)sizeof(float) / comm->num_ranks;
     return count > 0 ? count : 1;
 }
 
