@@ -8,7 +8,7 @@ work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 
 # They call each other by design: modules that are cut into files because they are long.  Attention's front door on the GPU
 # chooses a path, and the paths read the problem as it describes it.  An expression of a template holds expressions.
-allowed='^(train/ranks/comm_mpi(_sums|_watch|_pairs)?[.]c|data/template/jinja_(eval|call|operator)[.]c|kernels/cuda/attention[a-z0-9_]*[.]cu)$'
+allowed='^(train/ranks/comm_mpi(_sums|_watch|_pairs|_shared)?[.]c|data/template/jinja_(eval|call|operator)[.]c|kernels/cuda/attention[a-z0-9_]*[.]cu)$'
 
 # calls FOLDER... - "FILE FILE NAME" for each name that a file takes from another file of its folder; FOLDER holds objects
 # of sources with the paths below it.

@@ -19,3 +19,10 @@ timeout -k 5 30 mpirun -n 4 "$program" fails >"$log" 2>&1
 test $? -eq 2 || fail "a reported error must end with code 2"
 test "$(grep -c 'error: cannot open' "$log")" -eq 1 || fail "the error must be told once"
 grep -q "^error: cannot open 'x1' (on rank 1; 2 of 4 ranks failed)$" "$log" || fail "the error's text is wrong"
+
+timeout -k 5 30 mpirun -n 3 "$program" differs >"$log" 2>&1
+code=$?
+test $code -ne 0 || fail "with another size on one rank the program ended as if all was well"
+test $code -ne 124 || fail "with another size on one rank the program hangs"
+grep -Eq "rank [02] of 3 brings (32|64) bytes to the all-gather where this rank brings (32|64)" "$log" ||
+    fail "the message about the size is missing"

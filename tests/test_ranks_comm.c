@@ -2,7 +2,9 @@
  *   test_ranks_comm            the tests
  *   test_ranks_comm absent     rank 1 never comes: the others must die in time (tests/check_comm.sh)
  *   test_ranks_comm fails      comm_all_ok prints once
- *   test_ranks_comm speed      measurements, by hand */
+ *   test_ranks_comm differs    the last rank gathers more than the others: it must not end well
+ *   test_ranks_comm speed      measurements, by hand
+ *   test_ranks_comm messages   the same of messages, as between hosts */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -270,6 +272,16 @@ static int some_fail(struct comm *comm) {
     return comm_all_ok(comm, status, &err) ? 0 : 2;
 }
 
+static int sizes_differ(struct comm *comm) {
+    struct comm_request request = {0};
+    bool is_last = comm_rank(comm) == comm_num_ranks(comm) - 1;
+    char full[4096], shard[64] = "";
+    comm_set_timeout(comm, 5.0);
+    comm_all_gather_start(comm, full, shard, is_last ? sizeof shard : sizeof shard / 2, &request);
+    comm_wait(comm, &request);
+    return 0;
+}
+
 static int measure(struct comm *comm) {
     int64_t count = 32 << 20; /* 128 MB */
     int num_ranks = comm_num_ranks(comm);
@@ -322,9 +334,14 @@ int main(int argc, char **argv) {
         failed = one_is_absent(comm);
     else if (strcmp(what, "fails") == 0)
         failed = some_fail(comm);
+    else if (strcmp(what, "differs") == 0)
+        failed = sizes_differ(comm);
     else if (strcmp(what, "speed") == 0)
         failed = measure(comm);
-    else {
+    else if (strcmp(what, "messages") == 0) {
+        comm_use_messages(comm);
+        failed = measure(comm);
+    } else {
         const struct CMUnitTest tests[] = {
             cmocka_unit_test_prestate(test_facts, comm),
             cmocka_unit_test_prestate(test_broadcast, comm),
@@ -332,11 +349,14 @@ int main(int argc, char **argv) {
             cmocka_unit_test_prestate(test_sum_f32, comm),
             cmocka_unit_test_prestate(test_transfers, comm),
             cmocka_unit_test_prestate(test_transfers_at_once, comm),
-            cmocka_unit_test_prestate(test_stop, comm),
         };
+        const struct CMUnitTest signals[] = {cmocka_unit_test_prestate(test_stop, comm)};
         comm_set_timeout(comm, 60);
         comm_set_piece_bytes(comm, 4096, 4096); /* small, so that every long transfer has several pieces */
-        failed = cmocka_run_group_tests(tests, NULL, NULL);
+        failed = cmocka_run_group_tests_name("memory of the host", tests, NULL, NULL);
+        comm_use_messages(comm);
+        failed += cmocka_run_group_tests_name("messages", tests, NULL, NULL);
+        failed += cmocka_run_group_tests(signals, NULL, NULL);
     }
     comm_finish(comm);
     return failed;

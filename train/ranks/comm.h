@@ -79,6 +79,10 @@ void comm_poll(struct comm *comm);
 void comm_set_piece_bytes(struct comm *comm, int64_t piece_bytes, int64_t scratch_bytes);
 int64_t comm_piece_bytes(const struct comm *comm);
 
+/* comm_use_messages - this comm and its groups made later are to exchange messages, as between hosts, where ranks of one host
+ * gather and add in memory that they share: for tests of both.  Same on all ranks, with no transfer under way. */
+void comm_use_messages(struct comm *comm);
+
 /* comm_all_ok - every rank passes its status (0 or -1) and err.  True on all when all are 0.  Otherwise false
  * on all, and the root prints once: "error: TEXT (on rank 2; 2 of 4 ranks failed)".  Collective. */
 bool comm_all_ok(struct comm *comm, int status, const struct err *err);

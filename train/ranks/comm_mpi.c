@@ -106,6 +106,7 @@ struct comm *comm_start_within(int *argc, char ***argv, double limit_s) {
     marks_name_rank(comm->marks, comm->rank);
     marks_post(comm->marks, MARK_RUNNING);
     comm->watch = watch_open(comm);
+    comm->shared = shared_open(comm);
     return comm;
 }
 
@@ -136,6 +137,7 @@ struct comm *comm_split(struct comm *comm, int group) {
     part->idle = NULL;
     part->sum_scratch = NULL;
     part->watch = NULL;
+    part->shared = NULL;
     comm_barrier(comm); /* before what blocks: in here an absent rank is noticed */
     struct guard *guard = guard_begin(comm->marks, "making groups of ranks", MARK_RUNNING, comm_phase(comm));
     MPI_CHECK(MPI_Comm_split(comm->world, group, comm->rank, &part->world));
@@ -143,6 +145,7 @@ struct comm *comm_split(struct comm *comm, int group) {
     MPI_CHECK(MPI_Comm_rank(part->world, &part->rank));
     MPI_CHECK(MPI_Comm_size(part->world, &part->num_ranks));
     part->ranks = ranks_of(part);
+    part->shared = comm->is_between_hosts ? NULL : shared_open(part);
     return part;
 }
 
@@ -150,6 +153,7 @@ void comm_join(struct comm *part) {
     if (!part)
         return;
     comm_mpi_release_buffers(part);
+    shared_close(part->shared);
     struct guard *guard =
         guard_begin(part->marks, "giving up groups of ranks", MARK_RUNNING, comm_phase(part));
     MPI_CHECK(MPI_Comm_free(&part->world));
@@ -162,6 +166,7 @@ void comm_finish(struct comm *comm) {
     comm_mpi_release_buffers(comm);
     comm_barrier(comm); /* before what blocks: in here an absent rank is noticed */
     watch_close(comm);
+    shared_close(comm->shared);
     marks_post(comm->marks, MARK_ENDING);
     struct guard *guard = guard_begin(comm->marks, "the end of MPI", MARK_ENDING, &comm->phase);
     MPI_CHECK(MPI_Finalize());
@@ -228,34 +233,44 @@ void comm_set_piece_bytes(struct comm *comm, int64_t piece_bytes, int64_t scratc
     comm->message_bytes = 0;
 }
 
+void comm_use_messages(struct comm *comm) {
+    shared_close(comm->shared);
+    comm->shared = NULL;
+    comm->is_between_hosts = true;
+}
+
 int64_t comm_piece_bytes(const struct comm *comm) {
     return comm->piece_bytes;
 }
 
 /* --- waiting --- */
 
+void comm_mpi_look(struct comm *comm, struct patience *patience) {
+    const double longest_s = 1, look_s = 0.2;
+    double now = clock_s(), lasted_s = patience->last > 0 ? now - patience->last : 0;
+    patience->waited_s += lasted_s < longest_s ? lasted_s : longest_s;
+    patience->last = now;
+    if (patience->waited_s - patience->told_s > look_s) {
+        patience->told_s = patience->waited_s;
+        comm_tell_wait(comm, patience->what, patience->waited_s);
+    }
+}
+
 /* comm_mpi_wait - polls until the request is complete.  Ranks may share cores, so a waiting rank must leave
  * its core to one that computes: it yields, and sleeps once nothing has moved for a while.  MPI copies data
- * inside MPI_Test, so a slow test is a sign that data moves, and sleeping would then cost bandwidth.
- * Time that this rank itself did not run (a job that was suspended) is not waiting: between two looks a
- * second counts at most. */
+ * inside MPI_Test, so a slow test is a sign that data moves, and sleeping would then cost bandwidth. */
 void comm_mpi_wait(struct comm *comm, MPI_Request *request, const char *what) {
-    const double slow_test_s = 4e-6, sleep_after_s = 200e-6, longest_s = 1, look_s = 0.2;
-    double moved = clock_s(), before = moved, last = moved, waited_s = 0, told_s = 0;
+    const double slow_test_s = 4e-6, sleep_after_s = 200e-6;
+    struct patience patience = {.what = what};
+    double moved = clock_s(), before = moved;
     for (int done = 0;;) {
         MPI_CHECK(MPI_Test(request, &done, MPI_STATUS_IGNORE));
         if (done)
             return;
-        double after = clock_s();
-        if (after - before > slow_test_s)
-            moved = after;
-        waited_s += after - last < longest_s ? after - last : longest_s;
-        last = after;
-        if (waited_s - told_s > look_s) {
-            told_s = waited_s;
-            comm_tell_wait(comm, what, waited_s);
-        }
-        if (after - moved < sleep_after_s) {
+        comm_mpi_look(comm, &patience);
+        if (patience.last - before > slow_test_s)
+            moved = patience.last;
+        if (patience.last - moved < sleep_after_s) {
             sched_yield();
         } else {
             struct timespec pause = {0, 20000};
@@ -276,6 +291,10 @@ void comm_poll(struct comm *comm) {
 
 void comm_barrier(struct comm *comm) {
     MPI_Request request;
+    if (comm->shared) {
+        shared_gather(comm->shared, NULL, 0, NULL, "barrier");
+        return;
+    }
     MPI_CHECK(MPI_Ibarrier(comm->world, &request));
     comm_mpi_wait(comm, &request, "barrier");
 }
@@ -348,6 +367,10 @@ bool comm_all_ok(struct comm *comm, int status, const struct err *err) {
 /* The blocking forms would hide a lost rank: as everywhere here, the non-blocking one and comm_mpi_wait. */
 void comm_mpi_gather(struct comm *comm, const void *mine, int size_bytes, void *all, const char *what) {
     MPI_Request request;
+    if (comm->shared) {
+        shared_gather(comm->shared, mine, (size_t)size_bytes, all, what);
+        return;
+    }
     MPI_CHECK(MPI_Iallgather(mine, size_bytes, MPI_BYTE, all, size_bytes, MPI_BYTE, comm->world, &request));
     comm_mpi_wait(comm, &request, what);
 }

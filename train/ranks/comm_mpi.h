@@ -1,20 +1,24 @@
 /* comm_mpi.h - what the files of comm.h's implementation share: comm_mpi.c (start, end, waiting, small
- * collectives), comm_mpi_sums.c (sums of long arrays, transfers), comm_mpi_pairs.c (from rank to rank) and
- * comm_mpi_watch.c (who has not come).
+ * collectives), comm_mpi_sums.c (sums of long arrays, transfers), comm_mpi_shared.c (both in memory that the ranks of a
+ * host share), comm_mpi_pairs.c (from rank to rank) and comm_mpi_watch.c (who has not come).
  * Nobody else calls MPI. */
 #pragma once
 
 #include <mpi.h>
 
 #include "train/ranks/comm.h"
+#include "train/ranks/comm_mpi_shared.h"
 
 struct marks; /* comm_marks.h */
 struct watch; /* of comm_mpi_watch.c */
 
+/* How a transfer goes: as messages from rank to rank, as those of a sum, through memory that the ranks share. */
+enum transfer_kind { TRANSFER_MESSAGES, TRANSFER_SUM, TRANSFER_SHARED };
+
 /* A transfer under way.  Kept in a list for reuse: nothing is allocated once the first step is over. */
 struct transfer_buffers {
     struct transfer_buffers *next;
-    bool is_sum;
+    enum transfer_kind kind;
     int num_requests, room;
     MPI_Request *requests; /* a sum: one for each half of terms; others: all their pieces */
     /* of a sum: */
@@ -24,6 +28,7 @@ struct transfer_buffers {
     int64_t num_done;
     int64_t piece_count;
     float *terms[2]; /* [num_ranks, piece_count] each: one piece travels while the other is added */
+    struct shared_transfer shared;
 };
 
 enum { HOST_ROOM = 64 };
@@ -38,8 +43,10 @@ struct comm {
     struct transfer_buffers *idle;
     float *sum_scratch; /* of comm_sum_f32 */
     struct marks *marks;
-    struct watch *watch; /* NULL: one rank */
-    int *ranks;          /* [num_ranks] in the whole; NULL: this is the whole */
+    struct watch *watch;   /* NULL: one rank */
+    struct shared *shared; /* NULL: messages alone */
+    bool is_between_hosts; /* said to be: comm_use_messages */
+    int *ranks;            /* [num_ranks] in the whole; NULL: this is the whole */
     char host[HOST_ROOM], library[64];
 };
 
@@ -57,6 +64,17 @@ void comm_mpi_die(int status, const char *call, const char *file, int line) __at
 /* comm_mpi_wait - until the request is complete, at most as long as the phase allows.  Not collective itself. */
 void comm_mpi_wait(struct comm *comm, MPI_Request *request, const char *what);
 
+/* A wait that lasts.  Starts with what: for messages, and zeros. */
+struct patience {
+    const char *what;
+    double last, waited_s, told_s;
+};
+
+/* comm_mpi_look - to be called again and again while this rank waits: tells after a while, dies at the phase's limit.  Time
+ * that this rank itself did not run (a job that was suspended) is not waiting: between two looks a second counts at
+ * most.  Not collective. */
+void comm_mpi_look(struct comm *comm, struct patience *patience);
+
 /* comm_mpi_gather - all[r] = rank r's mine, of size_bytes each; what: for messages.  Collective. */
 void comm_mpi_gather(struct comm *comm, const void *mine, int size_bytes, void *all, const char *what);
 
@@ -73,3 +91,6 @@ void comm_mpi_release_buffers(struct comm *comm);
  * more: takes what is still on its way.  Both collective. */
 struct watch *watch_open(struct comm *whole);
 void watch_close(struct comm *whole);
+
+/* watch_same_host - whether all ranks of the comm, the whole or a group, have one host name.  The same on all. */
+bool watch_same_host(const struct comm *comm);

@@ -45,10 +45,24 @@ static void sum_small(struct comm *comm, float *values, int count) {
     add_terms(values, comm->sum_scratch, comm->num_ranks, count);
 }
 
+/* sum_piece_shared - the same through memory that the ranks share. */
+static void sum_piece_shared(struct comm *comm, float *values, int part) {
+    size_t part_bytes = (size_t)part * sizeof *values;
+    float *own = values + (int64_t)comm->rank * part;
+    struct shared_transfer sum = {.kind = SHARED_SUM, .out = own, .in = values, .shard_bytes = part_bytes};
+    shared_start(comm->shared, &sum);
+    shared_wait(comm->shared, &sum, "sum");
+    shared_gather(comm->shared, own, part_bytes, values, "sum");
+}
+
 /* sum_piece - num_ranks * part values: rank r adds part r, then the sums go round. */
 static void sum_piece(struct comm *comm, float *values, int part) {
     MPI_Request request;
     float *terms = comm->sum_scratch;
+    if (comm->shared) {
+        sum_piece_shared(comm, values, part);
+        return;
+    }
     MPI_CHECK(MPI_Ialltoall(values, part, MPI_FLOAT, terms, part, MPI_FLOAT, comm->world, &request));
     comm_mpi_wait(comm, &request, "sum");
     add_terms(values + (int64_t)comm->rank * part, terms, comm->num_ranks, part);
@@ -105,7 +119,7 @@ struct transfer_buffers *comm_mpi_transfer(struct comm *comm, int num_requests) 
         transfer->requests = xrealloc(transfer->requests, (size_t)num_requests * sizeof *transfer->requests);
     }
     transfer->num_requests = num_requests;
-    transfer->is_sum = false;
+    transfer->kind = TRANSFER_MESSAGES;
     return transfer;
 }
 
@@ -119,6 +133,16 @@ static MPI_Datatype block_type(int64_t count, MPI_Datatype element, size_t strid
     return strided;
 }
 
+/* start_shared - a transfer through memory that the ranks share. */
+static void start_shared(struct comm *comm, const struct shared_transfer *wanted, const char *what,
+                         struct comm_request *request) {
+    struct transfer_buffers *transfer = comm_mpi_transfer(comm, 0);
+    transfer->kind = TRANSFER_SHARED;
+    transfer->shared = *wanted;
+    shared_start(comm->shared, &transfer->shared);
+    *request = (struct comm_request){transfer, what};
+}
+
 /* A piece is the same stretch of every rank's shard: strided blocks, so that each lands in its place and nothing is copied
  * afterwards. */
 void comm_all_gather_start(struct comm *comm, void *full, const void *shard, size_t shard_bytes,
@@ -128,6 +152,13 @@ void comm_all_gather_start(struct comm *comm, void *full, const void *shard, siz
     if (comm->num_ranks == 1) {
         if (mine != (const char *)shard)
             memmove(mine, shard, shard_bytes);
+        return;
+    }
+    if (comm->shared) {
+        start_shared(comm,
+                     &(struct shared_transfer){
+                         .kind = SHARED_GATHER, .out = full, .in = shard, .shard_bytes = shard_bytes},
+                     "all-gather", request);
         return;
     }
     int num_pieces = (int)((shard_bytes + (size_t)comm->piece_bytes - 1) / (size_t)comm->piece_bytes);
@@ -175,8 +206,16 @@ void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *ful
             memmove(shard, full, (size_t)shard_count * sizeof *shard);
         return;
     }
+    if (comm->shared) {
+        size_t shard_bytes = (size_t)shard_count * sizeof *shard;
+        start_shared(comm,
+                     &(struct shared_transfer){
+                         .kind = SHARED_SUM, .out = shard, .in = full, .shard_bytes = shard_bytes},
+                     "reduce-scatter", request);
+        return;
+    }
     struct transfer_buffers *transfer = comm_mpi_transfer(comm, 2);
-    transfer->is_sum = true;
+    transfer->kind = TRANSFER_SUM;
     transfer->shard = shard;
     transfer->full = full;
     transfer->shard_count = shard_count;
@@ -207,9 +246,11 @@ void comm_wait(struct comm *comm, struct comm_request *request) {
     struct transfer_buffers *transfer = request->handle;
     if (!transfer)
         return;
-    if (transfer->is_sum)
+    if (transfer->kind == TRANSFER_SHARED)
+        shared_wait(comm->shared, &transfer->shared, request->what);
+    else if (transfer->kind == TRANSFER_SUM)
         finish_sum(comm, transfer, request->what);
-    for (int p = 0; !transfer->is_sum && p < transfer->num_requests; p++)
+    for (int p = 0; transfer->kind == TRANSFER_MESSAGES && p < transfer->num_requests; p++)
         comm_mpi_wait(comm, &transfer->requests[p], request->what);
     transfer->next = comm->idle;
     comm->idle = transfer;

@@ -75,6 +75,16 @@ struct watch *watch_open(struct comm *whole) {
     return watch;
 }
 
+bool watch_same_host(const struct comm *comm) {
+    const struct comm *whole = comm;
+    while (whole->parent)
+        whole = whole->parent;
+    for (int r = 0; whole->watch && r < comm->num_ranks; r++)
+        if (strcmp(whole->watch->hosts[comm->ranks ? comm->ranks[r] : r], whole->host) != 0)
+            return false;
+    return true;
+}
+
 /* take - the messages that are there. */
 static void take(struct watch *watch, double now_s) {
     for (int found = 1; found;) {
