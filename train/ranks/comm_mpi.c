@@ -25,6 +25,7 @@
 enum {
     PIECE_BYTES = 256 * MIB, /* largest piece of a broadcast or gather */
     SUM_SCRATCH_BYTES = MIB, /* terms of one piece of a sum, all ranks together: stays in the cache */
+    FEW = 256,               /* integers that every rank adds by itself where ranks share memory */
     MESSAGE_BYTES =
         64 * KIB, /* but at least so many for each rank: below, a message costs more than its bytes */
 };
@@ -325,9 +326,26 @@ void comm_broadcast_text(struct comm *comm, char **text) {
         comm_broadcast(comm, *text, (size_t)length);
 }
 
+/* reduce_few - by the memory of the host: every rank folds the terms of all, of at most FEW numbers. */
+static void reduce_few(struct comm *comm, int64_t *values, int64_t count, MPI_Op op, const char *what) {
+    int64_t *all = xmalloc((size_t)count * (size_t)comm->num_ranks * sizeof *all);
+    shared_gather(comm->shared, values, (size_t)count * sizeof *values, all, what);
+    memcpy(values, all, (size_t)count * sizeof *values);
+    for (int64_t at = count; at < count * comm->num_ranks; at++) {
+        int64_t *value = &values[at % count];
+        *value = op == MPI_MAX ? (all[at] > *value ? all[at] : *value)
+                               : (int64_t)((uint64_t)*value + (uint64_t)all[at]);
+    }
+    free(all);
+}
+
 /* reduce_i64 - in place.  Integers have no order to keep: MPI's own reductions do. */
 static void reduce_i64(struct comm *comm, int64_t *values, int64_t count, MPI_Op op, const char *what) {
     int64_t piece = comm->piece_bytes / (int64_t)sizeof *values;
+    if (comm->shared && count > 0 && count <= FEW) {
+        reduce_few(comm, values, count, op, what);
+        return;
+    }
     for (int64_t at = 0; at < count; at += piece) {
         int n = (int)(count - at < piece ? count - at : piece);
         MPI_Request request;

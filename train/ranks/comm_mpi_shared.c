@@ -158,8 +158,8 @@ static void sleep_on(atomic_uint *counter, unsigned seen, long longest_ns) {
     syscall(SYS_futex, counter, FUTEX_WAIT, seen, &longest, NULL, 0);
 }
 
-/* wait_for - until the counter is there.  MPI gets to move what is under way in messages at every look, at least a hundred
- * times a second: others may wait for those of this rank. */
+/* wait_for - until the counter is there.  MPI gets to move what is under way in messages whenever a sleep was in vain, at
+ * least a hundred times a second: others may wait for those of this rank. */
 static void wait_for(struct shared *shared, atomic_uint *counter, unsigned wanted, const char *what) {
     const double spin_s = 50e-6;
     struct patience patience = {.what = what};
@@ -170,8 +170,9 @@ static void wait_for(struct shared *shared, atomic_uint *counter, unsigned wante
             sched_yield();
             continue;
         }
-        comm_poll(shared->comm);
         sleep_on(counter, seen, longest_ns);
+        if (atomic_load(counter) != wanted)
+            comm_poll(shared->comm);
         longest_ns = longest_ns < 8000000 ? longest_ns * 2 : 10000000;
     }
 }
