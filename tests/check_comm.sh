@@ -8,12 +8,14 @@ test -x "$program" || { echo "'$program' is not built"; exit 77; }
 log=$(mktemp) && trap 'rm -f "$log"' EXIT
 fail() { echo "$1; its output:"; sed 's/^/    /' "$log"; exit 1; }
 
-timeout -k 5 30 mpirun -n 3 "$program" absent >"$log" 2>&1
-code=$?
-test $code -ne 0 || fail "with an absent rank the program ended as if all was well"
-test $code -ne 124 || fail "with an absent rank the program hangs"
-grep -Eq "^\[rank [02]/3 .* step 12\] fatal: waited 1\.[0-9]* s for rank 1 \([^)]*\) in 'sum', while starting: .*" "$log" ||
-    fail "the message about the absent rank is missing"
+for way in memory messages; do
+    timeout -k 5 30 mpirun -n 3 "$program" absent $way >"$log" 2>&1
+    code=$?
+    test $code -ne 0 || fail "with an absent rank the program ended as if all was well ($way)"
+    test $code -ne 124 || fail "with an absent rank the program hangs ($way)"
+    grep -Eq "^\[rank [02]/3 .* step 12\] fatal: waited 1\.[0-9]* s for rank 1 \([^)]*\) in 'sum', while starting: .*" "$log" ||
+        fail "the message about the absent rank is missing ($way)"
+done
 
 timeout -k 5 30 mpirun -n 4 "$program" fails >"$log" 2>&1
 test $? -eq 2 || fail "a reported error must end with code 2"

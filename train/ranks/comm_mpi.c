@@ -25,9 +25,13 @@
 enum {
     PIECE_BYTES = 256 * MIB, /* largest piece of a broadcast or gather */
     SUM_SCRATCH_BYTES = MIB, /* terms of one piece of a sum, all ranks together: stays in the cache */
-    FEW = 256,               /* integers that every rank adds by itself where ranks share memory */
-    MESSAGE_BYTES =
-        64 * KIB, /* but at least so many for each rank: below, a message costs more than its bytes */
+    /* Integers that every rank adds by itself where ranks share memory. */
+    FEW = 256,
+    /* Records of all ranks that are gathered in few messages, though most then go more than one way. */
+    FEW_BYTES = 256 * KIB,
+    TAG_GATHER = 3,
+    /* Terms for each rank at least, whatever that makes of the scratch: below, a message costs more than its bytes. */
+    MESSAGE_BYTES = 64 * KIB,
 };
 
 /* comm_mpi_die - with the library's own words. */
@@ -382,11 +386,39 @@ bool comm_all_ok(struct comm *comm, int status, const struct err *err) {
     return false;
 }
 
+/* gather_few - Bruck's algorithm: what a rank has doubles in each round, so that a rank sends log2(num_ranks) messages, where
+ * MPI's own non-blocking gather sends one to every other rank.  Round by round this rank has its own record and those of the
+ * ranks after it. */
+static void gather_few(struct comm *comm, const void *mine, size_t size_bytes, char *all, const char *what) {
+    int rank = comm->rank, num_ranks = comm->num_ranks;
+    char *from_here = xmalloc(size_bytes * (size_t)num_ranks + 1);
+    memcpy(from_here, mine, size_bytes);
+    for (int known = 1; known < num_ranks; known *= 2) {
+        MPI_Request received, sent;
+        int more = known < num_ranks - known ? known : num_ranks - known;
+        int more_bytes = more * (int)size_bytes;
+        MPI_CHECK(MPI_Irecv(from_here + (size_t)known * size_bytes, more_bytes, MPI_BYTE,
+                            (rank + known) % num_ranks, TAG_GATHER, comm->world, &received));
+        MPI_CHECK(MPI_Isend(from_here, more_bytes, MPI_BYTE, (rank + num_ranks - known) % num_ranks,
+                            TAG_GATHER, comm->world, &sent));
+        comm_mpi_wait(comm, &received, what);
+        comm_mpi_wait(comm, &sent, what);
+    }
+    size_t before = (size_t)rank * size_bytes, after = size_bytes * (size_t)num_ranks - before;
+    memcpy(all + before, from_here, after);
+    memcpy(all, from_here + after, before);
+    free(from_here);
+}
+
 /* The blocking forms would hide a lost rank: as everywhere here, the non-blocking one and comm_mpi_wait. */
 void comm_mpi_gather(struct comm *comm, const void *mine, int size_bytes, void *all, const char *what) {
     MPI_Request request;
     if (comm->shared) {
         shared_gather(comm->shared, mine, (size_t)size_bytes, all, what);
+        return;
+    }
+    if (size_bytes > 0 && size_bytes <= FEW_BYTES / comm->num_ranks) {
+        gather_few(comm, mine, (size_t)size_bytes, all, what);
         return;
     }
     MPI_CHECK(MPI_Iallgather(mine, size_bytes, MPI_BYTE, all, size_bytes, MPI_BYTE, comm->world, &request));
