@@ -28,8 +28,9 @@ struct layout {
     int zero_stage;
     int64_t micro_sequences;
     enum recompute recompute;
-    int replicas, context;       /* 0: one */
-    bool wrong_rows;             /* the mistake: ranks that share texts take each other's rows */
+    int replicas, context, tensor; /* 0: one */
+    bool wrong_rows;               /* the mistake: ranks that share texts take each other's rows */
+    bool lacks_sum; /* the mistake: ranks that divide tensors do not add up what they hold alike */
     const struct axis_row *rows; /* of a grid with an axis more, of two ranks; NULL: the usual grid */
     bool keeps_gradients;        /* reduced once a step at stages 2 and 3 */
     bool mean_of_means;          /* the mistake */
@@ -95,7 +96,8 @@ struct run {
 static void open_rank(struct run *run, struct comm *run_comm, const struct layout *layout) {
     struct config config = {.run = {.threads = 1},
                             .parallel = {.replicas = layout->replicas ? layout->replicas : 1,
-                                         .context = layout->context ? layout->context : 1}};
+                                         .context = layout->context ? layout->context : 1,
+                                         .tensor = layout->tensor ? layout->tensor : 1}};
     if (run_comm && layout->rows) {
         int replicas = (int)config.parallel.replicas, num_ranks = comm_num_ranks(run_comm);
         const int sizes[] = {replicas, num_ranks / replicas / 2, 2};
@@ -109,7 +111,7 @@ static void open_rank(struct run *run, struct comm *run_comm, const struct layou
         return;
     }
     struct err err = {""};
-    CHECK(grid_make(&run->rank.grid, &(struct grid_shape){1, 1, 1, 1}, 0, &err) == 0, "%s", err.text);
+    CHECK(grid_make(&run->rank.grid, &(struct grid_shape){1, 1, 1, 1, 1}, 0, &err) == 0, "%s", err.text);
     device_open_cpu(&run->rank.dev, 1);
     CHECK(rank_device_join(&run->rank, &config, NULL), "no transport");
 }
@@ -131,7 +133,7 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     CHECK(run->loader, "%s", err.text);
     run->model_config = layout->wide ? wide_model() : tiny_config(tied);
     open_rank(run, run_comm, layout);
-    unsigned alike = grid_replica_axes(&run->rank.grid);
+    unsigned alike = grid_replica_axes(&run->rank.grid), parts = grid_axes(&run->rank.grid, DIVIDES_TENSORS);
     unsigned shared = grid_axes(&run->rank.grid, DIVIDES_PARAMETERS);
     struct params_setup params_setup = {
         .model = &run->model_config,
@@ -145,13 +147,15 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
         .trains = true,
         .rank = grid_index(&run->rank.grid, shared),
         .num_ranks = grid_size(&run->rank.grid, shared),
-        .replica = grid_group(&run->rank.grid, shared),
+        .replica = grid_index(&run->rank.grid, alike),
+        .tensor = {grid_size(&run->rank.grid, parts), grid_index(&run->rank.grid, parts)},
         .replicas = {grid_size(&run->rank.grid, alike), grid_index(&run->rank.grid, alike)}};
     struct model_setup model_setup = {
         .config = &run->model_config,
         .max_tokens = layout->micro_sequences * SEQUENCE,
         .num_context = run->rank.context ? run->rank.grid.axes[AXIS_CONTEXT].size : 1,
         .context_rank = run->rank.context ? run->rank.grid.axes[AXIS_CONTEXT].index : 0,
+        .tensor = params_setup.tensor,
         .max_positions = SEQUENCE,
         .compute = layout->compute,
         .recompute = layout->recompute,
@@ -159,8 +163,10 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     rank_device_spare_sms(&run->rank, params_setup.zero_stage);
     params_create(&run->params, &run->rank.dev, &params_setup);
     params_join_replicas(&run->params, run->rank.across);
+    params_join_tensor(&run->params, layout->lacks_sum ? NULL : run->rank.tensor);
     model_create(&run->model, &run->rank.dev, &run->params, &model_setup);
     run->model.context = run->rank.context;
+    run->model.along = run->rank.tensor;
     if (layout->wrong_rows)
         run->model.flight.context_rank = 1 - run->model.flight.context_rank;
     unsigned divided = grid_axes(&run->rank.grid, DIVIDES_SAMPLES);

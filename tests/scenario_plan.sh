@@ -76,6 +76,13 @@ expect "bytes inside a replica" "$(json_number inside "$log")" "$(listed shard)"
 expect "bytes between replicas" "$(json_number across "$log")" "$(listed replica)"
 [ "$(listed shard)" -gt 0 ] || fail "nothing is listed"
 [ "$(listed replica)" -gt 0 ] || fail "nothing is listed between replicas"
+run 0 "$atelier" plan "$run_file" --ranks 4 --set "data.train=$work/fiches.h5" --set parallel.stage=3 --set parallel.tensor=2 \
+    --set model.architecture.heads=8 --set model.architecture.kv_heads=4 --set train.micro_sequences=1 --json --schedule "$work/schedule.tsv"
+sed -n '/"exchange_bytes"/,/}/p' "$log" >"$work/exchange.json"
+tensor_bytes=$(json_number tensor "$work/exchange.json")
+expect "bytes between ranks that divide tensors" "$tensor_bytes" "$(listed tensor)"
+[ "$tensor_bytes" -gt 0 ] || fail "nothing is listed between ranks that divide tensors"
+grep -q "	layer 0	.*	tensor	join rows	" "$work/schedule.tsv" || fail "no rows of layer 0 are joined"
 run 2 "$atelier" plan "$run_file" --ranks 4 --set "data.train=$work/fiches.h5" --set parallel.stage=3 --set parallel.replicas=2 \
     --set train.micro_sequences=1 --schedule "$work/none/schedule.tsv"
 expect_output "--schedule '.*/none/schedule.tsv' cannot be written: "

@@ -97,6 +97,7 @@ refused "'run.threads' is not set" --set run.threads=0
 refused "'train.micro_sequences' is auto" --set train.micro_sequences=auto
 refused "'run.device' is cuda" --set run.device=cuda
 refused "'parallel.context' is more than 1" --set parallel.context=2
+refused "'parallel.tensor' is more than 1" --set parallel.tensor=2
 refused "'parallel.wire' is f32, which would have no effect" --set parallel.wire=f32
 refused "'optimizer.kind' is muon" --set optimizer.kind=muon
 refused "'objective.kind' is not sft" --set objective.kind=orpo

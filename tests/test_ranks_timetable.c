@@ -1,8 +1,9 @@
 /* test_ranks_timetable.c - the exchanges of a step (run with 1 to 4 ranks): what each rank begins is, one after the other, what the
  * timetable says, and so many bytes, as the transports count them: at every stage, in replicas, with gradients reduced after each
- * micro-batch and once a step, tied and not, of AdamW and Muon, with ranks that share texts.  Controls: the timetable of another
+ * micro-batch and once a step, tied and not, of AdamW and Muon, with ranks that share texts and ranks that divide tensors.  Controls: the timetable of another
  * layout differs, and so does the same list in another order.  New values are waited for where they are read: gathers that begin as
  * late as they may give the same weights; control: without the waits they differ. */
+#include "tests/listened.h"
 #include "tests/tiny_run.h"
 #include "train/model/publish.h"
 #include "train/plan/timetable.h"
@@ -18,6 +19,7 @@ static const char RUN[] = "run: {threads: 1}\n"
 /* What is varied. */
 struct variant {
     int zero_stage, replicas, context, num_micros;
+    int tensor; /* 0: one */
     enum recompute recompute;
     enum reduce_when reduce;
     bool tied;
@@ -25,6 +27,7 @@ struct variant {
     enum dtype compute;
     enum wire_type wire;
     enum reproducible reproducible;
+    const char *family; /* NULL: llama */
 };
 
 static void load(struct config *config, const struct variant *v) {
@@ -35,87 +38,13 @@ static void load(struct config *config, const struct variant *v) {
     config->parallel.zero_stage = v->zero_stage;
     config->parallel.replicas = v->replicas;
     config->parallel.context = v->context;
+    config->parallel.tensor = v->tensor > 0 ? v->tensor : 1;
     config->train.recompute = v->recompute;
     config->parallel.reduce = v->reduce;
     config->optimizer.kind = v->optimizer;
     config->train.compute = v->compute;
     config->parallel.wire = v->wire;
     config->train.reproducible = v->reproducible;
-}
-
-/* What the transports were asked for, in order, on all axes together. */
-struct record {
-    enum exchange_axis axis;
-    int64_t bytes;
-};
-
-enum { MOST_RECORDS = 4096 };
-static struct record records[MOST_RECORDS];
-static int num_records;
-
-/* A transport that is listened to: its own table, and one that records and then does the same. */
-struct listener {
-    struct transport *transport;
-    const struct transport_ops *real;
-    struct transport_ops ops;
-};
-static struct listener listeners[EXCHANGE_AXES];
-
-/* heard - bytes to each of the others; what goes to nobody is not an exchange. */
-static const struct transport_ops *heard(const struct transport *t, int64_t bytes) {
-    for (int axis = 0; axis < EXCHANGE_AXES; axis++)
-        if (listeners[axis].transport == t) {
-            CHECK(num_records < MOST_RECORDS, "more than %d exchanges", (int)MOST_RECORDS);
-            if (bytes > 0)
-                records[num_records++] = (struct record){(enum exchange_axis)axis, bytes};
-            return listeners[axis].real;
-        }
-    die("a transport that nobody listens to");
-}
-
-static int64_t num_others(const struct transport *t) {
-    return t->comm ? comm_num_ranks(t->comm) - 1 : 0;
-}
-
-static void hear_gather(struct transport *t, void *full, const void *shard, size_t shard_bytes,
-                        struct transfer *transfer) {
-    const struct transport_ops *real = heard(t, num_others(t) * (int64_t)shard_bytes);
-    real->all_gather_start(t, full, shard, shard_bytes, transfer);
-}
-
-static void hear_reduce(struct transport *t, float *shard, const float *full, int64_t shard_count,
-                        struct transfer *transfer) {
-    const struct transport_ops *real = heard(t, num_others(t) * shard_count * (int64_t)sizeof *shard);
-    real->reduce_scatter_start(t, shard, full, shard_count, transfer);
-}
-
-static void hear_sum(struct transport *t, float *values, int64_t count) {
-    int64_t others = num_others(t);
-    const struct transport_ops *real = heard(t, 2 * others * count * (int64_t)sizeof *values / (others + 1));
-    real->sum_f32(t, values, count);
-}
-
-static void hear_all_to_all(struct transport *t, const struct comm_pieces *pieces,
-                            struct transfer *transfer) {
-    int64_t bytes = 0;
-    for (int r = 0; r <= num_others(t); r++)
-        bytes += t->comm && r != comm_rank(t->comm) ? (int64_t)pieces->sent_bytes[r] : 0;
-    heard(t, bytes)->all_to_all_start(t, pieces, transfer);
-}
-
-/* listen - to one axis; ranks alone share a transport, which sends nothing. */
-static void listen(enum exchange_axis axis, struct transport *transport) {
-    struct listener *listener = &listeners[axis];
-    *listener = (struct listener){.transport = transport, .real = transport->ops};
-    for (int other = 0; other < (int)axis; other++)
-        if (listeners[other].transport == transport)
-            listener->real = listeners[other].real;
-    listener->ops = *listener->real;
-    listener->ops.all_gather_start = hear_gather;
-    listener->ops.reduce_scatter_start = hear_reduce;
-    listener->ops.sum_f32 = hear_sum;
-    listener->ops.all_to_all_start = hear_all_to_all;
-    transport->ops = &listener->ops;
 }
 
 /* one_step - of this rank's own batch, as the trainer makes it, from one update to the next. */
@@ -153,13 +82,19 @@ struct run {
 
 static void run_open(struct run *run, const struct variant *v) {
     run->tiny = tiny_config(v->tied);
+    if (v->family)
+        snprintf(run->tiny.model_type, sizeof run->tiny.model_type, "%s", v->family);
+    if (v->tensor > 1) /* enough of them for four ranks */
+        run->tiny.num_kv_heads = run->tiny.num_heads;
     load(&run->config, v);
     CHECK(rank_device_open(&run->rank, &run->config, comm), "the device could not be opened");
     run->layout = layout_make(&run->config, &run->tiny, &run->rank.grid, false);
     params_create(&run->params, &run->rank.dev, &run->layout.params);
     params_join_replicas(&run->params, run->rank.across);
+    params_join_tensor(&run->params, run->rank.tensor);
     model_create(&run->model, &run->rank.dev, &run->params, &run->layout.model);
     run->model.context = run->rank.context;
+    run->model.along = run->rank.tensor;
     state_init(&run->params, 5);
     params_share_masters(&run->params, run->rank.link);
     params_refresh(&run->params, run->rank.link);
@@ -177,7 +112,8 @@ static void run_close(struct run *run) {
 static void measure(const struct variant *v, int64_t sent[EXCHANGE_AXES], struct timetable *planned) {
     struct run run;
     run_open(&run, v);
-    struct transport *const links[EXCHANGE_AXES] = {run.rank.link, run.rank.across, run.rank.context};
+    struct transport *const links[EXCHANGE_AXES] = {run.rank.link, run.rank.across, run.rank.context,
+                                                    run.rank.tensor};
     one_step(&run.model, &run.params, &run.rank, &run.config, v);
     for (int axis = 0; axis < EXCHANGE_AXES; axis++) {
         sent[axis] = -links[axis]->sent_bytes;
@@ -227,12 +163,13 @@ static void expect_planned(const struct variant *v) {
     const char *found = difference(&planned, text, sizeof text);
     if (found || memcmp(sent, planned.sent_bytes, sizeof sent) != 0)
         fail_msg(
-            "stage %d, %d replicas, context %d, %d micro-batches, reduce %d, tied %d, optimizer %d, recompute %d: sent %lld, "
-            "%lld and %lld bytes, planned %lld, %lld and %lld; %s",
-            v->zero_stage, v->replicas, v->context, v->num_micros, v->reduce, v->tied, v->optimizer,
-            v->recompute, (long long)sent[0], (long long)sent[1], (long long)sent[2],
-            (long long)planned.sent_bytes[0], (long long)planned.sent_bytes[1],
-            (long long)planned.sent_bytes[2], found ? found : "in the same order");
+            "stage %d, %d replicas, context %d, tensor %d, %d micro-batches, reduce %d, tied %d, optimizer "
+            "%d, recompute %d: sent %lld, %lld, %lld and %lld bytes, planned %lld, %lld, %lld and %lld; %s",
+            v->zero_stage, v->replicas, v->context, v->tensor, v->num_micros, v->reduce, v->tied,
+            v->optimizer, v->recompute, (long long)sent[0], (long long)sent[1], (long long)sent[2],
+            (long long)sent[3], (long long)planned.sent_bytes[0], (long long)planned.sent_bytes[1],
+            (long long)planned.sent_bytes[2], (long long)planned.sent_bytes[3],
+            found ? found : "in the same order");
     timetable_free(&planned);
 }
 
@@ -295,6 +232,43 @@ static void test_shared_texts_as_planned(void **state) {
     }
 }
 
+/* layer_again - the timetable of a variant that computes layers again. */
+static struct timetable layer_again(struct variant v) {
+    struct run run;
+    struct timetable planned;
+    v.recompute = RECOMPUTE_LAYER;
+    run_open(&run, &v);
+    timetable_make(&planned, &run.layout, v.num_micros);
+    run_close(&run);
+    return planned;
+}
+
+/* Ranks that divide tensors, in families with norms before and after their branches, alone, with shards or replicas, and with ranks that
+ * share texts.  Control: the timetable of layers that are computed again is another. */
+static void test_tensor_as_planned(void **state) {
+    (void)state;
+    static const char *const families[] = {NULL, "gemma2"};
+    char text[300];
+    int num_ranks = comm_num_ranks(comm);
+    for (int i = 0; num_ranks % 2 == 0 && i < 2 * 4 * 4; i++) {
+        int others = num_ranks / 2; /* along other axes */
+        const struct variant v = {.zero_stage = i % 4,
+                                  .replicas = i % 3 == 0 ? others : 1,
+                                  .context = i % 3 == 1 ? others : 1,
+                                  .num_micros = 1 + i % 3,
+                                  .compute = i % 5 > 1 ? DTYPE_F32 : DTYPE_BF16,
+                                  .tensor = 2,
+                                  .recompute = (enum recompute)(i / 4 % 4),
+                                  .family = families[i / 16]};
+        expect_planned(&v); /* which leaves in records what was begun */
+        struct timetable again = layer_again(v);
+        const char *found = difference(&again, text, sizeof text);
+        assert_true(again.sent_bytes[EXCHANGE_TENSOR] > 0);
+        assert_true((v.recompute == RECOMPUTE_LAYER) == (found == NULL));
+        timetable_free(&again);
+    }
+}
+
 /* Controls: what was planned for something else is not what is begun, and a reduction of each micro-batch sends as many times as
  * much. */
 static void test_others_are_not(void **state) {
@@ -306,7 +280,7 @@ static void test_others_are_not(void **state) {
         .zero_stage = 2, .replicas = 1, .context = 1, .num_micros = 1, .reduce = REDUCE_MICRO};
     if (comm_num_ranks(comm) == 1) {
         measure(&v, one, &planned);
-        assert_true(one[0] == 0 && one[1] == 0 && one[2] == 0 && num_records == 0);
+        assert_true(one[0] == 0 && one[1] == 0 && one[2] == 0 && one[3] == 0 && num_records == 0);
         timetable_free(&planned);
         return;
     }
@@ -444,7 +418,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_begun_as_planned),        cmocka_unit_test(test_integers_as_planned),
         cmocka_unit_test(test_shared_texts_as_planned), cmocka_unit_test(test_others_are_not),
-        cmocka_unit_test(test_values_are_awaited),
+        cmocka_unit_test(test_values_are_awaited),      cmocka_unit_test(test_tensor_as_planned),
     };
     comm = comm_start(&argc, &argv);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -137,6 +137,43 @@ static void test_context_agrees(void **state) {
         }
 }
 
+/* agrees_divided - with the curve of one rank: ranks that divide tensors by two, alone and beside the others. */
+static void agrees_divided(const struct layout *layout, const double *want) {
+    double got[STEPS];
+    curve(comm, layout, false, got);
+    double worst = worst_difference(got, want);
+    if (!(worst < 1e-5))
+        fail_msg(
+            "%d ranks, tensors divided by %d, %d replicas, %d share texts, stage %d: losses differ by %.2e",
+            comm_num_ranks(comm), layout->tensor, layout->replicas, layout->context, layout->zero_stage,
+            worst);
+}
+
+/* Ranks that divide the tensors of a layer; the control: gradients of what they hold alike are not added. */
+static void test_tensor_agrees(void **state) {
+    (void)state;
+    double want[STEPS], got[STEPS];
+    int num_ranks = comm_num_ranks(comm);
+    if (num_ranks % 2)
+        return;
+    reference(false, want);
+    for (int zero_stage = on_gpu ? 3 : 0; zero_stage <= 3; zero_stage++) {
+        struct layout layout = {.zero_stage = zero_stage,
+                                .micro_sequences = 1 + zero_stage % 2,
+                                .recompute = (enum recompute)zero_stage,
+                                .replicas = 1,
+                                .tensor = 2};
+        agrees_divided(&layout, want);
+        layout.lacks_sum = true;
+        curve(comm, &layout, false, got);
+        assert_true(worst_difference(got, want) > 1e-3);
+        layout.lacks_sum = false;
+        layout.replicas = num_ranks / 2;
+        if (num_ranks > 2)
+            agrees_divided(&layout, want);
+    }
+}
+
 /* What the steps of a run told. */
 struct told {
     double losses[STEPS], norms[STEPS], weights[STEPS], tokens[STEPS];
@@ -155,9 +192,9 @@ static void tell(struct comm *run_comm, const struct layout *layout, struct told
     run_close(&run);
 }
 
-/* third_axis - the grid's own two, and one of two ranks that divide that. */
+/* third_axis - replicas and shards, and an axis of two ranks that divide that. */
 static void third_axis(struct axis_row rows[3], unsigned divides) {
-    memcpy(rows, GRID_AXES, AXIS_COUNT * sizeof *rows);
+    memcpy(rows, GRID_AXES, 2 * sizeof *rows);
     rows[2] = (struct axis_row){"test", "along a test axis", divides};
 }
 
@@ -337,6 +374,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_mean_of_means_is_noticed),
         cmocka_unit_test(test_same_layout_same_bits),
         cmocka_unit_test(test_context_agrees),
+        cmocka_unit_test(test_tensor_agrees),
         cmocka_unit_test(test_third_axis),
         cmocka_unit_test(test_shared_samples_summed),
         cmocka_unit_test(test_wire),

@@ -207,6 +207,7 @@ struct config {
                              AUTO_REPLICAS */
         enum reduce_when reduce;
         int64_t context; /* ranks that share the rows of a micro-batch */
+        int64_t tensor;  /* ranks that divide the tensors of a layer */
         enum wire_type wire;
         enum comm_kind comm; /* how GPUs exchange parameters and gradients */
     } parallel;

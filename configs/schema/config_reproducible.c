@@ -20,6 +20,8 @@ int config_check_reproducible(const struct loading *loading) {
          "is cuda: there are no kernels on GPUs yet that add gradients as integers", "set it to cpu"},
         {c->parallel.context > 1, "parallel.context",
          "is more than 1: ranks that share a text add up its parts in f32", "set it to 1"},
+        {c->parallel.tensor > 1, "parallel.tensor",
+         "is more than 1: ranks that divide tensors add up rows in f32", "set it to 1"},
         {c->optimizer.kind != OPTIMIZER_ADAMW, "optimizer.kind",
          "is muon, whose products are those of whichever rank owns a matrix: this was not proven",
          "set it to adamw"},

@@ -159,8 +159,8 @@ static const struct foreign_word KEYS[] = {
     {"num_nodes nnodes", "slurm.nodes", NULL},
     {"nproc_per_node", "slurm.ranks_per_node", NULL},
     {"world_size", NULL, "the number of ranks is mpirun's or srun's"},
-    {"tensor_parallel_size tensor_model_parallel_size", NULL,
-     "there is no tensor axis yet; parallel.stage: 3 splits the model over the ranks"},
+    {"tensor_parallel_size tensor_model_parallel_size tensor_parallel_dim tensor_parallel_degree tp_size",
+     "parallel.tensor", "ranks of a node that divide each layer's matrices"},
     {"pipeline_model_parallel_size pipeline_parallel_size", NULL,
      "there is no pipeline axis yet; parallel.stage: 3 splits the model over the ranks"},
     {"context_parallel_size sequence_parallel_degree sequence_parallel_size "
@@ -388,8 +388,7 @@ static const struct foreign_word KEYS[] = {
     {"data_parallel_replicate_dim dp_replicate_size data_parallel_replicate_degree "
      "num_replicas",
      "parallel.replicas", NULL},
-    {"tensor_parallel_dim tensor_parallel_plan tensor_parallel_degree pipeline_parallel_degree "
-     "expert_parallel_size parallelism_config tp_size pp_size ep_size "
+    {"tensor_parallel_plan pipeline_parallel_degree expert_parallel_size parallelism_config pp_size ep_size "
      "expert_model_parallel_size",
      NULL, "there is no such axis yet; parallel.stage: 3 splits the model over the ranks"},
     {"cudnn_deterministic_mode full_determinism deterministic", NULL,
@@ -457,7 +456,9 @@ static const struct foreign_word KEYS[] = {
     {"run.ranks parallel.ranks parallel.world", NULL, "the number of ranks is mpirun's or srun's"},
     {"parallel.zero parallel.sharding parallel.shard", "parallel.stage", "0 to 3, as ZeRO counts them"},
     {"parallel.dp parallel.data parallel.replicate", "parallel.replicas", NULL},
-    {"parallel.tp parallel.tensor parallel.pp parallel.pipeline parallel.ep parallel.expert", NULL,
+    {"parallel.tp parallel.tensor_parallel", "parallel.tensor",
+     "ranks of a node that divide each layer's matrices"},
+    {"parallel.pp parallel.pipeline parallel.ep parallel.expert", NULL,
      "there is no such axis yet; parallel.stage: 3 splits the model over the ranks"},
     {"parallel.cp parallel.sequence parallel.context_parallel parallel.sp parallel.ulysses",
      "parallel.context", "ranks that share the tokens of a text"},

@@ -240,6 +240,25 @@ wire_rows() {
     done
 }
 
+# tensor_rows - ranks that divide the tensors of a layer, alone and beside shards and replicas.
+tensor_rows() {
+    local variant compute kind
+    for variant in llama3 qwen3_tied; do
+        for compute in f32 bf16; do
+            kind=all
+            [ $variant-$compute != llama3-bf16 ] || kind=sample
+            # shellcheck disable=SC2046
+            row $kind "tensor-$variant-2-ranks-$compute" 2 "$atelier" $(path_of $variant) --set parallel.tensor=2 \
+                --set train.compute=$compute
+        done
+    done
+    # shellcheck disable=SC2046
+    row all "tensor-llama3-4-ranks-stage-3" 4 "$atelier" $(path_of llama3) --set parallel.tensor=2 --set parallel.stage=3
+    # shellcheck disable=SC2046
+    row all "tensor-llama3-4-ranks-replicas" 4 "$atelier" $(path_of llama3) --set parallel.tensor=2 \
+        --set parallel.replicas=2 --set parallel.stage=1
+}
+
 # memory_rows - what is computed again, moments in bf16, masters in host memory, a new model.
 memory_rows() {
     local recompute compute kind
@@ -414,6 +433,7 @@ all_rows() {
     layout_rows
     reduce_rows
     wire_rows
+    tensor_rows
     memory_rows
     vocabulary_rows
     adapter_rows

@@ -1,6 +1,8 @@
 /* context.c - see context.h. */
 #include "train/model/context.h"
 
+#include "train/model/joined.h"
+
 /* Heads of a row that are of one kind, and those of them that each rank has. */
 struct head_group {
     int64_t first, own_first, own_count; /* in elements of a row, of a rank's part of it */
@@ -32,13 +34,13 @@ int context_check(const struct model_config *config, int64_t ranks, int64_t micr
 
 /* groups_of - a row of so many heads: queries alone, or with their keys and values. */
 static struct head_groups groups_of(const struct model *model, int64_t num_heads) {
-    const struct model_config *c = model->setup.config;
-    int64_t parts = model->flight.num_context, heads[] = {c->num_heads, c->num_kv_heads, c->num_kv_heads};
-    struct head_groups groups = {.count = num_heads == c->num_heads ? 1 : 3};
+    struct layer_part part = joined_part(&model->setup);
+    int64_t parts = model->flight.num_context, dim = model->setup.config->head_dim;
+    int64_t heads[] = {part.num_heads, part.num_kv_heads, part.num_kv_heads};
+    struct head_groups groups = {.count = num_heads == part.num_heads ? 1 : 3};
     int64_t first = 0;
     for (int g = 0; g < groups.count; g++) {
-        groups.groups[g] = (struct head_group){first * c->head_dim, first / parts * c->head_dim,
-                                               heads[g] / parts * c->head_dim};
+        groups.groups[g] = (struct head_group){first * dim, first / parts * dim, heads[g] / parts * dim};
         first += heads[g];
     }
     return groups;
@@ -51,7 +53,7 @@ struct tensor heads_matrix(struct tensor t) {
 /* block - rows of a piece that are dense: of one group, in a buffer of pieces. */
 static struct tensor block(const struct model *model, struct tensor buffer, int64_t first, int64_t width) {
     char *data = buffer.data;
-    return tensor_2d(data + (size_t)first * dtype_bytes(buffer.dtype), buffer.dtype, model->flight.num_tokens,
+    return tensor_2d(data + (size_t)first * dtype_bytes(buffer.dtype), buffer.dtype, model->flight.num_joined,
                      width);
 }
 
@@ -81,7 +83,7 @@ void context_to_heads(struct model *model, struct transport *context, struct ten
                       struct tensor rows) {
     struct head_groups groups = groups_of(model, rows.dims[1]);
     struct tensor sent = model->pieces[0], matrix = heads_matrix(rows), to = heads_matrix(heads);
-    int64_t n = model->flight.num_tokens, piece = n * to.dims[1];
+    int64_t n = model->flight.num_joined, piece = n * to.dims[1];
     void *received = groups.count == 1 ? heads.data : model->pieces[1].data;
     for (int r = 0; r < model->flight.num_context; r++)
         for (int g = 0; g < groups.count; g++) {
@@ -103,7 +105,7 @@ void context_to_rows(struct model *model, struct transport *context, struct tens
                      struct tensor heads) {
     struct head_groups groups = groups_of(model, rows.dims[1]);
     struct tensor matrix = heads_matrix(rows), came = model->pieces[1];
-    int64_t n = model->flight.num_tokens, width = tensor_count(heads) / heads.dims[0], piece = n * width;
+    int64_t n = model->flight.num_joined, width = tensor_count(heads) / heads.dims[0], piece = n * width;
     exchange(model, context, came.data, heads.data, (size_t)piece * dtype_bytes(rows.dtype));
     for (int r = 0; r < model->flight.num_context; r++)
         for (int g = 0; g < groups.count; g++) {

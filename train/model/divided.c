@@ -8,6 +8,10 @@ static int num_parts(const struct params_setup *setup, const struct param_spec *
     return divides ? setup->tensor.size : 1;
 }
 
+bool divided_is(const struct params_setup *setup, const struct param_spec *spec) {
+    return num_parts(setup, spec) > 1;
+}
+
 struct tensor divided_shape(const struct params_setup *setup, struct param param) {
     const struct param_spec *spec = param_spec(setup->model, param.role);
     struct tensor shape = param_shape(setup->model, param);
@@ -19,6 +23,23 @@ bool divided_has(const struct params_setup *setup, struct param param) {
     bool shares =
         param_split(param_spec(setup->model, param.role)) == SPLIT_EXPERTS && setup->experts.size > 1;
     return !shares || param.expert * setup->experts.size / setup->model->num_experts == setup->experts.index;
+}
+
+int64_t divided_num_values(const struct params_setup *setup) {
+    struct param at = PARAM_START;
+    int64_t count = 0;
+    while (family_next_param(setup->model, &at))
+        count += divided_has(setup, at) ? tensor_count(divided_shape(setup, at)) : 0;
+    return count;
+}
+
+int64_t divided_num_trained(const struct params_setup *setup) {
+    struct param at = PARAM_START;
+    int64_t count = 0;
+    while (family_next_param(setup->model, &at))
+        if (divided_has(setup, at) && param_is_trained(setup->model, at.role))
+            count += tensor_count(divided_shape(setup, at));
+    return count;
 }
 
 void divided_check(const struct params_setup *setup) {

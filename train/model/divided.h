@@ -7,10 +7,18 @@
 /* divided_check - dies where a head would be cut, or where the optimizer has a rule that works on whole matrices. */
 void divided_check(const struct params_setup *setup);
 
+/* divided_is - whether each rank has another part of the rows or columns of such a tensor; what is whole they hold alike, and add
+ * up its gradients. */
+bool divided_is(const struct params_setup *setup, const struct param_spec *spec);
+
 /* divided_has - whether this rank has the tensor, or a part of it: experts go to the ranks in runs.  divided_shape - of its
  * part; data NULL. */
 bool divided_has(const struct params_setup *setup, struct param param);
 struct tensor divided_shape(const struct params_setup *setup, struct param param);
+
+/* divided_num_values - scalars of what this rank has of the model.  divided_num_trained - of those that train. */
+int64_t divided_num_values(const struct params_setup *setup);
+int64_t divided_num_trained(const struct params_setup *setup);
 
 /* divided_place - where a part of that shape lies in the whole tensor: whole_first, row_count, stride. */
 void divided_place(struct unit_tensor *tensor, const struct params_setup *setup, struct tensor own);

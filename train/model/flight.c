@@ -27,14 +27,16 @@ struct tensor flight_entry(const struct flight *flight, struct tensor t, int ent
 
 struct layer_acts flight_acts(const struct flight *flight, int layer) {
     struct layer_acts acts = flight->acts[layer];
-    struct tensor *all[] = {&acts.norm1,         &acts.raw_heads, &acts.head_rstd, &acts.attended,
-                            &acts.attention_out, &acts.middle,    &acts.norm2,     &acts.gate_up,
-                            &acts.hidden,        &acts.ffn_out};
+    struct tensor *all[] = {&acts.norm1, &acts.attention_out, &acts.middle, &acts.norm2, &acts.ffn_out};
+    struct tensor *joined[] = {&acts.raw_heads, &acts.head_rstd, &acts.attended, &acts.gate_up, &acts.hidden};
     struct tensor *of_heads[] = {&acts.qkv, &acts.lse, &acts.attended_heads};
     struct norm_stats *stats[] = {&acts.stats1, &acts.stats2, &acts.attention_stats, &acts.ffn_stats};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i]->ndim)
             *all[i] = flight_rows(flight, *all[i]);
+    for (size_t i = 0; i < sizeof joined / sizeof joined[0]; i++)
+        if (joined[i]->ndim)
+            *joined[i] = tensor_rows(*joined[i], 0, flight->num_joined);
     for (size_t i = 0; i < sizeof of_heads / sizeof of_heads[0]; i++)
         if (of_heads[i]->ndim)
             *of_heads[i] = flight_whole_rows(flight, *of_heads[i]);
@@ -56,17 +58,20 @@ void flight_place(struct flight *flight, struct device *dev, const struct batch 
     CHECK(batch->num_tokens <= limits->max_tokens,
           "a micro-batch of %lld tokens, the model has room for %lld", (long long)batch->num_tokens,
           (long long)limits->max_tokens);
-    CHECK(batch->num_tokens % flight->num_context == 0,
-          "a micro-batch of %lld rows for %d ranks that share them", (long long)batch->num_tokens,
-          flight->num_context);
+    int num_sharing = flight->num_context * flight->num_tensor;
+    CHECK(batch->num_tokens % num_sharing == 0, "a micro-batch of %lld rows for %d ranks that share them",
+          (long long)batch->num_tokens, num_sharing);
     flight->whole_tokens = batch->num_tokens;
-    flight->num_tokens = batch->num_tokens / flight->num_context;
-    flight->first_row = flight->context_rank * flight->num_tokens;
+    flight->num_joined = batch->num_tokens / flight->num_context;
+    flight->num_tokens = flight->num_joined / flight->num_tensor;
+    int64_t first_joined = flight->context_rank * flight->num_joined;
+    flight->first_row = first_joined + flight->tensor_rank * flight->num_tokens;
     flight->followed = batch->followed;
     check_ids("token", batch->tokens, NULL, batch->num_tokens, limits->vocab_size);
     check_ids("position", batch->positions, NULL, batch->num_tokens, limits->max_positions);
     device_upload(dev, flight_rows(flight, flight->tokens), batch->tokens + flight->first_row);
-    device_upload(dev, flight_rows(flight, flight->positions), batch->positions + flight->first_row);
+    device_upload(dev, tensor_rows(flight->positions, 0, flight->num_joined),
+                  batch->positions + first_joined);
     if (flight->whole_positions.ndim)
         device_upload(dev, flight_whole_rows(flight, flight->whole_positions), batch->positions);
 }
@@ -165,7 +170,7 @@ void flight_weigh(struct flight *flight, struct device *dev) {
 
 double flight_losses(struct flight *flight, struct device *dev) {
     int64_t count = flight->num_entries * flight->whole_tokens;
-    if (flight->num_context > 1)
+    if (flight->num_tokens < flight->whole_tokens)
         memset(flight->host_losses, 0, (size_t)count * sizeof *flight->host_losses);
     for (int entry = 0; entry < flight->num_entries; entry++)
         device_download(dev, flight->host_losses + entry * flight->whole_tokens + flight->first_row,

@@ -71,11 +71,13 @@ enum { FLIGHT_MAX_MASKS = 8 };
 struct flight {
     int num_context,
         context_rank; /* ranks that share the rows of a micro-batch, and which of them this is; 1, 0: alone */
-    int64_t num_tokens;                  /* N of the micro-batch at hand: rows that this rank computes */
+    int num_tensor, tensor_rank; /* ranks that divide tensors, each with a run of those rows; 1, 0: alone */
+    int64_t num_tokens;          /* N of the micro-batch at hand: rows that this rank computes */
+    int64_t num_joined;          /* those of all ranks that divide tensors with it */
     int64_t first_row, whole_tokens;     /* where they begin in it, and all its rows */
     bool followed;                       /* as the batch says */
     int num_entries;                     /* K */
-    struct tensor tokens, positions;     /* [N] i32 */
+    struct tensor tokens, positions;     /* [N] i32; positions of the joined rows */
     struct tensor whole_positions;       /* [all rows] i32; where several ranks share them */
     struct tensor places;                /* [N] i32, where pairs have a dropout and are trained */
     bool drops;                          /* a training micro-batch with places is at hand */

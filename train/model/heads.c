@@ -3,12 +3,14 @@
 #include "train/model/heads.h"
 
 #include "train/model/context.h"
+#include "train/model/joined.h"
 
 static struct attention_args attention_args(const struct model *model, int layer) {
     const struct model_config *c = model->setup.config;
     const struct layer_setup *own = &model->layers[layer];
-    return (struct attention_args){.num_heads = c->num_heads / model->flight.num_context,
-                                   .num_kv_heads = c->num_kv_heads / model->flight.num_context,
+    struct layer_part part = joined_part(&model->setup);
+    return (struct attention_args){.num_heads = part.num_heads / model->flight.num_context,
+                                   .num_kv_heads = part.num_kv_heads / model->flight.num_context,
                                    .head_dim = c->head_dim,
                                    .scale = own->plan.scale,
                                    .softcap = own->plan.softcap,
@@ -30,7 +32,7 @@ static bool rotation_of(const struct model *model, int layer, struct rotation *r
     if (number < 0)
         return false;
     *rotation = model->rotations[number];
-    rotation->positions = model_rows(model, model->flight.positions);
+    rotation->positions = joined_rows(model, model->flight.positions);
     return true;
 }
 
@@ -55,15 +57,15 @@ static void temper(struct model *model, struct tensor qkv, int layer) {
     if (!model->layers[layer].tempers)
         return;
     struct rotation temperature = model->temperature;
-    temperature.positions = model_rows(model, model->flight.positions);
+    temperature.positions = joined_rows(model, model->flight.positions);
     op_rope_forward(model->dev, qkv, &temperature);
 }
 
 /* norms_of - QK-norm of the layer.  rstd_of - room for its statistics; what layers share may have more. */
 static struct qk_norms norms_of(const struct model *model, const struct layer_weights *w) {
-    const struct model_config *c = model->setup.config;
-    return (struct qk_norms){norm_args(&w->query_norm), norm_args(&w->key_norm), c->num_heads,
-                             c->num_kv_heads};
+    struct layer_part part = joined_part(&model->setup);
+    return (struct qk_norms){norm_args(&w->query_norm), norm_args(&w->key_norm), part.num_heads,
+                             part.num_kv_heads};
 }
 
 static struct tensor rstd_of(const struct model *model, const struct layer_acts *acts, int layer) {
@@ -161,18 +163,18 @@ static void shared_backward(struct model *model, const struct layer_weights *w, 
     struct tensor dqkv = acts->qkv, dattended = acts->attended_heads; /* their shapes */
     dqkv.data = model->dqkv.data;
     dattended.data = model->pieces[1].data;
-    context_to_heads(model, model->context, dattended, model_rows(model, model->dattended));
+    context_to_heads(model, model->context, dattended, joined_rows(model, model->dattended));
     attend_backward(model, w, acts, layer, dqkv, dattended);
-    context_to_rows(model, model->context, model_rows(model, model->dqkv), dqkv);
+    context_to_rows(model, model->context, joined_rows(model, model->dqkv), dqkv);
 }
 
 void heads_backward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
                     int layer) {
-    struct tensor dqkv = model_rows(model, model->dqkv);
+    struct tensor dqkv = joined_rows(model, model->dqkv);
     if (context_is_shared(model))
         shared_backward(model, w, acts, layer);
     else
-        attend_backward(model, w, acts, layer, dqkv, model_rows(model, model->dattended));
+        attend_backward(model, w, acts, layer, dqkv, joined_rows(model, model->dattended));
     temper(model, dqkv, layer);
     if (model->layers[layer].plan.qk_norm) {
         struct qk_norms norms = norms_of(model, w);

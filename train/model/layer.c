@@ -4,6 +4,7 @@
 
 #include "train/model/context.h"
 #include "train/model/heads.h"
+#include "train/model/joined.h"
 #include "train/model/pairs.h"
 
 static bool has_norm_before(const struct layer_plan *plan) {
@@ -119,16 +120,17 @@ static struct work work_on(const struct model *model, const struct layer_weights
                         .x = model_rows(model, model->flight.inputs[layer]),
                         .branch = model_rows(model, model->branch)};
     if (work.plan->ffn == FFN_PLAIN) /* what layers share may be as wide as a gated one needs it */
-        work.a.gate_up.dims[1] = model->setup.config->ffn_width;
+        work.a.gate_up.dims[1] = joined_part(&model->setup).ffn_width;
     work.a.projected =
-        context_is_shared(model) ? model_rows(model, model->dqkv) : work.a.qkv; /* which is idle */
+        context_is_shared(model) ? joined_rows(model, model->dqkv) : work.a.qkv; /* which is idle */
     work.attention_in = has_norm_before(work.plan) ? work.a.norm1 : work.x;
     work.ffn_in = has_norm_before(work.plan) ? work.a.norm2 : work.a.middle;
     return work;
 }
 
 static void attend(struct model *model, struct work *l, int layer) {
-    linear_forward(model->dev, heads_matrix(l->a.projected), l->attention_in, &l->w->qkv);
+    linear_forward(model->dev, heads_matrix(l->a.projected),
+                   joined_gather(model, model->along, l->attention_in), &l->w->qkv);
     heads_forward(model, l->w, &l->a, layer);
     heads_attend(model, l->w, &l->a, layer);
 }
@@ -143,8 +145,9 @@ static void scale_branch(struct model *model, const struct work *l) {
 static void attention_branch(struct model *model, struct work *l) {
     bool after = has_norm_after(l->plan);
     struct norm norm = norm_args(&l->w->post_norm1);
-    linear_forward(model->dev, after ? l->a.attention_out : l->branch, heads_matrix(l->a.attended),
-                   &l->w->output);
+    struct tensor out = after ? l->a.attention_out : l->branch;
+    linear_forward(model->dev, joined_partial(model, out), heads_matrix(l->a.attended), &l->w->output);
+    joined_sum(model, model->along, out);
     if (after)
         op_norm_forward(model->dev, l->branch, l->a.attention_stats, l->a.attention_out, &norm);
     scale_branch(model, l);
@@ -168,7 +171,7 @@ static struct xielu xielu_args(const struct layer_weights *w) {
 
 static void ffn_hidden(struct model *model, struct work *l) {
     struct xielu xielu = xielu_args(l->w);
-    linear_forward(model->dev, l->a.gate_up, l->ffn_in, &l->w->gate_up);
+    linear_forward(model->dev, l->a.gate_up, joined_gather(model, model->along, l->ffn_in), &l->w->gate_up);
     if (l->plan->ffn == FFN_GATED)
         op_glu_forward(model->dev, l->a.hidden, l->a.gate_up, l->plan->gate);
     else if (has_xielu(l->plan))
@@ -181,7 +184,9 @@ static void ffn_hidden(struct model *model, struct work *l) {
 static void ffn_branch(struct model *model, struct work *l) {
     bool after = has_norm_after(l->plan);
     struct norm norm = norm_args(&l->w->post_norm2);
-    linear_forward(model->dev, after ? l->a.ffn_out : l->branch, l->a.hidden, &l->w->down);
+    struct tensor out = after ? l->a.ffn_out : l->branch;
+    linear_forward(model->dev, joined_partial(model, out), l->a.hidden, &l->w->down);
+    joined_sum(model, model->along, out);
     if (after)
         op_norm_forward(model->dev, l->branch, l->a.ffn_stats, l->a.ffn_out, &norm);
     scale_branch(model, l);
@@ -292,35 +297,39 @@ static void before_backward(struct model *model, const struct layer_plan *plan, 
 
 static void ffn_backward(struct model *model, struct work *l) {
     struct tensor dx = branch_gradient(model, l->plan), dnorm = model_rows(model, model->dnorm);
-    struct tensor dhidden = model_rows(model, model->dhidden), dgate_up = l->a.gate_up;
+    struct tensor dhidden = joined_rows(model, model->dhidden), dgate_up = l->a.gate_up;
     struct xielu xielu = xielu_args(l->w);
     struct xielu_grad dxielu = {l->w->xielu.alpha_p.grad, l->w->xielu.alpha_n.grad};
     if (has_norm_after(l->plan))
         dx = after_backward(model, &l->w->post_norm2, l->a.ffn_out, l->a.ffn_stats);
     struct tensor ffn_in = what_was_read(l, has_norm_before(l->plan) ? KEPT_NORM2 : KEPT_MIDDLE, l->ffn_in);
-    linear_backward(model->dev, dhidden, dx, what_was_read(l, KEPT_HIDDEN, l->a.hidden), &l->w->down,
-                    OP_OVERWRITE);
+    linear_backward(model->dev, dhidden, joined_gather(model, model->along, dx),
+                    what_was_read(l, KEPT_HIDDEN, l->a.hidden), &l->w->down, OP_OVERWRITE);
     if (l->plan->ffn == FFN_GATED)
         op_glu_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->gate);
     else if (has_xielu(l->plan))
         op_xielu_backward(model->dev, dgate_up, dxielu, dhidden, l->a.gate_up, &xielu);
     else
         op_act_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->act);
-    linear_backward(model->dev, dnorm, dgate_up, ffn_in, &l->w->gate_up, OP_OVERWRITE);
+    linear_backward(model->dev, joined_partial(model, dnorm), dgate_up,
+                    joined_gather(model, model->along, ffn_in), &l->w->gate_up, OP_OVERWRITE);
+    joined_sum(model, model->along, dnorm);
     before_backward(model, l->plan, &l->w->norm2, l->a.middle, l->a.stats2);
 }
 
 static void attention_backward(struct model *model, struct work *l, int layer) {
     struct tensor dx = branch_gradient(model, l->plan), dnorm = model_rows(model, model->dnorm);
-    struct tensor dattended = model_rows(model, model->dattended), dqkv = model_rows(model, model->dqkv);
+    struct tensor dattended = joined_rows(model, model->dattended), dqkv = joined_rows(model, model->dqkv);
     if (has_norm_after(l->plan))
         dx = after_backward(model, &l->w->post_norm1, l->a.attention_out, l->a.attention_stats);
     struct tensor attention_in =
         what_was_read(l, has_norm_before(l->plan) ? KEPT_NORM1 : KEPT_INPUT, l->attention_in);
-    linear_backward(model->dev, heads_matrix(dattended), dx, heads_matrix(l->a.attended), &l->w->output,
-                    OP_OVERWRITE);
+    linear_backward(model->dev, heads_matrix(dattended), joined_gather(model, model->along, dx),
+                    heads_matrix(l->a.attended), &l->w->output, OP_OVERWRITE);
     heads_backward(model, l->w, &l->a, layer);
-    linear_backward(model->dev, dnorm, heads_matrix(dqkv), attention_in, &l->w->qkv, OP_OVERWRITE);
+    linear_backward(model->dev, joined_partial(model, dnorm), heads_matrix(dqkv),
+                    joined_gather(model, model->along, attention_in), &l->w->qkv, OP_OVERWRITE);
+    joined_sum(model, model->along, dnorm);
     before_backward(model, l->plan, &l->w->norm1, l->x, l->a.stats1);
 }
 

@@ -90,7 +90,7 @@ static double weigh(struct model *model, struct transport *link, const struct ba
     struct flight *f = &model->flight;
     if (!objective->kind->coefficients)
         return 0;
-    CHECK(f->num_context == 1, "the objective '%s' weighs rows, of which other ranks have some",
+    CHECK(f->num_tokens == f->whole_tokens, "the objective '%s' weighs rows, of which other ranks have some",
           objective->kind->name);
     if (objective->kind->needs_losses_first) {
         head_losses(model, link);

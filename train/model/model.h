@@ -12,6 +12,7 @@ struct model_setup {
     int64_t max_tokens; /* of a micro-batch at most */
     int num_context; /* ranks that share its rows (context.h), and which of them this is; 0 as 1: it has all */
     int context_rank;
+    struct divided tensor; /* ranks that divide the tensors of a layer (joined.h); size 0 as 1: it has all */
     int64_t max_positions;
     int64_t head_rows; /* logits are computed so many rows at a time; 0: what suits a CPU */
     enum dtype compute;
@@ -52,6 +53,7 @@ struct model {
     struct device *dev;         /* borrowed */
     struct params *params;      /* borrowed */
     struct transport *context;  /* borrowed: of the ranks that share the rows; NULL: alone */
+    struct transport *along;    /* borrowed: of the ranks that divide tensors; NULL: alone */
     struct arena arena;         /* activations */
     struct flight flight;       /* the micro-batch at hand */
     struct rotation rotations[MODEL_MAX_ROTATIONS]; /* tables alone: the positions are the flight's */
@@ -63,14 +65,16 @@ struct model {
     struct rotation temperature;
 
     /* What every micro-batch writes anew, with room for the largest. */
-    struct tensor branch;    /* [N, C] output of a branch before its residual add */
-    struct tensor middle;    /* [N, C] of all layers that do not keep theirs, where there are some */
-    struct tensor logits;    /* [M, V] f32, one chunk of rows */
-    struct tensor dlogits;   /* [M, V] compute type; the same memory as logits in f32 */
-    struct tensor dx, dnorm; /* [N, C] */
-    struct tensor dbranch;   /* [N, C]; where a layer has a norm after its branches, or scales them */
-    struct tensor dattended; /* [N, H, D] */
-    struct tensor dqkv;      /* [N, Q, D] */
+    struct tensor branch;          /* [N, C] output of a branch before its residual add */
+    struct tensor middle;          /* [N, C] of all layers that do not keep theirs, where there are some */
+    struct tensor logits;          /* [M, V] f32, one chunk of rows */
+    struct tensor dlogits;         /* [M, V] compute type; the same memory as logits in f32 */
+    struct tensor dx, dnorm;       /* [N, C] */
+    struct tensor dbranch;         /* [N, C]; where a layer has a norm after its branches, or scales them */
+    struct tensor joined, partial; /* [N T, C], where ranks divide tensors: what a product reads, and wrote */
+    struct tensor summed;          /* [2 N, C] f32, of their sums in 16-bit types */
+    struct tensor dattended;       /* [N, H, D] */
+    struct tensor dqkv;            /* [N, Q, D] */
     struct tensor pieces
         [2]; /* [N, Q, D]: what goes to the ranks that share the rows, and what came; where there are some */
     struct tensor dhidden; /* [N, F] */
@@ -87,9 +91,13 @@ void model_free(struct model *model);
 /* model_rows - a buffer made for the largest batch, cut to this rank's rows of the one at hand. */
 struct tensor model_rows(const struct model *model, struct tensor t);
 
-/* model_own_tokens - rows of the largest micro-batch that this rank computes. */
-static inline int64_t model_own_tokens(const struct model_setup *setup) {
+/* model_joined_tokens - rows of the largest micro-batch that this rank's products read, of all that divide their tensors.
+ * model_own_tokens - those of them that are its own. */
+static inline int64_t model_joined_tokens(const struct model_setup *setup) {
     return setup->num_context > 1 ? setup->max_tokens / setup->num_context : setup->max_tokens;
+}
+static inline int64_t model_own_tokens(const struct model_setup *setup) {
+    return model_joined_tokens(setup) / (setup->tensor.size > 1 ? setup->tensor.size : 1);
 }
 
 /* model_limits - the sizes that its ops will see. */

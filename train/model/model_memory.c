@@ -1,11 +1,12 @@
 /* model_memory.c - the activations, taken from one arena that is measured before it is allocated. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/model/joined.h"
 #include "train/model/kept.h"
 #include "train/model/norm.h"
 #include "train/model/pairs.h"
+#include "train/model/tables.h"
 
 /* Rows of logits computed at a time on a CPU: enough for an efficient product, small beside the weights. */
 enum { HEAD_CHUNK_ROWS = 256 };
@@ -30,9 +31,14 @@ static struct tensor take_rows(struct model *model, int64_t width) {
     return take_2d(model, model->setup.compute, model_own_tokens(&model->setup), width);
 }
 
+/* take_joined - rows of all ranks that divide tensors. */
+static struct tensor take_joined(struct model *model, int64_t width) {
+    return take_2d(model, model->setup.compute, model_joined_tokens(&model->setup), width);
+}
+
 static void place_qk_norm(struct model *model, struct layer_acts *a) {
-    int64_t n = model_own_tokens(&model->setup),
-            heads = model->setup.config->num_heads + model->setup.config->num_kv_heads;
+    struct layer_part part = joined_part(&model->setup);
+    int64_t n = model_joined_tokens(&model->setup), heads = part.num_heads + part.num_kv_heads;
     a->raw_heads = take_3d(model, model->setup.compute, n, heads, model->setup.config->head_dim);
     a->head_rstd = take_2d(model, DTYPE_F32, n, heads);
 }
@@ -40,21 +46,22 @@ static void place_qk_norm(struct model *model, struct layer_acts *a) {
 static void place_attention(struct model *model, const struct layer_setup *own, struct layer_acts *a) {
     const struct model_config *c = model->setup.config;
     const struct layer_plan *plan = &own->plan;
-    int64_t n = model_own_tokens(&model->setup), all = model->setup.max_tokens,
+    struct layer_part part = joined_part(&model->setup);
+    int64_t joined = model_joined_tokens(&model->setup), all = model->setup.max_tokens,
             parts = model->flight.num_context;
     enum dtype type = model->setup.compute;
     if (plan->place != NORM_POST) {
         if (own->kept & KEPT_NORM1)
             a->norm1 = take_rows(model, c->width);
-        a->stats1 = norm_stats_take(&model->arena, &plan->norm, n);
+        a->stats1 = norm_stats_take(&model->arena, &plan->norm, model_own_tokens(&model->setup));
     }
-    a->qkv = take_3d(model, type, all, (c->num_heads + 2 * c->num_kv_heads) / parts, c->head_dim);
+    a->qkv = take_3d(model, type, all, (part.num_heads + 2 * part.num_kv_heads) / parts, c->head_dim);
     if (plan->qk_norm)
         place_qk_norm(model, a);
-    a->attended = take_3d(model, type, n, c->num_heads, c->head_dim);
+    a->attended = take_3d(model, type, joined, part.num_heads, c->head_dim);
     if (parts > 1)
-        a->attended_heads = take_3d(model, type, all, c->num_heads / parts, c->head_dim);
-    a->lse = take_2d(model, DTYPE_F32, all, c->num_heads / parts);
+        a->attended_heads = take_3d(model, type, all, part.num_heads / parts, c->head_dim);
+    a->lse = take_2d(model, DTYPE_F32, all, part.num_heads / parts);
 }
 
 static void place_middle(struct model *model, const struct layer_setup *own, struct layer_acts *a) {
@@ -70,15 +77,15 @@ static void place_middle(struct model *model, const struct layer_setup *own, str
 static void place_ffn(struct model *model, const struct layer_setup *own, struct layer_acts *a) {
     const struct model_config *c = model->setup.config;
     const struct layer_plan *plan = &own->plan;
-    int64_t n = model_own_tokens(&model->setup);
+    int64_t n = model_own_tokens(&model->setup), ffn_width = joined_part(&model->setup).ffn_width;
     if (plan->place != NORM_POST) {
         if (own->kept & KEPT_NORM2)
             a->norm2 = take_rows(model, c->width);
         a->stats2 = norm_stats_take(&model->arena, &plan->norm, n);
     }
-    a->gate_up = take_rows(model, (plan->ffn == FFN_GATED ? 2 : 1) * c->ffn_width);
+    a->gate_up = take_joined(model, (plan->ffn == FFN_GATED ? 2 : 1) * ffn_width);
     if (own->kept & KEPT_HIDDEN)
-        a->hidden = take_rows(model, c->ffn_width);
+        a->hidden = take_joined(model, ffn_width);
     if (plan->place != NORM_PRE) {
         a->ffn_out = take_rows(model, c->width);
         a->ffn_stats = norm_stats_take(&model->arena, &plan->norm, n);
@@ -192,7 +199,7 @@ static void place_batch(struct model *model) {
         if (mask->block)
             mask->last_key = take_1d(model, DTYPE_I32, all);
     }
-    model->flight.positions = take_1d(model, DTYPE_I32, n);
+    model->flight.positions = take_1d(model, DTYPE_I32, model_joined_tokens(&model->setup));
     if (model->flight.num_context > 1)
         model->flight.whole_positions = take_1d(model, DTYPE_I32, all);
     if (pairs_drop(&model->setup))
@@ -229,61 +236,57 @@ static void place_head(struct model *model) {
 
 static void place_gradients(struct model *model) {
     const struct model_config *c = model->setup.config;
-    int64_t n = model_own_tokens(&model->setup);
+    struct layer_part part = joined_part(&model->setup);
+    int64_t n = model_own_tokens(&model->setup), joined = model_joined_tokens(&model->setup);
     enum dtype type = model->setup.compute;
     model->dx = take_2d(model, type, n, c->width);
     model->dnorm = take_2d(model, type, n, c->width);
     struct layer_plan all = union_setup(model).plan;
     if (all.place != NORM_PRE || all.branch_scale != 1)
         model->dbranch = take_2d(model, type, n, c->width);
-    model->dattended = take_3d(model, type, n, c->num_heads, c->head_dim);
-    model->dqkv = take_3d(model, type, n, c->num_heads + 2 * c->num_kv_heads, c->head_dim);
-    model->dhidden = take_2d(model, type, n, c->ffn_width);
-}
-
-/* first_with - the first layer that takes rotation r. */
-static int first_with(const struct model *model, int r) {
-    int layer = 0;
-    while (model->layers[layer].rotation != r)
-        layer++;
-    return layer;
+    model->dattended = take_3d(model, type, joined, part.num_heads, c->head_dim);
+    model->dqkv = take_3d(model, type, joined, part.num_heads + 2 * part.num_kv_heads, c->head_dim);
+    model->dhidden = take_joined(model, part.ffn_width);
 }
 
 static void place_rotation(struct model *model, int r) {
-    const struct model_config *c = model->setup.config;
     struct rotation *rotation = &model->rotations[r];
-    int64_t half = model->layers[first_with(model, r)].plan.rotary_dim / 2;
+    int64_t half = model->layers[tables_first_layer(model, r)].plan.rotary_dim / 2;
     rotation->cos = take_2d(model, DTYPE_F32, model->setup.max_positions, half);
     rotation->sin = take_2d(model, DTYPE_F32, model->setup.max_positions, half);
     rotation->layout = ROPE_HALVES; /* as all families that are read come */
-    rotation->num_rotated = c->num_heads + c->num_kv_heads;
-}
-
-/* tempered_layer - the first layer whose queries are multiplied; -1: none is. */
-static int tempered_layer(const struct model *model) {
-    for (int layer = 0; layer < model->setup.config->num_layers; layer++)
-        if (model->layers[layer].tempers)
-            return layer;
-    return -1;
+    struct layer_part part = joined_part(&model->setup);
+    rotation->num_rotated = part.num_heads + part.num_kv_heads;
 }
 
 static void place_temperature(struct model *model) {
     const struct model_config *c = model->setup.config;
     struct rotation *temperature = &model->temperature;
-    if (tempered_layer(model) < 0)
+    if (tables_tempered_layer(model) < 0)
         return;
     temperature->cos = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
     temperature->sin = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
     temperature->layout = ROPE_HALVES;
-    temperature->num_rotated = c->num_heads;
+    temperature->num_rotated = joined_part(&model->setup).num_heads;
 }
 
 /* place_pieces - what goes to the ranks that share the rows and comes from them, and where products put it. */
 static void place_pieces(struct model *model) {
-    const struct model_config *c = model->setup.config;
+    struct layer_part part = joined_part(&model->setup);
     for (int i = 0; i < 2 && model->flight.num_context > 1; i++)
-        model->pieces[i] = take_3d(model, model->setup.compute, model_own_tokens(&model->setup),
-                                   c->num_heads + 2 * c->num_kv_heads, c->head_dim);
+        model->pieces[i] = take_3d(model, model->setup.compute, model_joined_tokens(&model->setup),
+                                   part.num_heads + 2 * part.num_kv_heads, model->setup.config->head_dim);
+}
+
+/* place_joined - rows on their way between the ranks that divide tensors. */
+static void place_joined(struct model *model) {
+    int64_t width = model->setup.config->width;
+    if (model->flight.num_tensor == 1)
+        return;
+    model->joined = take_joined(model, width);
+    model->partial = take_joined(model, width);
+    if (model->setup.compute != DTYPE_F32)
+        model->summed = take_2d(model, DTYPE_F32, 2 * model_own_tokens(&model->setup), width);
 }
 
 /* place_pair_rows - of every pair its own, for layers compute nothing of it again: with a rank of 16 they are small beside x. */
@@ -292,7 +295,7 @@ static void place_pair_rows(struct model *model) {
     for (int layer = 0; layer < config->num_layers && model_has_adapter(config); layer++)
         for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
             if (adapter_has(config, adapter_target_role((enum adapter_target)t), layer))
-                model->flight.acts[layer].pair_rows[t] = take_rows(model, config->adapter.ranks[t]);
+                model->flight.acts[layer].pair_rows[t] = take_joined(model, config->adapter.ranks[t]);
 }
 
 /* place_pairs - what the pairs of one product at a time work in. */
@@ -318,6 +321,7 @@ static void place_all(struct model *model) {
     }
     place_lent(model);
     place_pieces(model);
+    place_joined(model);
     place_pairs(model);
 }
 
@@ -352,7 +356,7 @@ static int rotation_of(struct model *model, int layer) {
 /* tempers - of a layer with a temperature whether some position is beyond its span: below, the factor is 1. */
 static bool tempers(const struct model *model, int layer) {
     const struct layer_plan *plan = &model->layers[layer].plan;
-    int first = tempered_layer(model);
+    int first = tables_tempered_layer(model);
     if (plan->temperature == 0 || model->setup.max_positions <= plan->temperature_span)
         return false;
     CHECK(first < 0 || (model->layers[first].plan.temperature == plan->temperature &&
@@ -386,6 +390,8 @@ void model_measure(struct model *model, const struct model_setup *setup) {
     model->flight.num_entries = model->setup.objective.kind->num_entries;
     model->flight.num_context = setup->num_context > 1 ? setup->num_context : 1;
     model->flight.context_rank = setup->context_rank;
+    model->flight.num_tensor = setup->tensor.size > 1 ? setup->tensor.size : 1;
+    model->flight.tensor_rank = setup->tensor.index;
     model->arena.name = "activations";
     plan_layers(model);
     model->flight.acts = xcalloc((size_t)setup->config->num_layers, sizeof *model->flight.acts);
@@ -395,58 +401,15 @@ void model_measure(struct model *model, const struct model_setup *setup) {
 
 struct device_limits model_limits(const struct model *model) {
     const struct model_config *c = model->setup.config;
+    struct layer_part part = joined_part(&model->setup);
     return (struct device_limits){.max_tokens = model->setup.max_tokens,
                                   .width = c->width,
-                                  .ffn_width = c->ffn_width,
+                                  .ffn_width = part.ffn_width,
                                   .vocab_size = c->vocab_size,
                                   .chunk_rows = model->logits.dims[0],
-                                  .num_heads = c->num_heads / model->flight.num_context,
-                                  .num_kv_heads = c->num_kv_heads / model->flight.num_context,
+                                  .num_heads = part.num_heads / model->flight.num_context,
+                                  .num_kv_heads = part.num_kv_heads / model->flight.num_context,
                                   .head_dim = c->head_dim};
-}
-
-/* upload_tables - of rotation r, for texts of at most that many positions; computed on the host, by the family's own
- * rounding. */
-static void upload_tables(struct model *model, int r, int64_t longest) {
-    const struct layer_setup *own = &model->layers[first_with(model, r)];
-    struct model_config config = *model->setup.config;
-    struct rotation *rotation = &model->rotations[r];
-    struct tensor rows = tensor_rows(rotation->cos, 0, longest);
-    size_t table_bytes = tensor_bytes(rows);
-    float *cos = xcalloc(1, 2 * table_bytes), *sin = cos + table_bytes / sizeof(float);
-    config.rope_theta = own->plan.rope_theta;
-    config.rotary_dim = own->plan.rotary_dim;
-    if (!own->plan.rope_scaled)
-        config.rope_kind = ROPE_PLAIN;
-    model_rope_tables(&config, longest, cos, sin);
-    device_upload(model->dev, rows, cos);
-    device_upload(model->dev, tensor_rows(rotation->sin, 0, longest), sin);
-    free(cos);
-}
-
-void model_set_longest(struct model *model, int64_t longest) {
-    CHECK(longest > 0 && longest <= model->setup.max_positions,
-          "texts of %lld positions in a model opened for %lld", (long long)longest,
-          (long long)model->setup.max_positions);
-    for (int r = 0; r < model->num_rotations; r++)
-        upload_tables(model, r, longest);
-}
-
-/* upload_temperature - the factor of each position, for every pair; the sines stay zero. */
-static void upload_temperature(struct model *model) {
-    int layer = tempered_layer(model);
-    if (layer < 0)
-        return;
-    const struct layer_plan *plan = &model->layers[layer].plan;
-    struct tensor cos = model->temperature.cos;
-    float *factors = xcalloc(1, tensor_bytes(cos));
-    for (int64_t i = 0; i < tensor_count(cos); i++) {
-        int64_t spans = i / cos.dims[1] / plan->temperature_span;
-        factors[i] = (float)(1 + plan->temperature * log(1 + (double)spans));
-    }
-    device_upload(model->dev, cos, factors);
-    device_zero(model->dev, model->temperature.sin);
-    free(factors);
 }
 
 void model_create(struct model *model, struct device *dev, struct params *params,
@@ -464,9 +427,7 @@ void model_create(struct model *model, struct device *dev, struct params *params
     model->flight.host_weights = xcalloc(num_losses, sizeof *model->flight.host_weights);
     arena_allocate(&model->arena, dev);
     place_all(model);
-    for (int r = 0; r < model->num_rotations; r++)
-        upload_tables(model, r, setup->max_positions);
-    upload_temperature(model);
+    tables_upload(model);
     struct device_limits limits = model_limits(model);
     device_reserve(dev, &limits);
 }

@@ -77,6 +77,13 @@ double optimizer_matrix_values(const struct optimizer_kind *kind, const struct m
     return sum;
 }
 
+/* joined - the ranks that own the gradient together: at stage 0 every rank has summed all of its part of the tensors already. */
+static struct comm *joined(const struct params *params, struct comm *comm) {
+    if (params->setup.zero_stage > 0)
+        return comm;
+    return params->along ? params->along->comm : NULL;
+}
+
 /* Each rank's squares are those of what it owns; they add up to the whole, padding being zero.  f64, as millions of squares
  * are added. */
 double optimizer_grad_norm(struct params *params, struct comm *comm) {
@@ -87,12 +94,14 @@ double optimizer_grad_norm(struct params *params, struct comm *comm) {
         params->dev->section = SECTION_OTHER;
         return norm;
     }
-    for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
+    for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));) {
+        if (s->is_alike && params->setup.tensor.index > 0)
+            continue; /* the first rank counts it */
         sum += op_sum_squares(params->dev, tensor_1d(params_own_grad(params, s), DTYPE_F32, s->own_count));
+    }
     params->dev->section = SECTION_OTHER;
-    if (params->setup.zero_stage > 0 &&
-        comm) /* at stage 0 every rank has summed the whole gradient already */
-        comm_sum_f64(comm, &sum, 1);
+    if (joined(params, comm))
+        comm_sum_f64(joined(params, comm), &sum, 1);
     return sqrt(sum);
 }
 

@@ -2,6 +2,8 @@
 #include "train/model/pairs.h"
 
 #include "kernels/rng.h"
+#include "train/model/divided.h"
+#include "train/model/joined.h"
 
 bool pairs_drop(const struct model_setup *setup) {
     return setup->trains && model_has_adapter(setup->config) && setup->config->adapter.dropout > 0;
@@ -23,14 +25,14 @@ static struct dropout_args dropout_of(const struct model *model, struct param a)
 /* rows_of - where the pair's forward leaves what its backward reads; none where nothing is trained. */
 static struct tensor rows_of(const struct model *model, int layer, enum adapter_target target) {
     struct tensor rows = model->flight.acts[layer].pair_rows[target];
-    return rows.data ? flight_rows(&model->flight, rows) : rows;
+    return rows.data ? joined_rows(model, rows) : rows;
 }
 
 /* add_pair - of one part of a fused product, whose rows begin at *first_row, which moves on by them. */
 static void add_pair(struct linear *linear, const struct model *model, int layer, enum tensor_role matrix,
                      int64_t *first_row) {
     const struct model_config *config = model->setup.config;
-    int64_t num_rows = param_shape(config, param_at(matrix, layer)).dims[0];
+    int64_t num_rows = divided_shape(&model->params->setup, param_at(matrix, layer)).dims[0];
     if (adapter_has(config, matrix, layer)) {
         enum adapter_target target = adapter_target_of(matrix);
         linear->parts[linear->num_parts++] = (struct low_rank){
@@ -89,7 +91,7 @@ int64_t pairs_bytes(const struct model_setup *setup) {
             tensor_2d(NULL, DTYPE_F32, fused_rows(config, (enum adapter_target)target), shape.dims[1]);
         if (config->adapter.method == ADAPTER_DORA)
             linear.parts[0].lengths.value = tensor_1d(NULL, DTYPE_F32, shape.dims[0]);
-        size_t bytes = linear_scratch_bytes(&linear, model_own_tokens(setup));
+        size_t bytes = linear_scratch_bytes(&linear, model_joined_tokens(setup));
         most = bytes > most ? bytes : most;
     }
     return (int64_t)most;

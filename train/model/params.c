@@ -51,9 +51,12 @@ static struct segment *segment_of(struct params *params, struct param param, con
     enum storage storage = storage_of(setup, param, spec);
     bool has_rule = storage == STORAGE_TRAINED && setup->optimizer;
     const struct update_rule *rule = has_rule ? setup->optimizer->rule_of(spec) : NULL;
-    for (int i = 0; i < unit->num_segments; i++)
-        if (unit->segments[i].storage == storage && unit->segments[i].rule == rule)
-            return &unit->segments[i];
+    bool is_alike = storage == STORAGE_TRAINED && setup->tensor.size > 1 && !divided_is(setup, spec);
+    for (int i = 0; i < unit->num_segments; i++) {
+        struct segment *segment = &unit->segments[i];
+        if (segment->storage == storage && segment->rule == rule && segment->is_alike == is_alike)
+            return segment;
+    }
     CHECK(unit->num_segments < MAX_SEGMENTS, "unit %d has more than %d segments", index, (int)MAX_SEGMENTS);
     struct segment *segment = &unit->segments[unit->num_segments++];
     *segment = (struct segment){.unit = index,
@@ -61,6 +64,7 @@ static struct segment *segment_of(struct params *params, struct param param, con
                                 .stored = setup->compute,
                                 .compute = setup->compute,
                                 .rule = rule,
+                                .is_alike = is_alike,
                                 .align = storage == STORAGE_QUANTISED ? packed_align(setup->quantised)
                                                                       : SHARD_ALIGN_COUNT};
     return segment;
@@ -480,4 +484,8 @@ int params_head_unit(const struct params *params) {
 
 void params_join_replicas(struct params *params, struct transport *across) {
     params->across = across;
+}
+
+void params_join_tensor(struct params *params, struct transport *along) {
+    params->along = along;
 }

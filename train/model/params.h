@@ -20,6 +20,9 @@
  * shard of other replicas split it once more: each has masters and states of its own part alone, gradients are
  * reduce-scattered and new values gathered between them.
  *
+ * Where ranks divide the tensors of a layer (setup.tensor), all of this is of each one's part of them.  What they do not divide
+ * is in segments of its own: each of them updates all of it, by the sum of their gradients.
+ *
  * A frozen segment has neither gradient nor master nor state, and nothing of it moves after it is loaded but the
  * gathers of stage 3.  A quantised one is frozen, and kept in fewer bits: at every stage params_acquire dequantises it into a
  * slot, and what is gathered at stage 3 is the packed bytes.  In what is stored each of its tensors begins at a multiple of the
@@ -58,13 +61,15 @@ struct unit_tensor {
     float largest_term;
 };
 
-enum { MAX_SEGMENTS = 3 + MAX_RULES }; /* of a unit: frozen, quantised, stored, and one for each rule */
+/* Of a unit: frozen, quantised, stored, and for each rule what ranks divide and what they hold alike. */
+enum { MAX_SEGMENTS = 3 + 2 * MAX_RULES };
 
 struct segment {
     int unit;
     enum storage storage;
     enum dtype stored, compute; /* in memory, and as operations read it: the same until something converts */
     const struct update_rule *rule; /* NULL: not trained */
+    bool is_alike; /* trained: the ranks that divide tensors hold it whole, and add up its gradients */
     int num_tensors;
     struct unit_tensor *tensors;
     int64_t align; /* elements that a shard is a multiple of */
@@ -192,6 +197,7 @@ struct params {
     bool is_not_finite;       /* with adds_exactly: a gradient of this step is no finite number */
     bool is_last;             /* the micro-batch at hand is the step's last: what it completes can be sent */
     struct transport *across; /* borrowed, of params_join_replicas; NULL: one replica */
+    struct transport *along;  /* borrowed, of params_join_tensor; NULL: no ranks divide tensors */
     double comm_s;            /* seconds spent waiting for transfers */
 };
 
@@ -209,6 +215,10 @@ void params_put_stored(struct params *params, struct param param, const struct s
 /* params_join_replicas - the way to the ranks that hold the same shard of other replicas, setup.replicas.size of them.  Before
  * the first transfer; not needed where there is one replica.  Not collective. */
 void params_join_replicas(struct params *params, struct transport *across);
+
+/* params_join_tensor - the way to the ranks that divide the tensors of this replica, setup.tensor.size of them: to be joined
+ * where they compute.  Before the first transfer.  Not collective. */
+void params_join_tensor(struct params *params, struct transport *along);
 
 /* params_head_unit - the unit with final norm and head. */
 int params_head_unit(const struct params *params);

@@ -310,6 +310,13 @@ static void send_rest(struct params *params, struct transport *link) {
             send_whole(params, link, u);
 }
 
+/* sum_alike - of what the ranks that divide tensors hold whole, each has the gradient of its rows and of its heads. */
+static void sum_alike(struct params *params) {
+    for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
+        if (s->is_alike)
+            transport_sum_f32(params->along, params_own_grad(params, s), s->own_count);
+}
+
 /* Inside the replica first: from stage 1 on what crosses between replicas is a shard for each rank.  The time counts
  * as waiting altogether, also what settle adds up. */
 void params_grad_finish(struct params *params, struct transport *link) {
@@ -330,6 +337,8 @@ void params_grad_finish(struct params *params, struct transport *link) {
         finish_crossing(params);
     else if (params->across)
         sum_replicas(params);
+    if (params->along)
+        sum_alike(params);
     params->comm_s = comm_s + clock_s() - start;
 }
 

@@ -14,7 +14,7 @@ void params_acquire(struct params *params, struct transport *link, int unit);
  * matrix products overwrite theirs, which saves a pass over memory; everything else was zeroed and is added to.
  * params_grad_end - it is over: its reduce-scatter starts (stages 2 and 3).  A tied embedding begins twice, head
  * first, and ends once.  params_grad_finish - all micro-batches are over: sums over the ranks of this replica,
- * and across the replicas, are complete in segment.grad.  Collective.  params_grad_reset - a new step begins.
+ * across the replicas, and over the ranks that divide tensors, are complete in segment.grad.  Collective.  params_grad_reset - a new step begins.
  * params_grad_last - the micro-batch that follows is its last: whole gradients are sent as soon as they are complete, not
  * in params_grad_finish; the same on all ranks. */
 void params_grad_begin(struct params *params, struct transport *link, int unit);

@@ -62,12 +62,12 @@ static int write_part(struct saving *saving, int part) {
 static int write_parts(struct saving *saving) {
     const struct params_setup *setup = &saving->params->setup;
     struct checkpoint *cp = saving->cp;
+    bool is_first = setup->replica == 0 && setup->tensor.index == 0;
     if (setup->replica != 0 && !params_is_split(setup))
         return 0;
     if (checkpoint_open_ranges(cp, &saving->err) != 0)
         return -1;
-    int status =
-        setup->replica == 0 ? checkpoint_write_carried(cp, setup->rank, setup->num_ranks, &saving->err) : 0;
+    int status = is_first ? checkpoint_write_carried(cp, setup->rank, setup->num_ranks, &saving->err) : 0;
     for (int part = PART_MODEL; part < PART_STATE + saving->list.count && status == 0; part++)
         status = write_part(saving, part);
     int closed = checkpoint_close_ranges(cp, status == 0 ? &saving->err : NULL);

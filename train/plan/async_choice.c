@@ -24,7 +24,7 @@ void async_choose(struct config *config, const struct model_config *model, const
         return;
     config->checkpoint.async = ASYNC_FALSE;
     const struct grid_shape shape = {ranks->num_ranks, ranks->per_node, (int)config->parallel.replicas,
-                                     (int)config->parallel.context};
+                                     (int)config->parallel.context, (int)config->parallel.tensor};
     if (config->checkpoint.every_steps == 0 || /* none is written beside the training */
         grid_make(&grid, &shape, 0, NULL) != 0)
         return;

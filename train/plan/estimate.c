@@ -123,7 +123,8 @@ static int num_parts(const struct params_setup *p) {
 static double optimizer_bytes(const struct model_figures *f, const struct layout *layout) {
     const struct params_setup *p = &layout->params;
     double per_value = 2 * MASTER_BYTES + GRADIENT_BYTES + (double)dtype_bytes(p->compute);
-    return (f->trained * per_value + 2 * f->state_bytes) /
+    double part = f->own_trained / f->trained;
+    return (f->own_trained * per_value + 2 * part * f->state_bytes) /
            (p->zero_stage > 0 ? p->num_ranks * num_parts(p) : 1);
 }
 
@@ -163,26 +164,31 @@ static double restore_bytes(const struct params_setup *p) {
 /* reduced_bytes - of the sums of a step inside a replica, which also pass through the rank's memory. */
 static double reduced_bytes(const struct model_figures *f, const struct params_setup *p, double num_micros) {
     double share = (double)(p->num_ranks - 1) / p->num_ranks;
-    double scatter = share * f->trained * GRADIENT_BYTES;
+    double scatter = share * f->own_trained * GRADIENT_BYTES;
     return p->zero_stage == 0 || params_has_whole_gradients(p) ? scatter : num_micros * scatter;
+}
+
+/* ranks_of_replica - that hold one together, in whatever way. */
+static int ranks_of_replica(const struct grid *grid) {
+    return grid_num_ranks(grid) / grid->axes[AXIS_REPLICA].size;
 }
 
 /* link_rate - bus bandwidth of a rank inside its replica: over the node's own links, or over the network
  * where the replica is larger than a node, or lies across the border of two: a node's network is then shared
- * by the replicas on both sides.  across_rate - between replicas: as many rings as the node has ranks share
- * its network. */
+ * by the replicas on both sides, and by as many rings as there are ranks that divide tensors.  across_rate - between replicas: as many
+ * rings as the node has ranks share its network. */
 static double link_rate(const struct grid *grid, int ranks_per_node, const struct machine *machine) {
-    int shards = grid_num_shards(grid);
+    int ranks = ranks_of_replica(grid), sharers = ranks % ranks_per_node == 0 ? 1 : 2;
     if (grid_axis_is_local(grid, AXIS_SHARD, ranks_per_node))
         return machine->link_bytes_per_s;
-    return machine->node_bytes_per_s / (shards % ranks_per_node == 0 ? 1 : 2);
+    return machine->node_bytes_per_s / (sharers * grid->axes[AXIS_TENSOR].size);
 }
 
 static double across_rate(const struct grid *grid, int ranks_per_node, const struct machine *machine) {
-    int shards = grid_num_shards(grid);
+    int ranks = ranks_of_replica(grid);
     if (grid_axis_is_local(grid, AXIS_REPLICA, ranks_per_node))
         return machine->link_bytes_per_s;
-    return machine->node_bytes_per_s / (shards < ranks_per_node ? shards : ranks_per_node);
+    return machine->node_bytes_per_s / (ranks < ranks_per_node ? ranks : ranks_per_node);
 }
 
 /* product_rate - of products with so many rows at a time. */
@@ -194,13 +200,13 @@ static double product_rate(const struct machine *machine, int64_t rows) {
 /* Micro-batches that the clock goes through: those in the middle are alike. */
 enum { SIMULATED_MICROS = 3 };
 
-/* passes_s - of all micro-batches of a rank, tokens in all, own_rows at a time; again: flops of a token beyond the model's. */
+/* passes_s - of all micro-batches of a rank, for each of its tokens that many operations; ranks that divide tensors do parts of those of
+ * all their tokens, so many rows at a time, which are as many. */
 static double passes_s(const struct model_figures *f, const struct layout *layout,
                        const struct machine *machine, double num_micros, double flops_per_token) {
     const struct params_setup *p = &layout->params;
-    int64_t own_rows = model_own_tokens(&layout->model);
-    double tokens = num_micros * (double)own_rows; /* padding included */
-    return tokens * (flops_per_token / product_rate(machine, own_rows) +
+    double tokens = num_micros * (double)model_own_tokens(&layout->model); /* padding included */
+    return tokens * (flops_per_token / product_rate(machine, model_joined_tokens(&layout->model)) +
                      element_bytes(f, p->compute) / machine->bytes_per_s) +
            (num_micros * restore_bytes(p) + SUM_TRAFFIC * reduced_bytes(f, p, num_micros)) /
                machine->bytes_per_s;
@@ -224,6 +230,8 @@ static void take_links(struct timeline_rates *rates, const struct grid *grid, in
     rates->bytes_per_s[EXCHANGE_ACROSS] = across_rate(grid, ranks_per_node, machine);
     rates->latency_s[EXCHANGE_INSIDE] = rates->latency_s[EXCHANGE_CONTEXT] =
         inside_is_local ? machine->link_latency_s : machine->node_latency_s;
+    rates->bytes_per_s[EXCHANGE_TENSOR] = machine->link_bytes_per_s; /* on one node, by grid_make */
+    rates->latency_s[EXCHANGE_TENSOR] = machine->link_latency_s;
     rates->latency_s[EXCHANGE_ACROSS] = across_is_local ? machine->link_latency_s : machine->node_latency_s;
 }
 
@@ -243,7 +251,8 @@ static void run_clock(struct step_time *time, const struct layout *layout, int64
     time->exchange_s *= (double)num_micros / (double)simulated;
     time->compute_s = line.compute_s + rest * micro_s;
     time->across_s = line.waited_s[EXCHANGE_ACROSS];
-    time->link_s = line.waited_s[EXCHANGE_INSIDE] + line.waited_s[EXCHANGE_CONTEXT];
+    time->link_s =
+        line.waited_s[EXCHANGE_INSIDE] + line.waited_s[EXCHANGE_CONTEXT] + line.waited_s[EXCHANGE_TENSOR];
     if (rest > 0)
         time->link_s += rest * fmax(0, stalled_s);
     time->step_s = time->compute_s + time->link_s + time->across_s;

@@ -1,6 +1,7 @@
 /* figures.c - walks over a model's parameters and layers. */
 #include "train/plan/figures.h"
 
+#include "train/model/divided.h"
 #include "train/model/kept.h"
 #include "train/model/optimizer.h"
 
@@ -29,9 +30,11 @@ static int num_gated(const struct model_config *model) {
 
 struct model_figures figures_count(const struct config *config, const struct model_config *model) {
     const struct optimizer_kind *optimizer = optimizer_kind(config->optimizer.kind);
+    const struct params_setup first = {.model = model, .tensor = {(int)config->parallel.tensor, 0}};
     struct model_figures f = {.model = model,
                               .matrices = matrix_parameters(model),
                               .trained = (double)model_num_trained(model),
+                              .own_trained = (double)divided_num_trained(&first),
                               .below_share = below_share(model),
                               .num_gated = num_gated(model),
                               .state_bytes =

@@ -8,6 +8,7 @@ struct model_figures {
     const struct model_config *model; /* must live as long */
     double matrices;      /* parameters that take part in matrix products; a tied head multiplies too */
     double trained;       /* parameters that are trained */
+    double own_trained;   /* of them, what is in a rank's part where ranks divide tensors; else all */
     double trained_share; /* of the products with matrices, those with trained ones */
     double below_share; /* of the layers, those with no backward: nothing in them or below them is trained */
     int num_gated, num_plain; /* layers, by their feed-forward part */
@@ -15,5 +16,6 @@ struct model_figures {
     double update_flops;      /* of one update's matrix products, all parameters */
 };
 
-/* figures_count - of a model that config trains: its optimizer.kind and optimizer.state_dtype are looked at. */
+/* figures_count - of a model that config trains: its optimizer.kind, optimizer.state_dtype and parallel.tensor are
+ * looked at. */
 struct model_figures figures_count(const struct config *config, const struct model_config *model);

@@ -6,6 +6,7 @@
 #include "kernels/units.h"
 #include "train/model/adapter_setup.h"
 #include "train/model/context.h"
+#include "train/model/joined.h"
 #include "train/model/optimizer.h"
 
 /* Rows of logits at a time on a GPU: its matrix products want thousands. */
@@ -19,7 +20,7 @@ struct layout layout_make(const struct config *config, const struct model_config
           "a layout was asked for before 'auto' was replaced");
     unsigned divided = grid_axes(grid, DIVIDES_PARAMETERS);
     int num_shards = grid_num_shards(grid), stage = (int)config->parallel.zero_stage;
-    unsigned alike = grid_replica_axes(grid);
+    unsigned alike = grid_replica_axes(grid), parts = grid_axes(grid, DIVIDES_TENSORS);
     if (num_shards ==
         1) /* alone in its replica, what updates can be split between replicas, and nothing else */
         stage = stage > 0 && grid_size(grid, alike) > 1 ? 1 : 0;
@@ -39,13 +40,15 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .trains = true,
                    .rank = grid_index(grid, divided),
                    .num_ranks = num_shards,
-                   .replica = grid_group(grid, divided),
+                   .replica = grid_index(grid, alike),
                    .wire = config->parallel.wire == WIRE_F32 ? DTYPE_F32 : config->train.compute,
-                   .replicas = {grid_size(grid, alike), grid_index(grid, alike)}},
+                   .replicas = {grid_size(grid, alike), grid_index(grid, alike)},
+                   .tensor = {grid_size(grid, parts), grid_index(grid, parts)}},
         .model = {.config = model,
                   .max_tokens = config->train.micro_sequences * config->data.sequence_tokens,
                   .num_context = grid->axes[AXIS_CONTEXT].size,
                   .context_rank = grid->axes[AXIS_CONTEXT].index,
+                  .tensor = {grid_size(grid, parts), grid_index(grid, parts)},
                   .max_positions = config->data.sequence_tokens,
                   .head_rows = on_gpu ? HEAD_ROWS_GPU : 0,
                   .compute = config->train.compute,
@@ -142,10 +145,56 @@ int layout_check_device(const struct config *config, bool on_gpu, struct err *er
                    "on GPUs yet: set run.device to cpu, or train.reproducible to off");
 }
 
+/* check_tensor_with - what cannot be asked for beside parallel.tensor. */
+static int check_tensor_with(const struct config *config, struct err *err) {
+    if (objective_kind(config->objective.kind)->coefficients)
+        return err_set(
+            err, "parallel.tensor: ranks that divide tensors have rows of their own, and texts cannot be "
+                 "learnt against one another; set it to 1");
+    if (config->eval.num_tasks > 0)
+        return err_set(
+            err, "parallel.tensor: eval.tasks is not computed by ranks that divide tensors; leave it out, "
+                 "and use 'atelier eval --tasks' on the checkpoints");
+    if (config->optimizer.kind == OPTIMIZER_MUON)
+        return err_set(
+            err, "parallel.tensor: optimizer.kind muon works on whole matrices, which ranks divide; set "
+                 "it to 1, or take adamw");
+    if (config->adapter.base != BASE_COMPUTE)
+        return err_set(
+            err,
+            "parallel.tensor: the blocks of adapter.base %s would lie across the parts of ranks; set "
+            "it to 1, or take adapter.base: compute",
+            adapter_base_word(config->adapter.base));
+    return 0;
+}
+
+/* check_tensor - what ranks that divide tensors can be asked for. */
+static int check_tensor(const struct config *config, const struct model_config *model, struct err *err) {
+    int64_t ranks = config->parallel.tensor, sharing = ranks * config->parallel.context;
+    int64_t micro = config->train.micro_sequences > 0 ? config->train.micro_sequences : 1;
+    if (ranks == 1)
+        return 0;
+    if (check_tensor_with(config, err) != 0 || joined_check(model, ranks, err) != 0)
+        return -1;
+    if (micro * config->data.sequence_tokens % sharing != 0)
+        return err_set(
+            err,
+            "parallel.tensor: %lld ranks cannot share the %lld tokens of a micro-batch: take a multiple in "
+            "data.sequence_tokens",
+            (long long)sharing, (long long)(micro * config->data.sequence_tokens));
+    if (model->num_kv_heads % sharing != 0 || model->num_heads % sharing != 0)
+        return err_set(
+            err,
+            "parallel.tensor: %lld ranks, with parallel.context %lld, cannot divide %d heads with %d keys: "
+            "take less of one",
+            (long long)sharing, (long long)config->parallel.context, model->num_heads, model->num_kv_heads);
+    return 0;
+}
+
 int layout_check_sizes(const struct config *config, const struct model_config *model, int64_t num_ranks,
                        struct err *err) {
-    int64_t num_readers = num_ranks / config->parallel.context;
-    if (check_context(config, model, err) != 0)
+    int64_t num_readers = num_ranks / config->parallel.context / config->parallel.tensor;
+    if (check_context(config, model, err) != 0 || check_tensor(config, model, err) != 0)
         return -1;
     if (config->data.sequence_tokens > model->max_positions)
         return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",

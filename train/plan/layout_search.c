@@ -141,7 +141,7 @@ static bool search_grids(struct proposal *best, const struct config *config, con
     for (int replicas = first; replicas <= last; replicas++) {
         struct grid grid;
         const struct grid_shape shape = {ranks->num_ranks, ranks->per_node, replicas,
-                                         (int)config->parallel.context};
+                                         (int)config->parallel.context, (int)config->parallel.tensor};
         if (grid_make(&grid, &shape, 0, NULL) == 0)
             try_grid(&search, &grid);
     }

@@ -130,7 +130,7 @@ static bool try_nodes(struct advice *advice, const struct run_plan *plan, const 
     struct config trial = *config;
     const struct search_ranks ranks = {(int)(nodes * place->ranks_per_node), (int)place->ranks_per_node,
                                        &place->machine};
-    if (ranks.num_ranks > config->train.batch_sequences)
+    if (ranks.num_ranks > config->train.batch_sequences * config->parallel.context * config->parallel.tensor)
         return false;
     if (!layout_search(&advice->proposal, &trial, plan->model, &ranks, ALL))
         return false;
@@ -248,7 +248,7 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
     auto_layout_choose(&plan->config, model, &ranks, plan->choice);
     async_choose(&plan->config, model, &ranks);
     const struct grid_shape shape = {(int)num_ranks, per_node, (int)plan->config.parallel.replicas,
-                                     (int)plan->config.parallel.context};
+                                     (int)plan->config.parallel.context, (int)plan->config.parallel.tensor};
     if (grid_make(&plan->grid, &shape, 0, err) != 0)
         return -1;
     plan->proposal = estimate_proposal(&plan->config, &plan->figures, &plan->grid, per_node, &place->machine);

@@ -19,14 +19,17 @@ enum { TEXT_ROOM = 64 };
 static void print_ranks(const struct run_plan *plan) {
     const struct run_place *place = plan->place;
     const struct grid *grid = &plan->grid;
-    int num_context = grid->axes[AXIS_CONTEXT].size, whole = grid_num_shards(grid);
-    char context[60] = "";
+    int num_context = grid->axes[AXIS_CONTEXT].size, num_tensor = grid->axes[AXIS_TENSOR].size;
+    char context[60] = "", tensor[60] = "";
     if (num_context > 1)
         snprintf(context, sizeof context, "; %d share the tokens of a text", num_context);
-    printf("ranks        %d on %lld node%s, %s; %d replica%s of %d; stage %d%s\n", grid_num_ranks(grid),
+    if (num_tensor > 1)
+        snprintf(tensor, sizeof tensor, "; %d divide the tensors of a layer", num_tensor);
+    printf("ranks        %d on %lld node%s, %s; %d replica%s of %d; stage %d%s%s\n", grid_num_ranks(grid),
            (long long)place->nodes, place->nodes > 1 ? "s" : "",
            place->machine.on_gpu ? "a GPU each" : "on processors", grid->axes[AXIS_REPLICA].size,
-           grid->axes[AXIS_REPLICA].size > 1 ? "s" : "", whole, plan->proposal.zero_stage, context);
+           grid->axes[AXIS_REPLICA].size > 1 ? "s" : "", grid_num_shards(grid) * num_tensor,
+           plan->proposal.zero_stage, context, tensor);
     printf(
         "batch        %lld sequences of %lld tokens; %lld in one forward pass of a rank; recompute %s; %s\n",
         (long long)plan->config.train.batch_sequences, (long long)plan->config.data.sequence_tokens,
@@ -91,7 +94,8 @@ static void print_memory(const struct run_plan *plan) {
 /* print_exchange - nothing, of a rank alone. */
 static void print_exchange(const struct run_plan *plan) {
     static const char *const between[EXCHANGE_AXES] = {"inside a replica", "between replicas",
-                                                       "between ranks that share texts"};
+                                                       "between ranks that share texts",
+                                                       "between ranks that divide tensors"};
     bool splits = plan->proposal.zero_stage >= 2 && plan->sent_bytes[EXCHANGE_INSIDE] > 0;
     int num_told = 0;
     for (int axis = 0; axis < EXCHANGE_AXES; axis++) {
@@ -225,7 +229,7 @@ static void print_advice(const struct run_plan *plan) {
     }
     if (!plan->proposal.fits && plan->num_advice == 0)
         printf(
-            "better       nothing that was tried fits: shorter sequences or more ranks to a text (parallel.context), a smaller model, or GPUs with "
+            "better       nothing that was tried fits: shorter sequences, more ranks to a text (parallel.context) or to a layer (parallel.tensor), a smaller model, or GPUs with "
             "more memory\n");
 }
 
@@ -310,12 +314,13 @@ void run_plan_print_json(const struct run_plan *plan) {
     const struct step_time *time = &plan->proposal.time;
     const struct machine *machine = &plan->place->machine;
     double grams = plan->place->site ? plan->place->site->energy.grams_co2_per_kwh : 0;
-    json_t *root = json_pack("{s:b, s:I, s:i, s:i, s:i, s:I, s:i, s:s, s:s}", "fits", plan->proposal.fits,
-                             "nodes", (json_int_t)plan->place->nodes, "replicas",
-                             plan->grid.axes[AXIS_REPLICA].size, "shards", grid_num_shards(&plan->grid),
-                             "context", plan->grid.axes[AXIS_CONTEXT].size, "micro_sequences",
-                             (json_int_t)plan->proposal.micro_sequences, "stage", plan->proposal.zero_stage,
-                             "recompute", recompute_name(plan->proposal.recompute), "chosen", plan->choice);
+    json_t *root =
+        json_pack("{s:b, s:I, s:i, s:i, s:i, s:i, s:I, s:i, s:s, s:s}", "fits", plan->proposal.fits, "nodes",
+                  (json_int_t)plan->place->nodes, "replicas", plan->grid.axes[AXIS_REPLICA].size, "shards",
+                  grid_num_shards(&plan->grid), "context", plan->grid.axes[AXIS_CONTEXT].size, "tensor",
+                  plan->grid.axes[AXIS_TENSOR].size, "micro_sequences",
+                  (json_int_t)plan->proposal.micro_sequences, "stage", plan->proposal.zero_stage, "recompute",
+                  recompute_name(plan->proposal.recompute), "chosen", plan->choice);
     json_t *figures =
         json_pack("{s:f, s:[f, f], s:f, s:[f, f], s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "step_s",
                   time->step_s, "step_s_margin", time->step_s * time->low, time->step_s * time->high,
@@ -341,9 +346,11 @@ void run_plan_print_json(const struct run_plan *plan) {
         json_object_set_new(root, "other_bytes", json_integer((json_int_t)plan->other_bytes));
     }
     json_object_set_new(root, "exchange_bytes",
-                        json_pack("{s:I, s:I, s:I}", "inside", (json_int_t)plan->sent_bytes[EXCHANGE_INSIDE],
-                                  "across", (json_int_t)plan->sent_bytes[EXCHANGE_ACROSS], "context",
-                                  (json_int_t)plan->sent_bytes[EXCHANGE_CONTEXT]));
+                        json_pack("{s:I, s:I, s:I, s:I}", "inside",
+                                  (json_int_t)plan->sent_bytes[EXCHANGE_INSIDE], "across",
+                                  (json_int_t)plan->sent_bytes[EXCHANGE_ACROSS], "context",
+                                  (json_int_t)plan->sent_bytes[EXCHANGE_CONTEXT], "tensor",
+                                  (json_int_t)plan->sent_bytes[EXCHANGE_TENSOR]));
     json_object_set_new(root, "device_bytes", json_integer((json_int_t)machine->memory_bytes));
     json_object_set_new(root, "room_bytes", json_integer((json_int_t)estimate_room_bytes(machine)));
     json_object_set_new(root, "basis", json_string(machine->basis));

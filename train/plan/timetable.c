@@ -1,5 +1,6 @@
 /* timetable.c - the walk of a step: the order of train/model/model.c and of the trainer, over units that are measured and not
- * allocated.  What each unit exchanges is in timetable_moves.c, the list in timetable_events.c. */
+ * allocated.  What each unit exchanges is in timetable_moves.c, rows in the middle of layers in timetable_rows.c, the list in
+ * timetable_events.c. */
 #include "train/plan/timetable.h"
 
 #include <stdlib.h>
@@ -8,24 +9,6 @@
 #include "train/plan/timetable_walk.h"
 
 /* --- the model --- */
-
-/* exchange_rows - heads of width elements each, all rows of some for some rows of all: train/model/context.c. */
-static void exchange_rows(struct walk *walk, int unit, int64_t num_heads) {
-    const struct model_setup *model = &walk->layout->model;
-    int64_t ranks = model->num_context,
-            values = model_own_tokens(model) * num_heads * model->config->head_dim;
-    struct walk_start start = {.what = EXCHANGE_ROWS, .axis = EXCHANGE_CONTEXT, .unit = unit};
-    if (ranks > 1)
-        start.bytes = (ranks - 1) * (values / ranks) * (int64_t)dtype_bytes(model->compute);
-    walk_at_once(walk, start);
-}
-
-/* attend - queries, keys and values of the rows to those who have the heads, and what attention wrote back. */
-static void attend(struct walk *walk, int unit) {
-    const struct model_config *config = walk->layout->model.config;
-    exchange_rows(walk, unit, config->num_heads + 2 * config->num_kv_heads);
-    exchange_rows(walk, unit, config->num_heads);
-}
 
 static void forward(struct walk *walk) {
     int num_layers = walk->layout->model.config->num_layers, head = params_head_unit(&walk->params);
@@ -37,7 +20,7 @@ static void forward(struct walk *walk) {
         walk_acquire(walk, 1 + layer);
         walk_prefetch(walk, layer + 1 < num_layers ? 2 + layer : head);
         walk_compute(walk, 1 + layer);
-        attend(walk, 1 + layer);
+        walk_layer_forward(walk, 1 + layer);
     }
 }
 
@@ -53,10 +36,7 @@ static void head(struct walk *walk) {
         walk_grad_end(walk, unit);
 }
 
-/* layer_back - the backward of attention is an exchange of its gradients, the other way round. */
 static void layer_back(struct walk *walk, int layer, int first_backward) {
-    enum recompute recompute = walk->layout->model.recompute;
-    const struct model_config *config = walk->layout->model.config;
     int unit = 1 + layer;
     walk_acquire(walk, unit);
     if (layer > first_backward)
@@ -65,10 +45,7 @@ static void layer_back(struct walk *walk, int layer, int first_backward) {
         walk_prefetch(walk, 0);
     walk_grad_begin(walk, unit);
     walk_compute(walk, unit);
-    if (recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER)
-        attend(walk, unit);
-    exchange_rows(walk, unit, config->num_heads);
-    exchange_rows(walk, unit, config->num_heads + 2 * config->num_kv_heads);
+    walk_layer_backward(walk, unit);
     walk_grad_end(walk, unit);
 }
 

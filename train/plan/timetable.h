@@ -9,11 +9,13 @@
 
 #include "train/plan/layout.h"
 
-/* Between which ranks: of one replica, those that hold the same of other replicas, those that share the rows of a text. */
-enum exchange_axis { EXCHANGE_INSIDE, EXCHANGE_ACROSS, EXCHANGE_CONTEXT, EXCHANGE_AXES };
+/* Between which ranks: of one replica, those that hold the same of other replicas, those that share the rows of a text, those that
+ * divide the tensors of a layer. */
+enum exchange_axis { EXCHANGE_INSIDE, EXCHANGE_ACROSS, EXCHANGE_CONTEXT, EXCHANGE_TENSOR, EXCHANGE_AXES };
 
 /* EACH_EXCHANGE(X) - what is exchanged, and the word for it: weights before use (stage 3), gradients to those who update them,
- * sums for all, new values after an update, matrices to their owners and back, rows of heads. */
+ * sums for all, new values after an update, matrices to their owners and back, rows of heads, rows of all who divide tensors before a
+ * product and sums of their terms after it. */
 #define EACH_EXCHANGE(X)                                                                                     \
     X(WEIGHTS, "gather weights")                                                                             \
     X(GRADIENTS, "reduce gradients")                                                                         \
@@ -21,7 +23,9 @@ enum exchange_axis { EXCHANGE_INSIDE, EXCHANGE_ACROSS, EXCHANGE_CONTEXT, EXCHANG
     X(VALUES, "gather new values")                                                                           \
     X(MATRICES, "gather matrices")                                                                           \
     X(UPDATES, "sum matrices")                                                                               \
-    X(ROWS, "exchange rows")
+    X(ROWS, "exchange rows")                                                                                 \
+    X(JOINED, "join rows")                                                                                   \
+    X(TERMS, "sum rows")
 #define EXCHANGE_WORD(NAME, word) EXCHANGE_##NAME,
 enum exchange_kind { EACH_EXCHANGE(EXCHANGE_WORD) EXCHANGE_COUNT };
 #undef EXCHANGE_WORD

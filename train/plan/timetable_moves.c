@@ -5,6 +5,8 @@
 /* others - ranks that a rank sends to. */
 static int64_t others(const struct walk *walk, enum exchange_axis axis) {
     const struct params_setup *setup = &walk->params.setup;
+    if (axis == EXCHANGE_TENSOR)
+        return setup->tensor.size > 1 ? setup->tensor.size - 1 : 0;
     return axis == EXCHANGE_INSIDE ? setup->num_ranks - 1 : setup->replicas.size - 1;
 }
 
@@ -187,15 +189,26 @@ void walk_grad_end(struct walk *walk, int unit) {
     reduce(walk, unit, slot);
 }
 
+/* sum_segment - so many values of it, for all ranks of an axis. */
+static void sum_segment(struct walk *walk, enum exchange_axis axis, const struct segment *s, int64_t count) {
+    struct walk_start start = {.what = EXCHANGE_SUM, .axis = axis, .unit = s->unit};
+    int64_t num_others = others(walk, axis);
+    start.segment = (int)(s - walk->params.units[s->unit].segments);
+    start.bytes = 2 * num_others * count * (int64_t)sizeof(float) / (num_others + 1);
+    walk_at_once(walk, start);
+}
+
 /* sum_all - stage 0: the whole gradient for every rank, one segment after the other. */
 static void sum_all(struct walk *walk, enum exchange_axis axis) {
-    for (struct segment *s = NULL; (s = params_next_trained(&walk->params, s, NULL));) {
-        struct walk_start start = {.what = EXCHANGE_SUM, .axis = axis, .unit = s->unit};
-        int64_t num_others = others(walk, axis);
-        start.segment = (int)(s - walk->params.units[s->unit].segments);
-        start.bytes = 2 * num_others * s->count * (int64_t)sizeof(float) / (num_others + 1);
-        walk_at_once(walk, start);
-    }
+    for (struct segment *s = NULL; (s = params_next_trained(&walk->params, s, NULL));)
+        sum_segment(walk, axis, s, s->count);
+}
+
+/* sum_alike - of what the ranks that divide tensors hold whole. */
+static void sum_alike(struct walk *walk) {
+    for (struct segment *s = NULL; (s = params_next_trained(&walk->params, s, NULL));)
+        if (s->is_alike)
+            sum_segment(walk, EXCHANGE_TENSOR, s, s->own_count);
 }
 
 static void finish_crossing(struct walk *walk) {
@@ -245,6 +258,7 @@ void walk_grad_finish(struct walk *walk) {
         finish_crossing(walk);
     else
         sum_all(walk, EXCHANGE_ACROSS);
+    sum_alike(walk);
 }
 
 /* --- the update --- */

@@ -53,3 +53,7 @@ void walk_grad_end(struct walk *walk, int unit);
 void walk_grad_finish(struct walk *walk);
 void walk_publish_start(struct walk *walk);
 void walk_update(struct walk *walk);
+
+/* walk_layer_forward, walk_layer_backward - what ranks exchange in the middle of a layer of a micro-batch. */
+void walk_layer_forward(struct walk *walk, int unit);
+void walk_layer_backward(struct walk *walk, int unit);

@@ -47,7 +47,8 @@ static void add_sums(struct axes *axes, const struct grid *grid, struct comm *co
 static bool is_inside(const struct grid *grid, unsigned set) {
     for (int a = 0; a < grid->num_axes; a++)
         if (set == AXIS_BIT(a))
-            return grid->rows[a].divides == (DIVIDES_LOSS | DIVIDES_PARAMETERS);
+            return grid->rows[a].divides == (DIVIDES_LOSS | DIVIDES_PARAMETERS) ||
+                   grid->rows[a].divides == (DIVIDES_LOSS | DIVIDES_TENSORS);
     return false;
 }
 

@@ -5,11 +5,29 @@ const struct axis_row GRID_AXES[AXIS_COUNT] = {
     [AXIS_REPLICA] = {"replicas", "between replicas", DIVIDES_SAMPLES | DIVIDES_LOSS},
     [AXIS_SHARD] = {"shards", "inside a replica", DIVIDES_SAMPLES | DIVIDES_LOSS | DIVIDES_PARAMETERS},
     [AXIS_CONTEXT] = {"context", "between ranks that share texts", DIVIDES_LOSS | DIVIDES_PARAMETERS},
+    [AXIS_TENSOR] = {"tensor", "between ranks that divide tensors", DIVIDES_LOSS | DIVIDES_TENSORS},
 };
+
+/* check_tensor - ranks that divide tensors exchange rows in the middle of every layer: over a node's own links alone. */
+static int check_tensor(int num_tensor, int num_shards, int ranks_per_node, struct err *err) {
+    if (num_shards % num_tensor != 0)
+        return err_set(
+            err,
+            "parallel.tensor: %d rank%s cannot be split into groups of %d that divide tensors; take a divisor",
+            num_shards, num_shards > 1 ? "s" : "", num_tensor);
+    if (num_tensor > 1 && (ranks_per_node == 0 || ranks_per_node % num_tensor != 0))
+        return err_set(
+            err,
+            "parallel.tensor: groups of %d ranks would lie across nodes of %d; take a divisor of the "
+            "ranks of a node, and start as many on each",
+            num_tensor, ranks_per_node);
+    return 0;
+}
 
 int grid_make(struct grid *grid, const struct grid_shape *shape, int rank, struct err *err) {
     int num_ranks = shape->num_ranks, per_node = shape->ranks_per_node, num_replicas = shape->num_replicas;
     int num_context = shape->num_context > 0 ? shape->num_context : 1;
+    int num_tensor = shape->num_tensor > 0 ? shape->num_tensor : 1;
     if (num_replicas == 0 && (per_node <= 0 || num_ranks % per_node != 0))
         return err_set(
             err, "parallel.replicas: 0 asks for one replica per node, but the nodes have different numbers "
@@ -25,9 +43,13 @@ int grid_make(struct grid *grid, const struct grid_shape *shape, int rank, struc
             err,
             "parallel.context: %d rank%s cannot be split into groups of %d that share texts; take a divisor",
             num_ranks / num_replicas, num_ranks / num_replicas > 1 ? "s" : "", num_context);
+    int num_shards = num_ranks / num_replicas / num_context;
+    if (check_tensor(num_tensor, num_shards, per_node, err) != 0)
+        return -1;
     const int sizes[AXIS_COUNT] = {[AXIS_REPLICA] = num_replicas,
-                                   [AXIS_SHARD] = num_ranks / num_replicas / num_context,
-                                   [AXIS_CONTEXT] = num_context};
+                                   [AXIS_SHARD] = num_shards / num_tensor,
+                                   [AXIS_CONTEXT] = num_context,
+                                   [AXIS_TENSOR] = num_tensor};
     grid_place(grid, GRID_AXES, AXIS_COUNT, sizes, rank);
     return 0;
 }
@@ -61,7 +83,8 @@ unsigned grid_axes(const struct grid *grid, unsigned divides) {
 }
 
 unsigned grid_replica_axes(const struct grid *grid) {
-    return grid_axes(grid, DIVIDES_LOSS) & ~grid_axes(grid, DIVIDES_PARAMETERS);
+    unsigned apart = grid_axes(grid, DIVIDES_PARAMETERS) | grid_axes(grid, DIVIDES_TENSORS);
+    return grid_axes(grid, DIVIDES_LOSS) & ~apart;
 }
 
 unsigned grid_update_axes(const struct grid *grid) {

@@ -1,7 +1,8 @@
 /* grid.h - the ranks as a grid of named axes: which of them do the same work, and which divide it.  Pure integers;
  * axes.h makes groups that can talk out of it.
  *
- *   rank = (replica * num_shards + shard) * num_context + context      the last axis of the table is the innermost
+ *   rank = ((replica * num_shards + shard) * num_context + context) * num_tensor + tensor
+ *                                                                      the last axis of the table is the innermost
  *
  * Neighbouring ranks share a replica, so with the block placement of Slurm and mpirun a replica of as many
  * ranks as a node has lies inside that node: parameters are gathered over the node's own links, and what
@@ -14,7 +15,7 @@
 
 #include "kernels/error.h"
 
-enum axis_id { AXIS_REPLICA, AXIS_SHARD, AXIS_CONTEXT, AXIS_COUNT };
+enum axis_id { AXIS_REPLICA, AXIS_SHARD, AXIS_CONTEXT, AXIS_TENSOR, AXIS_COUNT };
 #define AXIS_BIT(axis) (1u << (axis))
 
 /* What the ranks along an axis divide among themselves.  What they do not divide, each of them has whole. */
@@ -22,6 +23,8 @@ enum axis_divides {
     DIVIDES_SAMPLES = 1,    /* each reads other samples: tokens and targets are counted over such axes */
     DIVIDES_LOSS = 2,       /* each computes other terms of the loss: losses and gradients are added */
     DIVIDES_PARAMETERS = 4, /* each holds or updates another part: squares of the gradient norm are added */
+    DIVIDES_TENSORS =
+        8, /* each computes with a part of its own of the tensors that can be divided, as if it were all */
 };
 
 /* An axis: its row in a table. */
@@ -50,6 +53,7 @@ struct grid_shape {
     int num_ranks, ranks_per_node; /* 0: the nodes have different numbers */
     int num_replicas;              /* 0: one for each node, which all must have as many ranks */
     int num_context;               /* ranks that share the rows of a micro-batch; 0 as 1 */
+    int num_tensor;                /* ranks that divide the tensors of a layer, all on one node; 0 as 1 */
 };
 
 /* grid_make - the grid of a run and this rank's place.  Returns 0, or -1 with err set: the ranks cannot be split so. */
@@ -77,7 +81,7 @@ int grid_num_ranks(const struct grid *grid);
 int grid_index(const struct grid *grid, unsigned axes);
 int grid_group(const struct grid *grid, unsigned axes);
 
-/* grid_num_shards - ranks that hold one replica of the model together. */
+/* grid_num_shards - ranks that hold one replica of the model together, or of each one's part of its tensors. */
 int grid_num_shards(const struct grid *grid);
 
 /* grid_stride - how far apart neighbours along that axis are, in ranks. */

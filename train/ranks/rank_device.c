@@ -120,7 +120,8 @@ bool rank_device_connect(struct rank_device *rank, const struct config *config, 
     const struct grid_shape shape = {.num_ranks = comm_num_ranks(comm),
                                      .ranks_per_node = rank_num_per_node(comm),
                                      .num_replicas = (int)config->parallel.replicas,
-                                     .num_context = (int)config->parallel.context};
+                                     .num_context = (int)config->parallel.context,
+                                     .num_tensor = (int)config->parallel.tensor};
     int status = grid_make(&rank->grid, &shape, comm_rank(comm), &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
@@ -137,8 +138,10 @@ bool rank_device_join(struct rank_device *rank, const struct config *config, str
         return false;
     rank->link = axes_transport(&rank->axes, grid_axes(&rank->grid, DIVIDES_PARAMETERS));
     rank->across = axes_transport(&rank->axes, grid_replica_axes(&rank->grid));
-    if (rank->grid.num_axes > AXIS_CONTEXT && rank->grid.rows == GRID_AXES)
+    if (rank->grid.rows == GRID_AXES) {
         rank->context = axes_transport(&rank->axes, AXIS_BIT(AXIS_CONTEXT));
+        rank->tensor = axes_transport(&rank->axes, AXIS_BIT(AXIS_TENSOR));
+    }
     return true;
 }
 

@@ -14,6 +14,8 @@ struct rank_device {
     struct transport *across; /* of axes: over what divides the loss and not the parameters: the replicas */
     struct transport
         *context; /* of axes: between the ranks that share the rows of a micro-batch, along AXIS_CONTEXT */
+    struct transport
+        *tensor;       /* of axes: between the ranks that divide the tensors of a layer, along AXIS_TENSOR */
     char gpu_uuid[48]; /* "" on a CPU */
 };
 

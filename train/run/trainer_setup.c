@@ -205,8 +205,10 @@ static bool take_memory(struct trainer *t) {
         return false;
     params_create(&t->params, dev, &layout.params);
     params_join_replicas(&t->params, t->rank.across);
+    params_join_tensor(&t->params, t->rank.tensor);
     model_create(&t->model, dev, &t->params, &layout.model);
     t->model.context = t->rank.context;
+    t->model.along = t->rank.tensor;
     t->has_memory = true;
     return true;
 }

@@ -1,0 +1,83 @@
+/* timetable_rows.c - the exchanges of rows in the middle of a pass, by ranks that share texts and by ranks that divide tensors: function by
+ * function those of train/model/layer.c and heads.c. */
+#include "train/model/joined.h"
+#include "train/model/kept.h"
+#include "train/plan/timetable_walk.h"
+
+/* exchange_heads - heads of a rank's part of the tensors, all rows of some for some rows of all: train/model/context.c. */
+static void exchange_heads(struct walk *walk, int unit, int64_t num_heads) {
+    const struct model_setup *model = &walk->layout->model;
+    int64_t ranks = model->num_context,
+            values = model_joined_tokens(model) * num_heads * model->config->head_dim;
+    struct walk_start start = {.what = EXCHANGE_ROWS, .axis = EXCHANGE_CONTEXT, .unit = unit};
+    if (ranks > 1)
+        start.bytes = (ranks - 1) * (values / ranks) * (int64_t)dtype_bytes(model->compute);
+    walk_at_once(walk, start);
+}
+
+/* exchange_qkv, exchange_attended - queries, keys and values of the rows to those who have the heads, what attention wrote back;
+ * their gradients go the other way. */
+static void exchange_qkv(struct walk *walk, int unit) {
+    struct layer_part part = joined_part(&walk->layout->model);
+    exchange_heads(walk, unit, part.num_heads + 2 * part.num_kv_heads);
+}
+
+static void exchange_attended(struct walk *walk, int unit) {
+    exchange_heads(walk, unit, joined_part(&walk->layout->model).num_heads);
+}
+
+/* own_rows - of width each, of this rank to every other that divides tensors with it. */
+static void own_rows(struct walk *walk, int unit, enum exchange_kind what) {
+    const struct model_setup *model = &walk->layout->model;
+    struct walk_start start = {.what = what, .axis = EXCHANGE_TENSOR, .unit = unit};
+    if (model->tensor.size > 1)
+        start.bytes = (model->tensor.size - 1) * model_own_tokens(model) * model->config->width *
+                      (int64_t)dtype_bytes(model->compute);
+    walk_at_once(walk, start);
+}
+
+static void attend(struct walk *walk, int unit) {
+    own_rows(walk, unit, EXCHANGE_JOINED);
+    exchange_qkv(walk, unit);
+    exchange_attended(walk, unit);
+}
+
+void walk_layer_forward(struct walk *walk, int unit) {
+    attend(walk, unit);
+    own_rows(walk, unit, EXCHANGE_TERMS);
+    own_rows(walk, unit, EXCHANGE_JOINED);
+    own_rows(walk, unit, EXCHANGE_TERMS);
+}
+
+/* restore - the output of the feed-forward is a norm's input, or nobody reads it again. */
+static void restore(struct walk *walk, int unit, const struct layer_plan *plan) {
+    enum recompute recompute = walk->layout->model.recompute;
+    if (recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER)
+        attend(walk, unit);
+    if (recompute == RECOMPUTE_LAYER)
+        own_rows(walk, unit, EXCHANGE_TERMS);
+    if (recompute == RECOMPUTE_FFN || recompute == RECOMPUTE_LAYER) {
+        own_rows(walk, unit, EXCHANGE_JOINED);
+        if (plan->place != NORM_PRE)
+            own_rows(walk, unit, EXCHANGE_TERMS);
+    }
+}
+
+/* What a product read is joined again where its matrix learns from it. */
+void walk_layer_backward(struct walk *walk, int unit) {
+    const struct model_setup *model = &walk->layout->model;
+    struct layer_plan plan = family_layer_plan(model->config, unit - 1);
+    unsigned kept = kept_of(model, unit - 1);
+    bool is_normed = plan.place != NORM_POST;
+    restore(walk, unit, &plan);
+    own_rows(walk, unit, EXCHANGE_JOINED);
+    if (kept & (is_normed ? KEPT_NORM2 : KEPT_MIDDLE))
+        own_rows(walk, unit, EXCHANGE_JOINED);
+    own_rows(walk, unit, EXCHANGE_TERMS);
+    own_rows(walk, unit, EXCHANGE_JOINED);
+    exchange_attended(walk, unit);
+    exchange_qkv(walk, unit);
+    if (kept & (is_normed ? KEPT_NORM1 : KEPT_INPUT))
+        own_rows(walk, unit, EXCHANGE_JOINED);
+    own_rows(walk, unit, EXCHANGE_TERMS);
+}
