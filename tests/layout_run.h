@@ -29,6 +29,7 @@ struct layout {
     int64_t micro_sequences;
     enum recompute recompute;
     int replicas, context, tensor; /* 0: one */
+    int64_t padding;               /* rows of the vocabulary beyond the tokens': 61 are a prime */
     bool wrong_rows;               /* the mistake: ranks that share texts take each other's rows */
     bool lacks_sum; /* the mistake: ranks that divide tensors do not add up what they hold alike */
     const struct axis_row *rows; /* of a grid with an axis more, of two ranks; NULL: the usual grid */
@@ -132,6 +133,7 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     run->loader = loader_open(&loader_config, &err);
     CHECK(run->loader, "%s", err.text);
     run->model_config = layout->wide ? wide_model() : tiny_config(tied);
+    run->model_config.vocab_size += layout->padding;
     open_rank(run, run_comm, layout);
     unsigned alike = grid_replica_axes(&run->rank.grid), parts = grid_axes(&run->rank.grid, DIVIDES_TENSORS);
     unsigned shared = grid_axes(&run->rank.grid, DIVIDES_PARAMETERS);

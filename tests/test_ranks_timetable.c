@@ -28,6 +28,8 @@ struct variant {
     enum wire_type wire;
     enum reproducible reproducible;
     const char *family; /* NULL: llama */
+    int64_t head_rows;  /* 0: as usual */
+    int64_t padding;    /* of the vocabulary, whose 61 tokens nothing divides: 1 for an even number */
 };
 
 static void load(struct config *config, const struct variant *v) {
@@ -84,11 +86,13 @@ static void run_open(struct run *run, const struct variant *v) {
     run->tiny = tiny_config(v->tied);
     if (v->family)
         snprintf(run->tiny.model_type, sizeof run->tiny.model_type, "%s", v->family);
+    run->tiny.vocab_size += v->padding;
     if (v->tensor > 1) /* enough of them for four ranks */
         run->tiny.num_kv_heads = run->tiny.num_heads;
     load(&run->config, v);
     CHECK(rank_device_open(&run->rank, &run->config, comm), "the device could not be opened");
     run->layout = layout_make(&run->config, &run->tiny, &run->rank.grid, false);
+    run->layout.model.head_rows = v->head_rows;
     params_create(&run->params, &run->rank.dev, &run->layout.params);
     params_join_replicas(&run->params, run->rank.across);
     params_join_tensor(&run->params, run->rank.tensor);
@@ -258,6 +262,9 @@ static void test_tensor_as_planned(void **state) {
                                   .num_micros = 1 + i % 3,
                                   .compute = i % 5 > 1 ? DTYPE_F32 : DTYPE_BF16,
                                   .tensor = 2,
+                                  .tied = i % 7 < 2,
+                                  .head_rows = i % 3 == 2 ? 10 : 0, /* in chunks, the last one smaller */
+                                  .padding = i % 4 != 3,
                                   .recompute = (enum recompute)(i / 4 % 4),
                                   .family = families[i / 16]};
         expect_planned(&v); /* which leaves in records what was begun */

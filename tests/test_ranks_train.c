@@ -138,9 +138,9 @@ static void test_context_agrees(void **state) {
 }
 
 /* agrees_divided - with the curve of one rank: ranks that divide tensors by two, alone and beside the others. */
-static void agrees_divided(const struct layout *layout, const double *want) {
+static void agrees_divided(const struct layout *layout, bool tied, const double *want) {
     double got[STEPS];
-    curve(comm, layout, false, got);
+    curve(comm, layout, tied, got);
     double worst = worst_difference(got, want);
     if (!(worst < 1e-5))
         fail_msg(
@@ -149,29 +149,62 @@ static void agrees_divided(const struct layout *layout, const double *want) {
             worst);
 }
 
-/* Ranks that divide the tensors of a layer; the control: gradients of what they hold alike are not added. */
-static void test_tensor_agrees(void **state) {
-    (void)state;
+/* A vocabulary that they divide, and one that each has whole. */
+static void check_divided(int64_t padding, bool tied) {
     double want[STEPS], got[STEPS];
     int num_ranks = comm_num_ranks(comm);
-    if (num_ranks % 2)
-        return;
-    reference(false, want);
+    struct layout alone = {.micro_sequences = BATCH, .padding = padding};
+    curve(NULL, &alone, tied, want);
     for (int zero_stage = on_gpu ? 3 : 0; zero_stage <= 3; zero_stage++) {
         struct layout layout = {.zero_stage = zero_stage,
                                 .micro_sequences = 1 + zero_stage % 2,
                                 .recompute = (enum recompute)zero_stage,
                                 .replicas = 1,
-                                .tensor = 2};
-        agrees_divided(&layout, want);
-        layout.lacks_sum = true;
-        curve(comm, &layout, false, got);
-        assert_true(worst_difference(got, want) > 1e-3);
+                                .tensor = 2,
+                                .padding = padding};
+        agrees_divided(&layout, tied, want);
+        layout.lacks_sum = true; /* the control: with a divided vocabulary norms alone are wrong */
+        curve(comm, &layout, tied, got);
+        assert_true(worst_difference(got, want) > (padding == 0 ? 1e-3 : 1e-5));
         layout.lacks_sum = false;
         layout.replicas = num_ranks / 2;
         if (num_ranks > 2)
-            agrees_divided(&layout, want);
+            agrees_divided(&layout, tied, want);
     }
+}
+
+/* Ranks that divide the tensors of a layer; the control: gradients of what they hold alike are not added. */
+static void test_tensor_agrees(void **state) {
+    (void)state;
+    if (comm_num_ranks(comm) % 2)
+        return;
+    check_divided(0, false);
+    check_divided(1, false);
+    check_divided(1, true);
+}
+
+/* The same in 16-bit types, where terms are rounded before they are added: as many steps as test_types_agree looks at. */
+static void test_tensor_in_types(void **state) {
+    (void)state;
+    double want[STEPS], got[STEPS];
+    int all_steps = num_steps;
+    num_steps = num_steps < TYPE_STEPS ? num_steps : TYPE_STEPS;
+    for (enum dtype type = DTYPE_BF16; type <= DTYPE_F16 && comm_num_ranks(comm) % 2 == 0; type++) {
+        struct layout layout = {.micro_sequences = BATCH, .padding = 1, .compute = type};
+        curve(NULL, &layout, true, want);
+        layout.micro_sequences = 1;
+        layout.zero_stage = 3;
+        layout.tensor = 2;
+        curve(comm, &layout, true, got);
+        double close = worst_difference(got, want);
+        print_message("compute %s, tensors divided by 2: losses within %.1e of one CPU rank\n",
+                      dtype_name(type), close);
+        assert_true(close < 5e-3);
+        layout.rate = 2e-2; /* control: another rate */
+        curve(comm, &layout, true, got);
+        assert_true(worst_difference(got, want) > 2e-2);
+    }
+    num_steps = all_steps;
 }
 
 /* What the steps of a run told. */
@@ -375,6 +408,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_same_layout_same_bits),
         cmocka_unit_test(test_context_agrees),
         cmocka_unit_test(test_tensor_agrees),
+        cmocka_unit_test(test_tensor_in_types),
         cmocka_unit_test(test_third_axis),
         cmocka_unit_test(test_shared_samples_summed),
         cmocka_unit_test(test_wire),

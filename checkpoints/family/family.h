@@ -413,7 +413,7 @@ bool family_is_text_name(const struct model_config *config, const char *name);
 const char *param_name(const struct model_config *config, struct param param, char *text);
 const char *param_gguf_name(const struct model_config *config, struct param param, char *text);
 
-/* param_split - of a kind, by its dimensions: heads and the feed-forward's width are what ranks divide among themselves. */
+/* param_split - of a kind, by its dimensions: heads, the feed-forward's width and the vocabulary are what ranks divide among themselves. */
 enum split param_split(const struct param_spec *spec);
 
 /* param_first_value - of a new model, every value of a kind that is not drawn (INIT_NORMAL, INIT_UNIFORM). */

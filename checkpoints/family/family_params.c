@@ -259,9 +259,9 @@ static int64_t dim_size(const struct model_config *config, enum dim dim) {
     die("no dimension has the number %d", (int)dim);
 }
 
-/* is_divided - a size that is made of heads, or of independent elements of the feed-forward. */
+/* is_divided - a size that is made of heads, of independent elements of the feed-forward, or of words. */
 static bool is_divided(enum dim dim) {
-    return dim == DIM_QUERY || dim == DIM_KEY || dim == DIM_FFN || dim == DIM_HEADS;
+    return dim == DIM_VOCAB || dim == DIM_QUERY || dim == DIM_KEY || dim == DIM_FFN || dim == DIM_HEADS;
 }
 
 enum split param_split(const struct param_spec *spec) {

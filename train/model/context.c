@@ -1,6 +1,7 @@
 /* context.c - see context.h. */
 #include "train/model/context.h"
 
+#include "train/model/exchange.h"
 #include "train/model/joined.h"
 
 /* Heads of a row that are of one kind, and those of them that each rank has. */
@@ -70,13 +71,7 @@ static void put(struct model *model, struct tensor rows, struct tensor dense, in
 /* exchange - pieces of the same size, one from each rank to each. */
 static void exchange(const struct model *model, struct transport *context, void *received, const void *sent,
                      size_t piece_bytes) {
-    size_t sizes[CONTEXT_MAX_RANKS];
-    struct transfer transfer = {.number = 0};
-    for (int r = 0; r < model->flight.num_context; r++)
-        sizes[r] = piece_bytes;
-    struct comm_pieces pieces = {sent, received, sizes, sizes};
-    transport_all_to_all_start(context, &pieces, &transfer);
-    transport_wait(context, &transfer);
+    exchange_pieces(context, model->flight.num_context, received, sent, piece_bytes);
 }
 
 void context_to_heads(struct model *model, struct transport *context, struct tensor heads,

@@ -5,7 +5,9 @@
 static int num_parts(const struct params_setup *setup, const struct param_spec *spec) {
     enum split split = param_split(spec);
     bool divides = (split == SPLIT_ROWS || split == SPLIT_COLUMNS) && setup->tensor.size > 1;
-    return divides ? setup->tensor.size : 1;
+    if (!divides || (spec->rows == DIM_VOCAB && setup->model->vocab_size % setup->tensor.size != 0))
+        return 1;
+    return setup->tensor.size;
 }
 
 bool divided_is(const struct params_setup *setup, const struct param_spec *spec) {
@@ -23,14 +25,6 @@ bool divided_has(const struct params_setup *setup, struct param param) {
     bool shares =
         param_split(param_spec(setup->model, param.role)) == SPLIT_EXPERTS && setup->experts.size > 1;
     return !shares || param.expert * setup->experts.size / setup->model->num_experts == setup->experts.index;
-}
-
-int64_t divided_num_values(const struct params_setup *setup) {
-    struct param at = PARAM_START;
-    int64_t count = 0;
-    while (family_next_param(setup->model, &at))
-        count += divided_has(setup, at) ? tensor_count(divided_shape(setup, at)) : 0;
-    return count;
 }
 
 int64_t divided_num_trained(const struct params_setup *setup) {
@@ -63,8 +57,7 @@ void divided_place(struct unit_tensor *tensor, const struct params_setup *setup,
 }
 
 bool divided_writes(const struct params_setup *setup, const struct unit_tensor *tensor) {
-    enum split split = param_split(tensor->spec);
-    if (split == SPLIT_EXPERTS)
+    if (param_split(tensor->spec) == SPLIT_EXPERTS)
         return setup->tensor.index == 0;
-    return setup->experts.index == 0 && (split != SPLIT_NONE || setup->tensor.index == 0);
+    return setup->experts.index == 0 && (divided_is(setup, tensor->spec) || setup->tensor.index == 0);
 }

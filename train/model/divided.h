@@ -16,8 +16,7 @@ bool divided_is(const struct params_setup *setup, const struct param_spec *spec)
 bool divided_has(const struct params_setup *setup, struct param param);
 struct tensor divided_shape(const struct params_setup *setup, struct param param);
 
-/* divided_num_values - scalars of what this rank has of the model.  divided_num_trained - of those that train. */
-int64_t divided_num_values(const struct params_setup *setup);
+/* divided_num_trained - scalars that train, of what this rank has of the model. */
 int64_t divided_num_trained(const struct params_setup *setup);
 
 /* divided_place - where a part of that shape lies in the whole tensor: whole_first, row_count, stride. */

@@ -4,8 +4,10 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "train/model/joined.h"
 #include "train/model/layer.h"
 #include "train/model/shard.h"
+#include "train/model/vocab.h"
 
 /* The head's operands: the final norm's weight and the output matrix. */
 struct head_weights {
@@ -36,7 +38,7 @@ static struct head_weights head_open(struct model *model, struct transport *link
     return w;
 }
 
-/* Rows [first, first + count) of the batch, whose logits exist at one time. */
+/* Rows [first, first + count) of the batch, whose logits exist at one time; rows: what their product reads. */
 struct head_chunk {
     int64_t first, count;
     struct tensor rows, logits, dlogits;
@@ -45,8 +47,9 @@ struct head_chunk {
 static struct head_chunk head_chunk(struct model *model, int64_t first) {
     int64_t left = model->flight.num_tokens - first, most = model->logits.dims[0];
     int64_t count = left < most ? left : most;
-    return (struct head_chunk){first, count, tensor_rows(model->flight.final, first, count),
-                               tensor_rows(model->logits, 0, count), tensor_rows(model->dlogits, 0, count)};
+    struct tensor rows = vocab_rows(model, model->along, tensor_rows(model->flight.final, first, count));
+    return (struct head_chunk){first, count, rows, tensor_rows(model->logits, 0, count),
+                               tensor_rows(model->dlogits, 0, count)};
 }
 
 /* entry_of - the chunk's rows of one entry of targets, weights or losses [K, N]. */
@@ -63,7 +66,7 @@ static void chunk_losses(struct model *model, const struct head_chunk *chunk, co
     const struct loss_args args = {.grad_scale = grad_scale,
                                    .logit_scale = family_logit_scale(config),
                                    .softcap = config->logit_softcap};
-    linear_forward(model->dev, chunk->logits, chunk->rows, w);
+    vocab_logits(model, model->along, chunk->logits, chunk->rows, w);
     op_cross_entropy(model->dev, entry_of(model, f->losses, chunk, entry), chunk->dlogits, chunk->logits,
                      entry_of(model, f->targets, chunk, entry), entry_of(model, f->weights, chunk, entry),
                      &args);
@@ -86,25 +89,35 @@ static void chunk_distances(struct model *model, const struct head_chunk *chunk,
                                       .weights = entry_of(model, f->weights, chunk, 0),
                                       .ids = tensor_rows(f->teacher_ids, chunk->first, chunk->count),
                                       .logps = tensor_rows(f->teacher_logps, chunk->first, chunk->count)};
-    linear_forward(model->dev, chunk->logits, chunk->rows, w);
+    vocab_logits(model, model->along, chunk->logits, chunk->rows, w);
     op_distill(model->dev, &out, &rows, &args);
+}
+
+/* chunk_backward - of one entry: the head's gradient, and dx, or this rank's terms of it. */
+static void chunk_backward(struct model *model, const struct head_chunk *chunk, struct tensor dx,
+                           const struct linear *w, int entry) {
+    struct tensor dlogits = vocab_dlogits(model, model->along, chunk->dlogits);
+    linear_backward(model->dev, dx, dlogits, chunk->rows, w, entry ? OP_ACCUMULATE : OP_OVERWRITE);
 }
 
 /* gradients - losses and gradients of each chunk while its logits are at hand: they are never kept for the whole
  * batch. */
 static void gradients(struct model *model, struct linear w, float grad_scale) {
+    bool is_divided = vocab_is_divided(&model->setup);
     for (int64_t first = 0; first < model->flight.num_tokens; first += model->logits.dims[0]) {
         struct head_chunk chunk = head_chunk(model, first);
         struct tensor dx = tensor_rows(model->dnorm, first, chunk.count);
+        struct tensor partial = is_divided ? joined_partial(model, dx) : dx;
         for (int entry = 0; entry < model->flight.num_entries; entry++) {
             if (model->flight.top_k > 0)
                 chunk_distances(model, &chunk, &w, grad_scale);
             else
                 chunk_losses(model, &chunk, &w, entry, grad_scale);
-            linear_backward(model->dev, dx, chunk.dlogits, chunk.rows, &w,
-                            entry ? OP_ACCUMULATE : OP_OVERWRITE);
+            chunk_backward(model, &chunk, partial, &w, entry);
             w.w.write = OP_ACCUMULATE;
         }
+        if (is_divided)
+            joined_sum(model, model->along, dx);
     }
 }
 
@@ -147,7 +160,7 @@ static void shape_logits(const struct model_config *config, float *logits, int64
 /* chunk_logits - of the chunk that begins with that row, to the host; returns how many rows those are. */
 static int64_t chunk_logits(struct model *model, const struct linear *w, int64_t first, float *out) {
     struct head_chunk chunk = head_chunk(model, first);
-    linear_forward(model->dev, chunk.logits, chunk.rows, w);
+    vocab_logits(model, model->along, chunk.logits, chunk.rows, w);
     device_download(model->dev, out, chunk.logits);
     shape_logits(model->setup.config, out, tensor_count(chunk.logits));
     return chunk.count;

@@ -66,14 +66,14 @@ struct tensor joined_gather(struct model *model, struct transport *along, struct
     struct transfer transfer = {.number = 0};
     if (!is_shared(model) || !rows.data)
         return rows;
-    struct tensor joined = joined_rows(model, model->joined);
+    struct tensor joined = tensor_rows(model->joined, 0, rows.dims[0] * model->setup.tensor.size);
     transport_all_gather_start(along, joined.data, rows.data, tensor_bytes(rows), &transfer);
     transport_wait(along, &transfer);
     return joined;
 }
 
 struct tensor joined_partial(const struct model *model, struct tensor rows) {
-    return is_shared(model) ? joined_rows(model, model->partial) : rows;
+    return is_shared(model) ? tensor_rows(model->partial, 0, rows.dims[0] * model->setup.tensor.size) : rows;
 }
 
 /* sum_16 - through f32; the ranks' terms arrive where rows were joined. */

@@ -1,6 +1,6 @@
 /* joined.h - a layer whose tensors several ranks divide (parallel.tensor): by heads and by elements of the feed-forward.
  *
- * Each of them has a run of rows of the residual stream, with its norms, embedding, head and losses.  A product that reads rows
+ * Each of them has a run of rows of the residual stream, with its norms and losses (embedding and head: vocab.h).  A product that reads rows
  * (queries, keys, values; gate and up) reads those of all of them, joined, and computes this rank's heads or elements; one that
  * writes rows (output; down) computes of all of them this rank's terms of a sum, whose rows go back to where they belong.
  *

@@ -9,6 +9,7 @@
 #include "train/model/head.h"
 #include "train/model/layer.h"
 #include "train/model/shard.h"
+#include "train/model/vocab.h"
 #include "train/ranks/comm.h"
 
 static struct flight_limits limits_of(const struct model *model) {
@@ -21,6 +22,7 @@ static void place(struct model *model, const struct batch *batch) {
     struct flight_limits limits = limits_of(model);
     flight_place(&model->flight, model->dev, batch, &limits);
     flight_place_masks(&model->flight, model->dev, batch);
+    vocab_place(model, batch);
 }
 
 static void place_targets(struct model *model, const struct batch *batch) {
@@ -53,6 +55,10 @@ static bool is_scaled(const struct model *model) {
 
 /* look_up - the rows of the tokens at hand. */
 static void look_up(struct model *model, struct tensor rows) {
+    if (vocab_is_divided(&model->setup)) {
+        vocab_look_up(model, model->along, rows);
+        return;
+    }
     struct weight w = params_weight(model->params, 0, ROLE_EMBEDDING);
     struct tensor tokens = model_rows(model, model->flight.tokens);
     if (w.stored.num_parts > 0)
@@ -125,6 +131,22 @@ static void prefetch_below(struct model *model, struct transport *link, int laye
         params_prefetch(model->params, link, 0);
 }
 
+/* embed_backward - the embedding's gradient, unless it is frozen. */
+static void embed_backward(struct model *model) {
+    struct tensor dembedding = params_weight(model->params, 0, ROLE_EMBEDDING).grad;
+    struct tensor dx = model_rows(model, model->dx), drows = model_rows(model, model->dnorm);
+    if (!dembedding.data)
+        return;
+    if (is_scaled(model))
+        scale_rows(model, drows, dx);
+    else
+        drows = dx;
+    if (vocab_is_divided(&model->setup))
+        vocab_add_gradients(model, model->along, dembedding, drows);
+    else
+        op_embedding_backward(model->dev, dembedding, drows, model_rows(model, model->flight.tokens));
+}
+
 /* stack_backward - the layers that have a backward, and the embedding, from the gradient in dx; returns the objective's terms of
  * layers. */
 static double stack_backward(struct model *model, struct transport *link, float grad_scale) {
@@ -141,13 +163,7 @@ static double stack_backward(struct model *model, struct transport *link, float 
         params_grad_end(params, link, unit);
     }
     params_grad_begin(params, link, 0);
-    struct tensor dembedding = params_weight(params, 0, ROLE_EMBEDDING).grad;
-    struct tensor dx = model_rows(model, model->dx), drows = model_rows(model, model->dnorm);
-    if (dembedding.data && is_scaled(model))
-        scale_rows(model, drows, dx);
-    if (dembedding.data) /* not frozen */
-        op_embedding_backward(model->dev, dembedding, is_scaled(model) ? drows : dx,
-                              model_rows(model, model->flight.tokens));
+    embed_backward(model);
     params_grad_end(params, link, 0);
     return terms;
 }

@@ -45,7 +45,18 @@ struct layer_setup {
     bool tempers;  /* its queries are multiplied by the model's temperature */
 };
 
-enum { MODEL_MAX_ROTATIONS = 4, CONTEXT_MAX_RANKS = 256 };
+enum { MODEL_MAX_ROTATIONS = 4 };
+
+/* Where ranks divide the vocabulary (vocab.h), of the micro-batch at hand. */
+struct vocab {
+    int64_t num_own;      /* joined rows whose tokens this rank has */
+    struct tensor asked;  /* [N T] i32: rows of its run to look up, 0 of other ranks' tokens */
+    struct tensor picked; /* [N] i32: of what the ranks sent [T, N], the row of the one that has the token */
+    struct tensor own_rows; /* [num_own] i32: which joined rows they are */
+    struct tensor own_ids;  /* [num_own] i32: and where in its run */
+    struct tensor logits;   /* [M T, V / T] f32 of this rank's run; then their gradients */
+    struct tensor pieces;   /* as large: from each rank, and to each */
+};
 
 struct model {
     struct model_setup setup;
@@ -56,6 +67,7 @@ struct model {
     struct transport *along;    /* borrowed: of the ranks that divide tensors; NULL: alone */
     struct arena arena;         /* activations */
     struct flight flight;       /* the micro-batch at hand */
+    struct vocab vocab;
     struct rotation rotations[MODEL_MAX_ROTATIONS]; /* tables alone: the positions are the flight's */
     int num_rotations;
     int first_backward; /* the first layer that has a backward (kept.h); num_layers: none has */
@@ -99,6 +111,9 @@ static inline int64_t model_joined_tokens(const struct model_setup *setup) {
 static inline int64_t model_own_tokens(const struct model_setup *setup) {
     return model_joined_tokens(setup) / (setup->tensor.size > 1 ? setup->tensor.size : 1);
 }
+
+/* model_head_rows - of these, whose logits exist at one time. */
+int64_t model_head_rows(const struct model_setup *setup);
 
 /* model_limits - the sizes that its ops will see. */
 struct device_limits model_limits(const struct model *model);

@@ -7,6 +7,7 @@
 #include "train/model/norm.h"
 #include "train/model/pairs.h"
 #include "train/model/tables.h"
+#include "train/model/vocab.h"
 
 /* Rows of logits computed at a time on a CPU: enough for an efficient product, small beside the weights. */
 enum { HEAD_CHUNK_ROWS = 256 };
@@ -218,11 +219,16 @@ static void place_teacher(struct model *model) {
     model->flight.divergences = take_1d(model, DTYPE_F32, n);
 }
 
+int64_t model_head_rows(const struct model_setup *setup) {
+    int64_t own = model_own_tokens(setup), rows = setup->head_rows ? setup->head_rows : HEAD_CHUNK_ROWS;
+    if (vocab_is_divided(setup)) /* as many of all ranks together */
+        rows = (rows + setup->tensor.size - 1) / setup->tensor.size;
+    return own < rows ? own : rows;
+}
+
 static void place_head(struct model *model) {
     const struct model_config *c = model->setup.config;
-    int64_t n = model_own_tokens(&model->setup);
-    int64_t rows = model->setup.head_rows ? model->setup.head_rows : HEAD_CHUNK_ROWS;
-    int64_t chunk = n < rows ? n : rows;
+    int64_t n = model_own_tokens(&model->setup), chunk = model_head_rows(&model->setup);
     enum dtype type = model->setup.compute;
     model->flight.final = take_2d(model, type, n, c->width);
     struct norm_plan norm = family_final_norm(c);
@@ -232,6 +238,7 @@ static void place_head(struct model *model) {
     model->dlogits = model->logits;
     if (model->setup.trains && type != DTYPE_F32)
         model->dlogits = take_2d(model, type, chunk, c->vocab_size);
+    vocab_take(model, chunk);
 }
 
 static void place_gradients(struct model *model) {

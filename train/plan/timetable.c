@@ -1,5 +1,5 @@
 /* timetable.c - the walk of a step: the order of train/model/model.c and of the trainer, over units that are measured and not
- * allocated.  What each unit exchanges is in timetable_moves.c, rows in the middle of layers in timetable_rows.c, the list in
+ * allocated.  What each unit exchanges is in timetable_moves.c, rows in the middle of a pass in timetable_rows.c, the list in
  * timetable_events.c. */
 #include "train/plan/timetable.h"
 
@@ -16,6 +16,7 @@ static void forward(struct walk *walk) {
     walk_acquire(walk, 0);
     walk_prefetch(walk, 1);
     walk_compute(walk, 0);
+    walk_look_up(walk);
     for (int layer = 0; layer < num_layers; layer++) {
         walk_acquire(walk, 1 + layer);
         walk_prefetch(walk, layer + 1 < num_layers ? 2 + layer : head);
@@ -32,6 +33,7 @@ static void head(struct walk *walk) {
     walk_prefetch(walk, walk->layout->model.config->num_layers);
     walk_grad_begin(walk, unit);
     walk_compute(walk, unit);
+    walk_head(walk, unit);
     if (unit != 0)
         walk_grad_end(walk, unit);
 }
@@ -54,6 +56,7 @@ static void backward(struct walk *walk) {
     for (int layer = walk->layout->model.config->num_layers - 1; layer >= first_backward; layer--)
         layer_back(walk, layer, first_backward);
     walk_grad_begin(walk, 0);
+    walk_look_up_backward(walk);
     walk_grad_end(walk, 0);
 }
 

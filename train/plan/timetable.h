@@ -15,7 +15,7 @@ enum exchange_axis { EXCHANGE_INSIDE, EXCHANGE_ACROSS, EXCHANGE_CONTEXT, EXCHANG
 
 /* EACH_EXCHANGE(X) - what is exchanged, and the word for it: weights before use (stage 3), gradients to those who update them,
  * sums for all, new values after an update, matrices to their owners and back, rows of heads, rows of all who divide tensors before a
- * product and sums of their terms after it. */
+ * product and sums of their terms after it, logits of runs of words and their gradients. */
 #define EACH_EXCHANGE(X)                                                                                     \
     X(WEIGHTS, "gather weights")                                                                             \
     X(GRADIENTS, "reduce gradients")                                                                         \
@@ -25,7 +25,8 @@ enum exchange_axis { EXCHANGE_INSIDE, EXCHANGE_ACROSS, EXCHANGE_CONTEXT, EXCHANG
     X(UPDATES, "sum matrices")                                                                               \
     X(ROWS, "exchange rows")                                                                                 \
     X(JOINED, "join rows")                                                                                   \
-    X(TERMS, "sum rows")
+    X(TERMS, "sum rows")                                                                                     \
+    X(LOGITS, "exchange logits")
 #define EXCHANGE_WORD(NAME, word) EXCHANGE_##NAME,
 enum exchange_kind { EACH_EXCHANGE(EXCHANGE_WORD) EXCHANGE_COUNT };
 #undef EXCHANGE_WORD

@@ -1,7 +1,8 @@
 /* timetable_rows.c - the exchanges of rows in the middle of a pass, by ranks that share texts and by ranks that divide tensors: function by
- * function those of train/model/layer.c and heads.c. */
+ * function those of train/model/layer.c and heads.c, vocab.c and head.c. */
 #include "train/model/joined.h"
 #include "train/model/kept.h"
+#include "train/model/vocab.h"
 #include "train/plan/timetable_walk.h"
 
 /* exchange_heads - heads of a rank's part of the tensors, all rows of some for some rows of all: train/model/context.c. */
@@ -26,14 +27,24 @@ static void exchange_attended(struct walk *walk, int unit) {
     exchange_heads(walk, unit, joined_part(&walk->layout->model).num_heads);
 }
 
-/* own_rows - of width each, of this rank to every other that divides tensors with it. */
+/* along - that many bytes to every other rank that divides tensors with this one. */
+static void along(struct walk *walk, int unit, enum exchange_kind what, int64_t bytes_each) {
+    struct walk_start start = {.what = what, .axis = EXCHANGE_TENSOR, .unit = unit};
+    int ranks = walk->layout->model.tensor.size;
+    if (ranks > 1)
+        start.bytes = (ranks - 1) * bytes_each;
+    walk_at_once(walk, start);
+}
+
+/* row_bytes - of the residual stream. */
+static int64_t row_bytes(const struct model_setup *model) {
+    return model->config->width * (int64_t)dtype_bytes(model->compute);
+}
+
+/* own_rows - all of this rank. */
 static void own_rows(struct walk *walk, int unit, enum exchange_kind what) {
     const struct model_setup *model = &walk->layout->model;
-    struct walk_start start = {.what = what, .axis = EXCHANGE_TENSOR, .unit = unit};
-    if (model->tensor.size > 1)
-        start.bytes = (model->tensor.size - 1) * model_own_tokens(model) * model->config->width *
-                      (int64_t)dtype_bytes(model->compute);
-    walk_at_once(walk, start);
+    along(walk, unit, what, model_own_tokens(model) * row_bytes(model));
 }
 
 static void attend(struct walk *walk, int unit) {
@@ -80,4 +91,35 @@ void walk_layer_backward(struct walk *walk, int unit) {
     if (kept & (is_normed ? KEPT_NORM1 : KEPT_INPUT))
         own_rows(walk, unit, EXCHANGE_JOINED);
     own_rows(walk, unit, EXCHANGE_TERMS);
+}
+
+void walk_look_up(struct walk *walk) {
+    if (vocab_is_divided(&walk->layout->model))
+        own_rows(walk, 0, EXCHANGE_ROWS);
+}
+
+void walk_look_up_backward(struct walk *walk) {
+    const struct model_setup *model = &walk->layout->model;
+    if (vocab_is_divided(model) && param_is_trained(model->config, ROLE_EMBEDDING))
+        own_rows(walk, 0, EXCHANGE_JOINED);
+}
+
+/* head_chunk - of so many rows; logits are f32, and computed for each entry of the objective. */
+static void head_chunk(struct walk *walk, int unit, int64_t num_rows) {
+    const struct model_setup *model = &walk->layout->model;
+    int64_t piece_count = num_rows * model->config->vocab_size / model->tensor.size;
+    int num_entries = model->objective.kind ? model->objective.kind->num_entries : 1;
+    along(walk, unit, EXCHANGE_JOINED, num_rows * row_bytes(model));
+    for (int entry = 0; entry < num_entries; entry++) {
+        along(walk, unit, EXCHANGE_LOGITS, piece_count * (int64_t)sizeof(float));
+        along(walk, unit, EXCHANGE_LOGITS, piece_count * (int64_t)dtype_bytes(model->compute));
+    }
+    along(walk, unit, EXCHANGE_TERMS, num_rows * row_bytes(model));
+}
+
+void walk_head(struct walk *walk, int unit) {
+    const struct model_setup *model = &walk->layout->model;
+    int64_t own = model_own_tokens(model), most = model_head_rows(model);
+    for (int64_t first = 0; vocab_is_divided(model) && first < own; first += most)
+        head_chunk(walk, unit, own - first < most ? own - first : most);
 }

@@ -54,6 +54,10 @@ void walk_grad_finish(struct walk *walk);
 void walk_publish_start(struct walk *walk);
 void walk_update(struct walk *walk);
 
-/* walk_layer_forward, walk_layer_backward - what ranks exchange in the middle of a layer of a micro-batch. */
+/* walk_layer_forward, walk_layer_backward - what ranks exchange in the middle of a layer of a micro-batch; walk_look_up,
+ * walk_look_up_backward - of the embedding; walk_head - of the head, forward and backward. */
+void walk_look_up(struct walk *walk);
+void walk_look_up_backward(struct walk *walk);
+void walk_head(struct walk *walk, int unit);
 void walk_layer_forward(struct walk *walk, int unit);
 void walk_layer_backward(struct walk *walk, int unit);
