@@ -99,6 +99,14 @@ for ranks in 2 4; do
     expect "what 'auto' chose" "$chosen" "$(sed -n 's/^chosen: //p' "$log")"
 done
 
+compare 4 --set parallel.tensor=auto --set train.micro_sequences=auto --set train.recompute=auto --set parallel.stage=auto
+chosen=$(sed -n 's/^  "chosen": "\(.*\)".*/\1/p' "$work/plan.json")
+case $chosen in
+"tensor "*", the fastest expected of what fits: "*) ;;
+*) fail "of parallel.tensor: auto what was chosen is told as '$chosen'" ;;
+esac
+expect "what parallel.tensor: auto chose" "$chosen" "$(sed -n 's/^chosen: //p' "$log")"
+
 # What a rank really takes beyond a model of no size is what the plan says: 4 ranks, all split.
 peak() { # ARGUMENT... - of rank 0, in bytes; the plan in $plan
     set -- "$run_file" --set "data.train=$work/fiches.h5" --set "run.folder=$work/run" --set parallel.stage=3 "$@"
@@ -124,6 +132,15 @@ cat >"$work/model/config.json" <<'END'
  "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "hidden_act": "silu",
  "torch_dtype": "bfloat16", "tie_word_embeddings": false, "bos_token_id": 128000, "eos_token_id": 128001}
 END
+long_texts="configs/jeanzay_v100_8b_continue.yaml --set model.path=$work/model --set slurm.nodes=2 --set data.sequence_tokens=32768 --set
+    train.batch_sequences=32"
+# shellcheck disable=SC2086 # words
+run 2 "$atelier" plan $long_texts
+expect_output "fits: ranks of a node divide each layer"
+words=$(sed -n 's/^better *//p' "$log")
+# shellcheck disable=SC2086 # words
+run 0 "$atelier" plan $long_texts $words
+expect_output '^memory .*it fits'
 for preset in configs/jeanzay_*_8b_*.yaml; do
     run 0 "$atelier" plan "$preset" --set "model.path=$work/model"
     expect_output '^memory .*it fits'

@@ -51,6 +51,7 @@ static bool comes_before(const struct proposal *a, const struct proposal *b) {
     const double keys[][2] = {{!a->fits, !b->fits},
                               {a->fits ? a->time.step_s : 0, b->fits ? b->time.step_s : 0},
                               {(double)a->memory.device, (double)b->memory.device},
+                              {a->grid.axes[AXIS_TENSOR].size, b->grid.axes[AXIS_TENSOR].size},
                               {a->grid.axes[AXIS_REPLICA].size, b->grid.axes[AXIS_REPLICA].size},
                               {a->zero_stage, b->zero_stage},
                               {a->recompute, b->recompute},
@@ -106,7 +107,7 @@ static void expect_same(const struct proposal *got, const struct proposal *want)
                  want->time.step_s);
 }
 
-static const struct search_freedom ALL = {true, true, true, true, true};
+static const struct search_freedom ALL = {true, true, true, true, true, false};
 
 static void test_brute_force(void **state) {
     (void)state;
@@ -156,19 +157,19 @@ static void test_fixed_parts(void **state) {
     assert_true(layout_search(&all, &config, &model, &ranks, ALL));
     config.parallel.replicas = 4;
     assert_true(layout_search(&fixed, &config, &model, &ranks,
-                              (struct search_freedom){false, true, true, true, true}));
+                              (struct search_freedom){false, true, true, true, true, false}));
     assert_true(fixed.grid.axes[AXIS_REPLICA].size == 4 && fixed.time.step_s >= all.time.step_s);
     config.parallel.replicas = 0; /* one in each node */
     assert_true(layout_search(&fixed, &config, &model, &ranks,
-                              (struct search_freedom){false, true, true, true, true}));
+                              (struct search_freedom){false, true, true, true, true, false}));
     assert_int_equal(fixed.grid.axes[AXIS_REPLICA].size, 2);
     config.train.recompute = RECOMPUTE_FFN;
     assert_true(layout_search(&fixed, &config, &model, &ranks,
-                              (struct search_freedom){false, true, false, true, true}));
+                              (struct search_freedom){false, true, false, true, true, false}));
     assert_int_equal(fixed.recompute, RECOMPUTE_FFN);
     config.parallel.zero_stage = 2;
     assert_true(layout_search(&fixed, &config, &model, &ranks,
-                              (struct search_freedom){false, true, false, false, true}));
+                              (struct search_freedom){false, true, false, false, true, false}));
     assert_int_equal(fixed.zero_stage, 2);
     config_free(&config);
 }
@@ -214,6 +215,50 @@ static void test_straddling(void **state) {
     config_free(&config);
 }
 
+/* best_of_each - of every number of ranks of a node that divides tensors, set by hand, the best. */
+static struct proposal best_of_each(struct config config, const struct model_config *model,
+                                    const struct search_ranks *ranks) {
+    struct proposal best = {.zero_stage = -1}, next;
+    for (int tensor = 1; tensor <= ranks->per_node; tensor *= 2) {
+        config.parallel.tensor = tensor;
+        layout_search(&next, &config, model, ranks, ALL);
+        if (best.zero_stage < 0 || comes_before(&next, &best))
+            best = next;
+    }
+    return best;
+}
+
+/* Ranks that divide tensors where they are free to choose: the best of all numbers; none over slow links; some where nothing else
+ * fits; and where the model's heads cannot be divided, one. */
+static void test_tensor(void **state) {
+    (void)state;
+    static const struct search_freedom FREE = {true, true, true, true, true, true};
+    struct model_config model = llama(8192, 22016, 8, 64, 32000);
+    const struct machine machines[] = {machine_with(5e14, 150, 450, 80), machine_with(5e14, 150, 0.5, 80),
+                                       machine_with(5e14, 150, 450, 24)};
+    struct proposal got[3];
+    struct config config;
+    load(&config);
+    config.data.sequence_tokens = 32768;
+    config.train.batch_sequences = 16;
+    for (int k = 0; k < 3; k++) {
+        const struct search_ranks ranks = {16, 8, &machines[k]};
+        struct proposal want = best_of_each(config, &model, &ranks);
+        assert_int_equal(layout_search(&got[k], &config, &model, &ranks, FREE), want.fits);
+        expect_same(&got[k], &want);
+        assert_int_equal(got[k].grid.axes[AXIS_TENSOR].size, want.grid.axes[AXIS_TENSOR].size);
+    }
+    assert_int_equal(got[1].grid.axes[AXIS_TENSOR].size, 1);
+    assert_true(got[2].fits && got[2].grid.axes[AXIS_TENSOR].size > 1);
+    const struct search_ranks ranks = {16, 8, &machines[2]};
+    struct proposal alone;
+    assert_false(layout_search(&alone, &config, &model, &ranks, ALL));
+    model.num_heads = model.num_kv_heads = 63;
+    layout_search(&alone, &config, &model, &ranks, FREE);
+    assert_int_equal(alone.grid.axes[AXIS_TENSOR].size, 1);
+    config_free(&config);
+}
+
 /* Thousands of layouts in a moment: a plan is asked for again and again. */
 static void test_quick(void **state) {
     (void)state;
@@ -247,8 +292,8 @@ static int chosen_stage(int memory_gib, enum adapter_resident resident, bool *fi
     model.adapter = (struct adapter){.method = ADAPTER_LORA, .ranks[ADAPTER_QUERY] = 8};
     for (int layer = 0; layer < model.num_layers; layer++)
         layer_set_add(&model.adapter.layers, layer);
-    *fits =
-        layout_search(&best, &config, &model, &ranks, (struct search_freedom){false, true, true, true, true});
+    *fits = layout_search(&best, &config, &model, &ranks,
+                          (struct search_freedom){false, true, true, true, true, false});
     config_free(&config);
     return best.zero_stage;
 }
@@ -292,7 +337,7 @@ int main(void) {
         cmocka_unit_test(test_brute_force),  cmocka_unit_test(test_fixed_parts),
         cmocka_unit_test(test_no_padding),   cmocka_unit_test(test_straddling),
         cmocka_unit_test(test_quick),        cmocka_unit_test(test_resident),
-        cmocka_unit_test(test_layers_below),
+        cmocka_unit_test(test_layers_below), cmocka_unit_test(test_tensor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

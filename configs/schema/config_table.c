@@ -330,9 +330,10 @@ static const struct config_key run_file_keys[] = {
         "neighbouring ranks that share the tokens of a micro-batch, for texts that are too long for one; a divisor of the "
         "model's heads and keys",
         FREE),
-    INT("parallel.tensor", AT(parallel.tensor), "1", 1, 64, "ranks",
+    INT_OR(
+        "parallel.tensor", AT(parallel.tensor), "1", 1, 64, "ranks", auto_tensors,
         "neighbouring ranks of a node that divide the matrices of each layer by heads and by elements of the feed-forward; a "
-        "divisor of the model's heads and keys and of its feed-forward's width",
+        "divisor of the model's heads and keys and of its feed-forward's width; auto: more than 1 only where that is faster",
         FREE),
     CHOICE(
         "parallel.wire", AT(parallel.wire), "compute", wires,

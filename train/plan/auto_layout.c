@@ -69,12 +69,13 @@ struct machine auto_layout_machine(const struct site_facts *facts, bool on_gpu, 
  * several micro-batches are split. */
 static bool may_split(const struct config *config, const struct search_ranks *ranks) {
     const struct config *c = config;
-    bool has_micros = c->train.batch_sequences > c->train.micro_sequences * ranks->num_ranks;
+    int64_t tensor = c->parallel.tensor, readers = ranks->num_ranks / (c->parallel.context * tensor);
+    bool has_micros = c->train.batch_sequences > c->train.micro_sequences * readers;
     if (ranks->num_ranks == 1)
         return false;
     if (c->parallel.zero_stage == AUTO_STAGE)
         return true;
-    return c->parallel.replicas != ranks->num_ranks && c->parallel.reduce == REDUCE_AUTO &&
+    return c->parallel.replicas * tensor != ranks->num_ranks && c->parallel.reduce == REDUCE_AUTO &&
            c->parallel.zero_stage >= 2 && has_micros;
 }
 
@@ -95,9 +96,10 @@ bool auto_layout_choose(struct config *config, const struct model_config *model,
                                                config->train.micro_sequences == AUTO_MICRO_SEQUENCES,
                                            .recompute = config->train.recompute == RECOMPUTE_AUTO,
                                            .zero_stage = config->parallel.zero_stage == AUTO_STAGE,
-                                           .reduce = config->parallel.reduce == REDUCE_AUTO};
+                                           .reduce = config->parallel.reduce == REDUCE_AUTO,
+                                           .tensor = config->parallel.tensor == AUTO_TENSOR};
     struct proposal best;
-    bool split_alone = !freedom.replicas && !freedom.micro_sequences && !freedom.recompute;
+    bool split_alone = !freedom.replicas && !freedom.micro_sequences && !freedom.recompute && !freedom.tensor;
     if (split_alone && !may_split(config, ranks)) { /* nothing to say */
         settle_split(config);
         return true;
@@ -113,6 +115,9 @@ bool auto_layout_choose(struct config *config, const struct model_config *model,
         config->parallel.replicas = best.grid.axes[AXIS_REPLICA].size;
     if (freedom.zero_stage)
         config->parallel.zero_stage = best.zero_stage;
+    config->parallel.tensor = best.grid.axes[AXIS_TENSOR].size;
+    if (freedom.tensor)
+        add(why, "tensor %d, ", best.grid.axes[AXIS_TENSOR].size);
     if (freedom.replicas)
         add(why, "replicas %d, ", best.grid.axes[AXIS_REPLICA].size);
     if (freedom.zero_stage)

@@ -168,11 +168,10 @@ static int check_tensor_with(const struct config *config, struct err *err) {
     return 0;
 }
 
-/* check_tensor - what ranks that divide tensors can be asked for. */
-static int check_tensor(const struct config *config, const struct model_config *model, struct err *err) {
+int layout_check_tensor(const struct config *config, const struct model_config *model, struct err *err) {
     int64_t ranks = config->parallel.tensor, sharing = ranks * config->parallel.context;
     int64_t micro = config->train.micro_sequences > 0 ? config->train.micro_sequences : 1;
-    if (ranks == 1)
+    if (ranks <= 1) /* auto: whichever number passes */
         return 0;
     if (check_tensor_with(config, err) != 0 || joined_check(model, ranks, err) != 0)
         return -1;
@@ -193,8 +192,9 @@ static int check_tensor(const struct config *config, const struct model_config *
 
 int layout_check_sizes(const struct config *config, const struct model_config *model, int64_t num_ranks,
                        struct err *err) {
-    int64_t num_readers = num_ranks / config->parallel.context / config->parallel.tensor;
-    if (check_context(config, model, err) != 0 || check_tensor(config, model, err) != 0)
+    int64_t sharing = config->parallel.context * (config->parallel.tensor > 1 ? config->parallel.tensor : 1);
+    int64_t num_readers = num_ranks / sharing;
+    if (check_context(config, model, err) != 0 || layout_check_tensor(config, model, err) != 0)
         return -1;
     if (config->data.sequence_tokens > model->max_positions)
         return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",

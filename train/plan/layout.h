@@ -45,6 +45,10 @@ const char *layout_memory_text(const struct layout_memory *memory, char *text, s
  * of it can be asked for in advance: a round allowance, which has not been measured. */
 enum { GPU_HEADROOM_BYTES = GIB };
 
+/* layout_check_tensor - whether config.parallel.tensor ranks can divide the model's tensors, beside whatever else config asks for.
+ * Returns 0, or -1 with err set. */
+int layout_check_tensor(const struct config *config, const struct model_config *model, struct err *err);
+
 /* layout_check_sizes - what only model, data and ranks together can tell.  Returns 0, or -1 with err set: more positions
  * than the model has, or ranks that would have nothing to do. */
 int layout_check_sizes(const struct config *config, const struct model_config *model, int64_t num_ranks,

@@ -17,6 +17,8 @@ struct search {
 
 /* compare_simplicity - below 0: a is the simpler layout.  Different layouts never compare as equal. */
 static int compare_simplicity(const struct proposal *a, const struct proposal *b) {
+    if (a->grid.axes[AXIS_TENSOR].size != b->grid.axes[AXIS_TENSOR].size)
+        return a->grid.axes[AXIS_TENSOR].size < b->grid.axes[AXIS_TENSOR].size ? -1 : 1;
     if (a->grid.axes[AXIS_REPLICA].size != b->grid.axes[AXIS_REPLICA].size)
         return a->grid.axes[AXIS_REPLICA].size < b->grid.axes[AXIS_REPLICA].size ? -1 : 1;
     if (a->zero_stage != b->zero_stage)
@@ -129,21 +131,42 @@ static void try_grid(struct search *search, const struct grid *grid) {
     search->trial.train.micro_sequences = micro;
 }
 
-/* search_grids - over every number of replicas; false where none fits. */
-static bool search_grids(struct proposal *best, const struct config *config, const struct model_config *model,
-                         const struct search_ranks *ranks, struct search_freedom freedom) {
-    struct search search = {
-        .trial = *config, .figures = figures_count(config, model), .ranks = ranks, .freedom = freedom};
+/* try_replicas - every number of them, with the trial's ranks that share texts and divide tensors. */
+static void try_replicas(struct search *search) {
+    const struct search_ranks *ranks = search->ranks;
     bool is_even = ranks->per_node > 0 && ranks->num_ranks % ranks->per_node == 0;
-    int first = freedom.replicas ? 1 : (int)config->parallel.replicas, last = first;
-    if (freedom.replicas && is_even)
+    int first = search->freedom.replicas ? 1 : (int)search->trial.parallel.replicas, last = first;
+    if (search->freedom.replicas && is_even)
         last = ranks->num_ranks;
     for (int replicas = first; replicas <= last; replicas++) {
         struct grid grid;
         const struct grid_shape shape = {ranks->num_ranks, ranks->per_node, replicas,
-                                         (int)config->parallel.context, (int)config->parallel.tensor};
+                                         (int)search->trial.parallel.context,
+                                         (int)search->trial.parallel.tensor};
         if (grid_make(&grid, &shape, 0, NULL) == 0)
-            try_grid(&search, &grid);
+            try_grid(search, &grid);
+    }
+}
+
+/* can_divide - whether so many ranks of a node can divide the model's tensors, beside what else is asked for. */
+static bool can_divide(const struct search *search, const struct model_config *model, int tensor) {
+    struct config trial = search->trial;
+    trial.parallel.tensor = tensor;
+    return search->ranks->per_node % tensor == 0 && layout_check_tensor(&trial, model, NULL) == 0;
+}
+
+/* search_grids - of all axes; false where none fits. */
+static bool search_grids(struct proposal *best, const struct config *config, const struct model_config *model,
+                         const struct search_ranks *ranks, struct search_freedom freedom) {
+    struct search search = {.trial = *config, .ranks = ranks, .freedom = freedom};
+    int first = freedom.tensor ? 1 : (int)config->parallel.tensor,
+        last = freedom.tensor && ranks->per_node > 1 ? ranks->per_node : first;
+    for (int tensor = first; tensor <= last; tensor++) {
+        if (freedom.tensor && !can_divide(&search, model, tensor))
+            continue;
+        search.trial.parallel.tensor = tensor;
+        search.figures = figures_count(&search.trial, model);
+        try_replicas(&search);
     }
     *best = search.best;
     return search.found && search.best.fits;

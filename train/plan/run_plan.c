@@ -111,6 +111,8 @@ static void tell_change(char *text, size_t room_bytes, const struct config *from
         say(text, room_bytes, "train.recompute=%s", recompute_name(to->train.recompute));
     if (to->parallel.replicas != from->parallel.replicas)
         say(text, room_bytes, "parallel.replicas=%lld", (long long)to->parallel.replicas);
+    if (to->parallel.tensor != from->parallel.tensor)
+        say(text, room_bytes, "parallel.tensor=%lld", (long long)to->parallel.tensor);
     if (to->parallel.zero_stage != from->parallel.zero_stage)
         say(text, room_bytes, "parallel.stage=%lld", (long long)to->parallel.zero_stage);
     if (to->parallel.reduce != from->parallel.reduce)
@@ -125,19 +127,22 @@ static void tell_change(char *text, size_t room_bytes, const struct config *from
  */
 static bool try_nodes(struct advice *advice, const struct run_plan *plan, const struct config *config,
                       int64_t nodes) {
-    static const struct search_freedom ALL = {true, true, true, true, true};
+    const struct search_freedom freedom = {true, true, true,
+                                           true, true, config->parallel.tensor == AUTO_TENSOR};
     const struct run_place *place = plan->place;
     struct config trial = *config;
+    int64_t sharing = config->parallel.context * (freedom.tensor ? 1 : config->parallel.tensor);
     const struct search_ranks ranks = {(int)(nodes * place->ranks_per_node), (int)place->ranks_per_node,
                                        &place->machine};
-    if (ranks.num_ranks > config->train.batch_sequences * config->parallel.context * config->parallel.tensor)
+    if (ranks.num_ranks > config->train.batch_sequences * sharing)
         return false;
-    if (!layout_search(&advice->proposal, &trial, plan->model, &ranks, ALL))
+    if (!layout_search(&advice->proposal, &trial, plan->model, &ranks, freedom))
         return false;
     trial.slurm.nodes = nodes;
     trial.train.micro_sequences = advice->proposal.micro_sequences;
     trial.train.recompute = advice->proposal.recompute;
     trial.parallel.replicas = advice->proposal.grid.axes[AXIS_REPLICA].size;
+    trial.parallel.tensor = advice->proposal.grid.axes[AXIS_TENSOR].size;
     if (grid_num_shards(&advice->proposal.grid) > 1)
         trial.parallel.zero_stage = advice->proposal.zero_stage;
     if (advice->proposal.zero_stage >= 2)
@@ -168,6 +173,10 @@ static void advise_smaller(struct run_plan *plan) {
     struct config trial = plan->config;
     if (try_nodes(&advice, plan, &trial, plan->place->nodes))
         give(plan, &advice, "fits");
+    trial.parallel.tensor = AUTO_TENSOR;
+    if (plan->num_advice == 0 && try_nodes(&advice, plan, &trial, plan->place->nodes))
+        give(plan, &advice, "fits: ranks of a node divide each layer");
+    trial.parallel.tensor = plan->config.parallel.tensor;
     trial.optimizer.state_dtype = DTYPE_BF16;
     if (plan->num_advice == 0 && try_nodes(&advice, plan, &trial, plan->place->nodes))
         give(plan, &advice, "fits: moments of half the size");
