@@ -215,6 +215,34 @@ static void test_straddling(void **state) {
     config_free(&config);
 }
 
+/* Ranks of a node that divide tensors: their rows go over its own links, and what each of them exchanges with its like in other
+ * nodes shares the node's network with the others.  Control: without them one ring has all of it. */
+static void test_tensor_links(void **state) {
+    (void)state;
+    const struct model_config model = llama(4096, 11008, 32, 32, 32000);
+    const struct machine machine = machine_with(5e14, 40, 450, 80);
+    struct config config;
+    struct timeline_rates rates[2];
+    load(&config);
+    config.train.micro_sequences = 1;
+    config.train.recompute = RECOMPUTE_NONE;
+    config.parallel.zero_stage = 3;
+    for (int i = 0; i < 2; i++) {
+        struct grid grid;
+        config.parallel.tensor = i ? 4 : 1;
+        assert_int_equal(
+            grid_make(&grid, &(struct grid_shape){16, 4, 1, 1, (int)config.parallel.tensor}, 0, NULL), 0);
+        const struct model_figures figures = figures_count(&config, &model);
+        struct layout layout = layout_make(&config, &model, &grid, true);
+        rates[i] = estimate_rates(&config, &figures, &layout, &grid, 4, &machine);
+    }
+    assert_true(rates[0].bytes_per_s[EXCHANGE_INSIDE] == 40e9);
+    assert_true(rates[1].bytes_per_s[EXCHANGE_INSIDE] == 10e9);
+    assert_true(rates[1].bytes_per_s[EXCHANGE_TENSOR] == 450e9);
+    assert_true(fabs(rates[1].update_s / rates[0].update_s - 1) < 0.01); /* each a sixteenth, but for norms */
+    config_free(&config);
+}
+
 /* best_of_each - of every number of ranks of a node that divides tensors, set by hand, the best. */
 static struct proposal best_of_each(struct config config, const struct model_config *model,
                                     const struct search_ranks *ranks) {
@@ -337,7 +365,8 @@ int main(void) {
         cmocka_unit_test(test_brute_force),  cmocka_unit_test(test_fixed_parts),
         cmocka_unit_test(test_no_padding),   cmocka_unit_test(test_straddling),
         cmocka_unit_test(test_quick),        cmocka_unit_test(test_resident),
-        cmocka_unit_test(test_layers_below), cmocka_unit_test(test_tensor),
+        cmocka_unit_test(test_layers_below), cmocka_unit_test(test_tensor_links),
+        cmocka_unit_test(test_tensor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
