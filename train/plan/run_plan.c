@@ -241,11 +241,8 @@ static void count_traffic(struct run_plan *plan) {
  * was measured, where there is a calibration. */
 int run_plan_make(struct run_plan *plan, const struct config *config, const struct model_config *model,
                   const struct run_place *place, struct err *err) {
-    *plan = (struct run_plan){.config = *config,
-                              .model = model,
-                              .figures = figures_count(config, model),
-                              .place = place,
-                              .asked_async = config->checkpoint.async};
+    *plan = (struct run_plan){
+        .config = *config, .model = model, .place = place, .asked_async = config->checkpoint.async};
     int64_t num_ranks = place->nodes * place->ranks_per_node;
     int per_node = (int)place->ranks_per_node;
     if (layout_check_sizes(config, model, num_ranks, err) != 0 ||
@@ -255,6 +252,7 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
         auto_layout_machine(&place->facts, place->machine.on_gpu, place->machine.memory_bytes);
     const struct search_ranks ranks = {(int)num_ranks, per_node, &compared};
     auto_layout_choose(&plan->config, model, &ranks, plan->choice);
+    plan->figures = figures_count(&plan->config, model);
     async_choose(&plan->config, model, &ranks);
     const struct grid_shape shape = {(int)num_ranks, per_node, (int)plan->config.parallel.replicas,
                                      (int)plan->config.parallel.context, (int)plan->config.parallel.tensor};
