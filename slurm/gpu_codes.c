@@ -21,18 +21,17 @@ static bool is_part(char c) {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
 }
 
-/* has_word - as a word of its own, whatever the case of its letters: "a100" in "NVIDIA A100-SXM4-80GB". */
-static bool has_word(const char *text, const char *word) {
+bool gpu_name_has(const char *name, const char *word) {
     size_t length = strlen(word);
-    for (const char *at = text; (at = strcasestr(at, word)); at++)
-        if ((at == text || !is_part(at[-1])) && !is_part(at[length]))
+    for (const char *at = name; (at = strcasestr(at, word)); at++)
+        if ((at == name || !is_part(at[-1])) && !is_part(at[length]))
             return true;
     return false;
 }
 
 int gpu_arch(const char *name) {
     for (size_t i = 0; name && i < sizeof GPUS / sizeof GPUS[0]; i++)
-        if (has_word(name, GPUS[i].word))
+        if (gpu_name_has(name, GPUS[i].word))
             return GPUS[i].arch;
     return 0;
 }

@@ -8,6 +8,9 @@
  * SXM4", "NVIDIA H100 80GB HBM3"), as 10 * major + minor: 80, 90.  0: not known. */
 int gpu_arch(const char *name);
 
+/* gpu_name_has - a word of its own, whatever the case of its letters: "a100" in "NVIDIA A100-SXM4-80GB". */
+bool gpu_name_has(const char *name, const char *word);
+
 enum gpu_cover {
     GPU_COVER_NONE,
     GPU_COVER_PTX, /* the driver compiles for it at the start: slow to begin, and not the fast kernels */

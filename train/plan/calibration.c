@@ -13,8 +13,8 @@
 
 enum { CALIBRATION_MAX_BYTES = 64 * KIB };
 
-/* Between the products that were measured, which are large, and those of a step lie attention, norms and
- * gaps. */
+/* Between the products that were measured, which are large, and those of a step lie attention, norms, gaps and products that are
+ * smaller.  A machine that counts these apart takes the products as they were measured, which were of GPU_FULL_SIZE. */
 static const double STEP_SHARE = 0.75;
 
 static const struct {
@@ -123,7 +123,8 @@ void calibration_apply(struct machine *machine, const struct calibration *calibr
     double share = calibration->on_gpu ? 1 : 1.0 / ranks_per_node;
     if (calibration->on_gpu != machine->on_gpu || flops <= 0 || calibration->copy_bytes_per_s <= 0)
         return; /* of another kind of node */
-    machine->flops_per_s = STEP_SHARE * flops * share;
+    double counted = machine->half_width > 0 ? 1 : STEP_SHARE;
+    machine->flops_per_s = counted * flops * share;
     machine->bytes_per_s = calibration->copy_bytes_per_s * share;
     if (calibration->link_bytes_per_s > 0)
         machine->link_bytes_per_s = calibration->link_bytes_per_s;
@@ -134,5 +135,5 @@ void calibration_apply(struct machine *machine, const struct calibration *calibr
              "measured on %.40s (%.60s, %.20s): %.4g TFLOP/s in %s, of which %.0f %% are counted on, %.4g "
              "GB/s of memory",
              calibration->host, calibration->kind, calibration->date, flops / TERA, dtype_name(compute),
-             100 * STEP_SHARE, calibration->copy_bytes_per_s / GIGA);
+             100 * counted, calibration->copy_bytes_per_s / GIGA);
 }

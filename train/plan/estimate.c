@@ -191,25 +191,70 @@ static double across_rate(const struct grid *grid, int ranks_per_node, const str
     return machine->node_bytes_per_s / (ranks < ranks_per_node ? ranks : ranks_per_node);
 }
 
-/* product_rate - of products with so many rows at a time. */
-static double product_rate(const struct machine *machine, int64_t rows) {
+/* fullness - of a product with so many rows, of a model of that width: the share of the rate without end that it has. */
+static double fullness(const struct machine *machine, double rows, double width) {
     int half = machine->on_gpu ? HALF_RATE_ROWS_GPU : HALF_RATE_ROWS_CPU;
-    return machine->flops_per_s * (double)rows / (double)(rows + half);
+    return rows / (rows + half) * width / (width + machine->half_width);
+}
+
+/* product_rate - of a model's products with so many rows at a time.  Where width counts, the machine's rate is that of a size
+ * above which nothing was seen to be faster. */
+static double product_rate(const struct machine *machine, const struct model_config *model, int64_t rows) {
+    double share = fullness(machine, (double)rows, (double)model->width);
+    double full = machine->half_width > 0 ? fullness(machine, GPU_FULL_SIZE, GPU_FULL_SIZE) : 1;
+    return machine->flops_per_s * fmin(1, share / full);
+}
+
+/* attention_rate - of all passes of attention together. */
+static double attention_rate(const struct machine *machine, const struct model_config *model, int64_t rows) {
+    enum { WIDE = 96 };
+    double rate =
+        model->head_dim < WIDE ? machine->attention_64_flops_per_s : machine->attention_128_flops_per_s;
+    return rate > 0 ? rate : product_rate(machine, model, rows);
+}
+
+/* attention_flops - of one token, as estimate_flops_per_token and recomputed_flops count them: the scores' forward and backward,
+ * the scores again in the backward, and the forward again. */
+static double attention_flops(const struct model_figures *f, int64_t sequence_tokens,
+                              enum recompute recompute) {
+    bool again = recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER;
+    double below = f->below_share;
+    double per_score = 12 - 8 * below + (1 - below) * (again ? 6 : 2);
+    return per_score * f->model->head_dim * scores_per_token(f->model, sequence_tokens);
+}
+
+/* gradient_bytes - memory traffic of the products that make gradients of matrices, in a step: each micro-batch writes them, and
+ * reads what others left where they stay whole. */
+static double gradient_bytes(const struct model_figures *f, const struct params_setup *p, double num_micros) {
+    double passes = params_has_whole_gradients(p) ? 2 * num_micros - 1 : num_micros;
+    return passes * f->trained * GRADIENT_BYTES;
 }
 
 /* Micro-batches that the clock goes through: those in the middle are alike. */
 enum { SIMULATED_MICROS = 3 };
 
-/* passes_s - of all micro-batches of a rank, for each of its tokens that many operations; ranks that divide tensors do parts of those of
- * all their tokens, so many rows at a time, which are as many. */
-static double passes_s(const struct model_figures *f, const struct layout *layout,
-                       const struct machine *machine, double num_micros, double flops_per_token) {
+/* products_s - of the products and the attention of so many tokens, rows at a time; flops: of a token. */
+static double products_s(const struct model_figures *f, const struct layout *layout,
+                         const struct machine *machine, double tokens, double flops,
+                         int64_t sequence_tokens) {
+    int64_t rows = model_joined_tokens(&layout->model);
+    double attention = attention_flops(f, sequence_tokens, layout->model.recompute);
+    return tokens * ((flops - attention) / product_rate(machine, f->model, rows) +
+                     attention / attention_rate(machine, f->model, rows));
+}
+
+/* passes_s - of all micro-batches of the slowest rank, for each of its tokens; flops: of a token, what is computed twice included.
+ * Ranks that divide tensors do parts of the products of all their tokens, so many rows at a time, which are as many. */
+static double passes_s(const struct config *config, const struct model_figures *f,
+                       const struct layout *layout, const struct machine *machine, double num_micros,
+                       double flops) {
     const struct params_setup *p = &layout->params;
     double tokens = num_micros * (double)model_own_tokens(&layout->model); /* padding included */
-    return tokens * (flops_per_token / product_rate(machine, model_joined_tokens(&layout->model)) +
-                     element_bytes(f, p->compute) / machine->bytes_per_s) +
-           (num_micros * restore_bytes(p) + SUM_TRAFFIC * reduced_bytes(f, p, num_micros)) /
-               machine->bytes_per_s;
+    double bytes = tokens * element_bytes(f, p->compute) + num_micros * restore_bytes(p) +
+                   gradient_bytes(f, p, num_micros) + SUM_TRAFFIC * reduced_bytes(f, p, num_micros);
+    double seconds = products_s(f, layout, machine, tokens, flops, config->data.sequence_tokens) +
+                     num_micros * p->model->num_layers * machine->launches_s + bytes / machine->bytes_per_s;
+    return seconds / gpu_slowest_share(machine->uneven, p->num_ranks * p->replicas.size);
 }
 
 /* update_s - by one rank, of what it owns. */
@@ -243,13 +288,12 @@ static void run_clock(struct step_time *time, const struct layout *layout, int64
     struct timeline line;
     timetable_make(&table, layout, simulated);
     timeline_make(&line, &table, rates);
-    double micro_s = rates->forward_s + rates->backward_s + rates->head_s;
-    double stalled_s = line.micro_s - micro_s; /* in each of the others */
+    double stalled_s = line.micro_s - line.micro_compute_s; /* in each of the others */
     double rest = (double)(num_micros - simulated);
     for (int axis = 0; axis < EXCHANGE_AXES; axis++)
         time->exchange_s += line.busy_s[axis];
     time->exchange_s *= (double)num_micros / (double)simulated;
-    time->compute_s = line.compute_s + rest * micro_s;
+    time->compute_s = line.compute_s + rest * line.micro_compute_s;
     time->across_s = line.waited_s[EXCHANGE_ACROSS];
     time->link_s =
         line.waited_s[EXCHANGE_INSIDE] + line.waited_s[EXCHANGE_CONTEXT] + line.waited_s[EXCHANGE_TENSOR];
@@ -266,13 +310,15 @@ struct timeline_rates estimate_rates(const struct config *config, const struct m
     int64_t sequence = config->data.sequence_tokens, num_micros = estimate_micros(config, layout, grid);
     double per_token = estimate_flops_per_token(f, sequence);
     double again = recomputed_flops(f, sequence, layout->model.recompute) + objective_flops(config, f);
-    double micro_s = passes_s(f, layout, machine, (double)num_micros, per_token + again) / (double)num_micros;
+    double micro_s =
+        passes_s(config, f, layout, machine, (double)num_micros, per_token + again) / (double)num_micros;
     double head = (double)f->model->width * (double)f->model->vocab_size / f->matrices;
     double forward = per_token / PRODUCTS_PER_STEP / (per_token + again);
     struct timeline_rates rates = {.head_s = head * micro_s,
                                    .forward_s = (1 - head) * forward * micro_s,
                                    .backward_s = (1 - head) * (1 - forward) * micro_s,
-                                   .update_s = update_s(f, layout, machine)};
+                                   .update_s = update_s(f, layout, machine),
+                                   .beside = machine->beside};
     take_links(&rates, grid, ranks_per_node, machine);
     return rates;
 }
@@ -288,7 +334,7 @@ double estimate_floor_s(const struct config *config, const struct model_figures 
     double again = recomputed_flops(f, config->data.sequence_tokens, layout->model.recompute) +
                    objective_flops(config, f);
     double flops = estimate_flops_per_token(f, config->data.sequence_tokens) + again;
-    return passes_s(f, layout, machine, (double)estimate_micros(config, layout, grid), flops) +
+    return passes_s(config, f, layout, machine, (double)estimate_micros(config, layout, grid), flops) +
            update_s(f, layout, machine);
 }
 

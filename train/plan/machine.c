@@ -7,10 +7,6 @@
 #include "kernels/units.h"
 #include "train/measure/doctor.h"
 
-/* Shares of a maker's peak that a whole step keeps up.  Long runs that were published reach 40 to 64 % of the
- * peak of A100 and H100; products alone reach 70 to 87 %, a copy of memory 87 to 90 %. */
-static const double FLOPS_SHARE = 0.55, MEMORY_SHARE = 0.85;
-
 /* Share of the boards' power, with the host's counted in: 23 billion parameters on H100 of 700 W were
  * measured at 0.55 kWh for each GPU and hour. */
 static const double WATTS_SHARE = 0.8;
@@ -51,12 +47,31 @@ static double gpu_memory_gb(const struct site_partition *partition, const char *
 /* tell_rates - the sentence of the assumptions. */
 static void tell_rates(struct machine *machine, const struct site_partition *partition, double tflops,
                        enum dtype compute) {
-    snprintf(machine->basis, sizeof machine->basis,
-             "assumed: %.0f %% of a peak of %g TFLOP/s in %s, %.0f %% of %g GB/s of memory; sums of %g GB/s "
-             "inside a node, "
-             "%g between nodes",
-             100 * FLOPS_SHARE, tflops, dtype_name(compute), 100 * MEMORY_SHARE, partition->memory_gb_s,
-             partition->intra_gb_s, partition->inter_gb_s);
+    const struct gpu_rates *rates = gpu_rates_of(partition->gpu);
+    char attention[64] = "";
+    if (rates->attention_128 != rates->products)
+        snprintf(attention, sizeof attention, " (attention %.0f to %.0f %%)", 100 * rates->attention_64,
+                 100 * rates->attention_128);
+    snprintf(
+        machine->basis, sizeof machine->basis,
+        "assumed: %.0f %% of a peak of %g TFLOP/s in %s%s, %.0f %% of %g GB/s of memory; sums of %g GB/s "
+        "inside a node, "
+        "%g between nodes",
+        100 * rates->products, tflops, dtype_name(compute), attention, 100 * rates->memory,
+        partition->memory_gb_s, partition->intra_gb_s, partition->inter_gb_s);
+}
+
+/* take_rates - of the kind of GPU, from its peaks. */
+static void take_rates(struct machine *machine, const struct site_partition *partition, double tflops) {
+    const struct gpu_rates *rates = gpu_rates_of(partition->gpu);
+    machine->flops_per_s = rates->products * tflops * TERA;
+    machine->half_width = rates->half_width;
+    machine->attention_64_flops_per_s = rates->attention_64 * tflops * TERA;
+    machine->attention_128_flops_per_s = rates->attention_128 * tflops * TERA;
+    machine->launches_s = rates->launches_s;
+    machine->beside = rates->beside;
+    machine->uneven = rates->uneven;
+    machine->bytes_per_s = rates->memory * partition->memory_gb_s * GIGA;
 }
 
 struct machine machine_of_partition(const struct site_partition *partition, const char *constraint,
@@ -70,8 +85,7 @@ struct machine machine_of_partition(const struct site_partition *partition, cons
     snprintf(machine.name, sizeof machine.name, "%s",
              on_gpu && partition->gpu ? partition->gpu : partition->name);
     if (on_gpu && tflops > 0 && partition->memory_gb_s > 0) {
-        machine.flops_per_s = FLOPS_SHARE * tflops * TERA;
-        machine.bytes_per_s = MEMORY_SHARE * partition->memory_gb_s * GIGA;
+        take_rates(&machine, partition, tflops);
         tell_rates(&machine, partition, tflops, compute);
     }
     if (partition->intra_gb_s > 0)

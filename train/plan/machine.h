@@ -4,12 +4,16 @@
 #pragma once
 
 #include "slurm/site.h"
+#include "train/plan/gpu_rates.h"
 
 /* Rates are sustained ones. */
 struct machine {
     char name[96];
-    char basis[240];                       /* where the rates come from, in words */
-    double flops_per_s;                    /* of a rank: matrix products in the run's compute type */
+    char basis[240];    /* where the rates come from, in words */
+    double flops_per_s; /* of a rank: matrix products in the run's compute type, of large matrices */
+    double half_width, attention_64_flops_per_s,
+        attention_128_flops_per_s;         /* see gpu_rates.h; 0: all products alike, and attention */
+    double launches_s, beside, uneven;     /* the same; 0: nothing is lost */
     double bytes_per_s;                    /* of a rank: memory */
     double link_bytes_per_s;               /* bus bandwidth of a rank to the others of its node */
     double node_bytes_per_s;               /* of a whole node to the other nodes */

@@ -29,23 +29,50 @@ static double duration_s(const struct event *e, const struct timetable *table,
     return is_layer ? rates->backward_s / num_backward : rates->head_s;
 }
 
-/* note_micro - when the micro-batches begin: the middle one lasts from the second to the third. */
-static void note_micro(double begins_s[3], const struct event *e, double now_s) {
-    if (e->part == PART_FORWARD && e->micro < 3 && isnan(begins_s[e->micro]))
-        begins_s[e->micro] = now_s;
+/* computing_s - of what takes work_s alone: slower until the exchanges that have begun are over, of which those of an axis
+ * follow each other without a gap. */
+static double computing_s(double work_s, double now_s, const double free_s[EXCHANGE_AXES], double beside) {
+    double until_s = now_s;
+    for (int axis = 0; axis < EXCHANGE_AXES; axis++)
+        until_s = fmax(until_s, free_s[axis]);
+    double slowed_s = work_s / (1 - beside);
+    return slowed_s <= until_s - now_s ? slowed_s : work_s + beside * (until_s - now_s);
+}
+
+/* When the micro-batches begin, and what had been computed by then. */
+struct begins {
+    double now_s[3], compute_s[3];
+};
+
+/* note_micro - the middle one lasts from the second to the third. */
+static void note_micro(struct begins *begins, const struct event *e, double now_s, double compute_s) {
+    if (e->part != PART_FORWARD || e->micro >= 3 || !isnan(begins->now_s[e->micro]))
+        return;
+    begins->now_s[e->micro] = now_s;
+    begins->compute_s[e->micro] = compute_s;
+}
+
+/* end_micro - what is known of the middle one. */
+static void end_micro(struct timeline *line, const struct begins *begins) {
+    if (isnan(begins->now_s[2]))
+        return;
+    line->micro_s = begins->now_s[2] - begins->now_s[1];
+    line->micro_compute_s = begins->compute_s[2] - begins->compute_s[1];
 }
 
 void timeline_make(struct timeline *line, const struct timetable *table, const struct timeline_rates *rates) {
-    double now_s = 0, free_s[EXCHANGE_AXES] = {0}, begins_s[3] = {NAN, NAN, NAN};
+    double now_s = 0, free_s[EXCHANGE_AXES] = {0};
+    struct begins begins = {.now_s = {NAN, NAN, NAN}};
     int num_backward = num_backward_layers(table);
     *line = (struct timeline){.begin_s = xcalloc((size_t)table->num_events, sizeof *line->begin_s),
                               .end_s = xcalloc((size_t)table->num_events, sizeof *line->end_s)};
     for (int64_t i = 0; i < table->num_events; i++) {
         const struct event *e = &table->events[i];
-        note_micro(begins_s, e, now_s);
+        note_micro(&begins, e, now_s, line->compute_s);
         line->begin_s[i] = now_s;
         if (e->kind == EVENT_COMPUTE) {
-            double lasts_s = duration_s(e, table, rates, num_backward);
+            double lasts_s =
+                computing_s(duration_s(e, table, rates, num_backward), now_s, free_s, rates->beside);
             line->compute_s += lasts_s;
             now_s += lasts_s;
         } else if (e->kind == EVENT_WAIT) {
@@ -62,7 +89,7 @@ void timeline_make(struct timeline *line, const struct timetable *table, const s
             line->end_s[i] = now_s;
     }
     line->step_s = now_s;
-    line->micro_s = isnan(begins_s[2]) ? 0 : begins_s[2] - begins_s[1];
+    end_micro(line, &begins);
 }
 
 void timeline_free(struct timeline *line) {

@@ -10,6 +10,7 @@ struct timeline_rates {
     double forward_s, backward_s, head_s, update_s;
     double bytes_per_s[EXCHANGE_AXES]; /* that a rank sends */
     double latency_s[EXCHANGE_AXES];   /* of each exchange, before its first byte */
+    double beside; /* share of its speed that computing loses while an exchange is under way */
 };
 
 struct timeline {
@@ -18,7 +19,8 @@ struct timeline {
     double compute_s;               /* of it, computing; the rest is waiting */
     double busy_s[EXCHANGE_AXES];   /* exchanges under way */
     double waited_s[EXCHANGE_AXES]; /* standing still for them */
-    double micro_s;                 /* of a micro-batch in the middle: of three or more, the second */
+    double micro_s,
+        micro_compute_s; /* of a micro-batch in the middle: of three or more, the second; of it, computing */
 };
 
 /* timeline_make - of a timetable that stays as it is.  timeline_free - its arrays. */
