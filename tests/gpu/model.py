@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""model.py - how long the kernels of kernels/cuda should take, by what their machine code and their bytes say: a prediction.
+
+    model.py [SASS]      prints the table that kernels/cuda/NOTES.md holds (SASS: kernels/cuda/SASS)
+
+A kernel keeps four things busy: memory, tensor cores, the issue of instructions (a warp's each clock and scheduler), and the unit
+of exponentials.  Each alone would take a time that is known: bytes at the speed of a copy, products at the speed of the best
+product, instructions of the main loop (kernels/cuda/SASS) and exponentials at their peak.  The longest is the bound.  The others run
+beside it but for EXPOSED of their time.
+
+EXPOSED was fitted to two figures of FlashAttention-3 on H100 (forward, causal, 8k: 650 TFLOP/s with heads of 128, 460 of 64), as if
+its loops were as long as ours: it gives 612 and 501, so 9 % is what is missing at least.  Loops that hold a way for blocks at
+the mask's edge are counted with it.  Shared memory, latencies and launches are not counted: norms are bound by what is not here.
+"""
+import pathlib
+import sys
+from dataclasses import dataclass
+
+EXPOSED = 0.31
+WARP, SCHEDULERS, EXPONENTIALS = 32, 4, 16  # threads; of a multiprocessor; each clock and multiprocessor
+
+
+@dataclass
+class Gpu:
+    """Peaks: multiprocessors, flops of one each clock, clock [Hz]; attained by others: bytes/s of a copy, share of products."""
+    name: str
+    arch: str
+    sms: int
+    flops: int
+    clock: float
+    copy: float
+    products: float
+
+
+# Clocks are those at which the makers' peaks hold (989 and 312 TFLOP/s).  Copies: H200 measured on 8.6 GB, H100 sums of
+# pranjalssh/fast.cu less what writes cost, A100 the same; products: train/plan/gpu_rates.c.
+GPUS = [Gpu("H200", "sm_90a", 132, 4096, 1.83e9, 4.3e12, 0.80), Gpu("H100", "sm_90a", 132, 4096, 1.83e9, 3.0e12, 0.80),
+        Gpu("A100", "sm_80", 108, 2048, 1.41e9, 1.75e12, 0.87)]
+
+
+@dataclass
+class Pass:
+    """What one launch needs; loops: for each architecture the row of SASS, and how often a warp goes through its main loop."""
+    loops: dict
+    bytes: float = 0
+    flops: float = 0
+    exponentials: float = 0
+
+
+@dataclass
+class Kernel:
+    """The launches of one call; useful: the flops that a rate counts, 0: it is of bytes; target: of an H200 [s]."""
+    name: str
+    passes: list
+    target: float
+    useful: float = 0
+
+
+def streaming(name, row, elements, a_loop, bytes_each, target=None, readings=1):
+    """elements that pass through memory, a_loop of them a thread and turn of the loop; row "": of a loop that is not all."""
+    turns = readings * elements / a_loop / WARP
+    moved = elements * bytes_each
+    return Kernel(name, [Pass({gpu.arch: (row, turns) for gpu in GPUS if row}, bytes=moved)], target or moved / 4.1e12)
+
+
+ROWS, WIDTH, FFN, VOCAB, CHUNK, TEXT, HEADS = 16384, 4096, 14336, 128256, 4096, 8192, 32
+
+
+def attention(name, width, passes, flops_a_score, target_rate):
+    """passes: (products of the scores' size and width; on Hopper the kernel and the rows and keys of a warpgroup's turn; on A100
+    the kernel and those of a warp's)."""
+    scores = ROWS * TEXT / 2 * (WIDTH // width)  # that a causal mask lets through, of all heads
+    launches = []
+    for products, hopper, turn, ampere, warp_turn in passes:
+        kernel, sizes = hopper.split()
+        row = f"attention_{kernel}_sm90<(anonymousnamespace)::variant<bf16_t,{sizes},false>>"
+        loops = {"sm_90a": (row, scores / turn * 4), "sm_80": (f"attention_{ampere}<bf16_t,{width}>", scores / warp_turn)}
+        launches.append(Pass(loops, flops=2 * products * width * scores, exponentials=scores))
+    useful = flops_a_score * width * scores
+    return Kernel(name, launches, useful / target_rate, useful)
+
+
+KERNELS = [
+    streaming("RMSNorm forward, 16384 x 4096", "", ROWS * WIDTH, 1, 4, 66e-6),
+    streaming("RMSNorm backward, 16384 x 4096", "", ROWS * WIDTH, 1, 8, 100e-6),
+    streaming("SwiGLU forward, 16384 x 14336", "gated_forward_kernel<bf16_t,8,(gate)0>", ROWS * FFN, 32, 6),
+    streaming("SwiGLU backward, 16384 x 14336", "gated_backward_kernel<bf16_t,8,(gate)0>", ROWS * FFN, 16, 10),
+    streaming("rotation, 16384 x 40 heads of 128", "rope_kernel<bf16_t,8>", ROWS * 40 * 128, 64, 4),
+    streaming("AdamW, 8.03e9, f32 states", "flat_kernel<adamw_op<float,bf16_t>>", 8.03e9, 4, 30, 55e-3),
+    streaming("cross-entropy, 4096 x 128256, f32 logits", "cross_entropy_kernel<plain_logits,float,bf16_t,4>", CHUNK * VOCAB, 16,
+              10, 0.5e-3, readings=2),
+    streaming("cross-entropy, 4096 x 128256, bf16 logits", "cross_entropy_kernel<plain_logits,bf16_t,bf16_t,4>", CHUNK * VOCAB,
+              32, 6, 0.5e-3, readings=2),
+    attention("attention forward, heads of 128, 8k", 128, [(2, "forward 128,2,128", 64 * 128, "forward", 32 * 64)], 4, 670e12),
+    attention("attention forward, heads of 64, 8k", 64, [(2, "forward 64,3,128", 64 * 128, "forward", 32 * 128)], 4, 500e12),
+    attention("attention backward, heads of 128, 8k", 128,
+              [(4, "keys 128,64,3", 64 * 64, "keys", 32 * 32 / 2), (3, "queries 128,128", 64 * 128, "queries", 16 * 32)],
+              10, 590e12),
+    attention("attention backward, heads of 64, 8k", 64,
+              [(4, "keys 64,96,3", 64 * 96, "keys", 32 * 64 / 2), (3, "queries 64,128", 64 * 128, "queries", 32 * 32)],
+              10, 520e12),
+]
+
+
+def read_sass(path):
+    """Instructions of the main loop by kernel and architecture."""
+    rows = (line.split() for line in pathlib.Path(path).read_text().splitlines() if not line.startswith("#"))
+    return {(row[0], row[1]): int(row[-1]) for row in rows if row}
+
+
+def predict(one, gpu, sass):
+    """Of a launch: seconds, and the bound's name."""
+    clocks = gpu.sms * gpu.clock
+    row, turns = one.loops.get(gpu.arch, (None, 0))
+    parts = {"memory": one.bytes / gpu.copy, "tensor": one.flops / (gpu.flops * clocks * gpu.products),
+             "issue": turns * sass[row, gpu.arch] / (SCHEDULERS * clocks) if row else 0,
+             "exponentials": one.exponentials / (EXPONENTIALS * clocks)}
+    bound = max(parts, key=parts.get)
+    return parts[bound] + EXPOSED * (sum(parts.values()) - parts[bound]), bound
+
+
+def amount(kernel, seconds):
+    """A time and the rate that it is."""
+    moved = sum(one.bytes for one in kernel.passes)
+    rate = f"{kernel.useful / seconds / 1e12:.0f} TFLOP/s" if kernel.useful else f"{moved / seconds / 1e12:.2f} TB/s"
+    return f"{seconds * 1e6:.0f} us, {rate}" if seconds < 1e-2 else f"{seconds * 1e3:.1f} ms, {rate}"
+
+
+def cell(kernel, gpu, sass):
+    """Time, rate, and the bound of each launch."""
+    found = [predict(one, gpu, sass) for one in kernel.passes]
+    bounds = " and ".join(dict.fromkeys(bound for _, bound in found))
+    return f"{amount(kernel, sum(seconds for seconds, _ in found))}: {bounds}"
+
+
+def main():
+    sass = read_sass(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2] / "kernels/cuda/SASS")
+    print("| kernel | target | H200 | H100 | A100 |\n|---|---|---|---|---|")
+    for kernel in KERNELS:
+        cells = " | ".join(cell(kernel, gpu, sass) for gpu in GPUS)
+        print(f"| {kernel.name} | {amount(kernel, kernel.target)} | {cells} |")
+
+
+if __name__ == "__main__":
+    main()
