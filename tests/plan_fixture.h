@@ -2,6 +2,7 @@
  * plain f64 (plan_reference.h), and the comparison of gradients with central differences of the latter. */
 #pragma once
 
+#include "kernels/half.h"
 #include "kernels/rng.h"
 #include "tests/check.h"
 #include "tests/patchwork.h"
@@ -49,6 +50,16 @@ static inline double plan_middle(const struct plan_fixture *f, struct param para
     return spec->init == INIT_ONE ? 1 - (double)norm.offset : param_first_value(spec->init);
 }
 
+/* plan_upload - values, rounded to the tensor's type. */
+static inline void plan_upload(struct device *dev, struct tensor to, const float *values) {
+    int64_t count = tensor_count(to);
+    uint16_t *rounded = xcalloc((size_t)count, sizeof *rounded);
+    for (int64_t i = 0; i < count; i++)
+        rounded[i] = to.dtype == DTYPE_BF16 ? bf16_from_f32(values[i]) : f16_from_f32(values[i]);
+    device_upload(dev, to, to.dtype == DTYPE_F32 ? (const void *)values : rounded);
+    free(rounded);
+}
+
 /* plan_weight - random values of one parameter, in the model and in the reference. */
 static inline void plan_weight(struct plan_fixture *f, struct param param) {
     const struct param_spec *spec = param_spec(&f->config, param.role);
@@ -65,17 +76,17 @@ static inline void plan_weight(struct plan_fixture *f, struct param param) {
         values[i] = (float)(value.ndim < 2 ? plan_middle(f, param, spec) + 0.3 * noise : 0.25 * noise);
         exact[i] = (double)values[i];
     }
-    device_upload(&f->dev, value, values);
+    plan_upload(&f->dev, value, values);
     f->reference.weights[param.role][param.layer] = exact;
     free(values);
 }
 
-/* plan_open_setup - objective, recomputation and teacher as `more` has them. */
+/* plan_open_setup - compute type, objective, recomputation and teacher as `more` has them. */
 static inline void plan_open_setup(struct plan_fixture *f, const struct model_config *config,
                                    const struct model_setup *more) {
     *f = (struct plan_fixture){.config = *config};
     struct params_setup params_setup = {.model = &f->config,
-                                        .compute = DTYPE_F32,
+                                        .compute = more->compute,
                                         .moments = DTYPE_F32,
                                         .optimizer = &optimizer_adamw,
                                         .trains = true,
@@ -83,7 +94,6 @@ static inline void plan_open_setup(struct plan_fixture *f, const struct model_co
     struct model_setup model_setup = *more;
     model_setup.config = &f->config;
     model_setup.max_tokens = model_setup.max_positions = PLAN_TOKENS;
-    model_setup.compute = DTYPE_F32;
     model_setup.head_rows = 11; /* chunks that do not divide the batch */
     model_setup.trains = true;
     test_device_open(&f->dev, 1);

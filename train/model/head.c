@@ -44,12 +44,16 @@ struct head_chunk {
     struct tensor rows, logits, dlogits;
 };
 
-static struct head_chunk head_chunk(struct model *model, int64_t first) {
-    int64_t left = model->flight.num_tokens - first, most = model->logits.dims[0];
+/* head_chunk - as many rows as logits has room for. */
+static struct head_chunk head_chunk(struct model *model, int64_t first, struct tensor logits) {
+    int64_t left = model->flight.num_tokens - first, most = logits.dims[0];
     int64_t count = left < most ? left : most;
     struct tensor rows = vocab_rows(model, model->along, tensor_rows(model->flight.final, first, count));
-    return (struct head_chunk){first, count, rows, tensor_rows(model->logits, 0, count),
-                               tensor_rows(model->dlogits, 0, count)};
+    return (struct head_chunk){.first = first,
+                               .count = count,
+                               .rows = rows,
+                               .logits = tensor_rows(logits, 0, count),
+                               .dlogits = tensor_rows(model->dlogits, 0, count)};
 }
 
 /* entry_of - the chunk's rows of one entry of targets, weights or losses [K, N]. */
@@ -58,7 +62,7 @@ static struct tensor entry_of(const struct model *model, struct tensor t, const 
     return tensor_rows(flight_entry(&model->flight, t, entry), chunk->first, chunk->count);
 }
 
-/* chunk_losses - of one entry.  The logits are computed for each: in f32 their gradient takes their place. */
+/* chunk_losses - of one entry.  The logits are computed for each: their gradient takes their place where it has their type. */
 static void chunk_losses(struct model *model, const struct head_chunk *chunk, const struct linear *w,
                          int entry, float grad_scale) {
     const struct flight *f = &model->flight;
@@ -104,8 +108,8 @@ static void chunk_backward(struct model *model, const struct head_chunk *chunk, 
  * batch. */
 static void gradients(struct model *model, struct linear w, float grad_scale) {
     bool is_divided = vocab_is_divided(&model->setup);
-    for (int64_t first = 0; first < model->flight.num_tokens; first += model->logits.dims[0]) {
-        struct head_chunk chunk = head_chunk(model, first);
+    for (int64_t first = 0; first < model->flight.num_tokens; first += model->grad_logits.dims[0]) {
+        struct head_chunk chunk = head_chunk(model, first, model->grad_logits);
         struct tensor dx = tensor_rows(model->dnorm, first, chunk.count);
         struct tensor partial = is_divided ? joined_partial(model, dx) : dx;
         for (int entry = 0; entry < model->flight.num_entries; entry++) {
@@ -142,7 +146,7 @@ void head_train(struct model *model, struct transport *link, float grad_scale) {
 void head_losses(struct model *model, struct transport *link) {
     struct head_weights w = head_open(model, link);
     for (int64_t first = 0; first < model->flight.num_tokens; first += model->logits.dims[0]) {
-        struct head_chunk chunk = head_chunk(model, first);
+        struct head_chunk chunk = head_chunk(model, first, model->logits);
         for (int entry = 0; entry < model->flight.num_entries; entry++)
             chunk_losses(model, &chunk, &w.matrix, entry, 0.0f);
     }
@@ -159,7 +163,7 @@ static void shape_logits(const struct model_config *config, float *logits, int64
 
 /* chunk_logits - of the chunk that begins with that row, to the host; returns how many rows those are. */
 static int64_t chunk_logits(struct model *model, const struct linear *w, int64_t first, float *out) {
-    struct head_chunk chunk = head_chunk(model, first);
+    struct head_chunk chunk = head_chunk(model, first, model->logits);
     vocab_logits(model, model->along, chunk.logits, chunk.rows, w);
     device_download(model->dev, out, chunk.logits);
     shape_logits(model->setup.config, out, tensor_count(chunk.logits));

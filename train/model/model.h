@@ -77,10 +77,12 @@ struct model {
     struct rotation temperature;
 
     /* What every micro-batch writes anew, with room for the largest. */
-    struct tensor branch;          /* [N, C] output of a branch before its residual add */
-    struct tensor middle;          /* [N, C] of all layers that do not keep theirs, where there are some */
-    struct tensor logits;          /* [M, V] f32, one chunk of rows */
-    struct tensor dlogits;         /* [M, V] compute type; the same memory as logits in f32 */
+    struct tensor branch; /* [N, C] output of a branch before its residual add */
+    struct tensor middle; /* [N, C] of all layers that do not keep theirs, where there are some */
+    /* A chunk of rows [M, V]: f32 logits, for losses and answers without gradients; those that gradients are made of, which for
+     * a mean over tokens have the compute type, and twice as many rows in the same memory, else are the f32 ones; and the
+     * gradients, in the compute type, in place of grad_logits of that type. */
+    struct tensor logits, grad_logits, dlogits;
     struct tensor dx, dnorm;       /* [N, C] */
     struct tensor dbranch;         /* [N, C]; where a layer has a norm after its branches, or scales them */
     struct tensor joined, partial; /* [N T, C], where ranks divide tensors: what a product reads, and wrote */

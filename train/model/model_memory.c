@@ -226,6 +226,25 @@ int64_t model_head_rows(const struct model_setup *setup) {
     return own < rows ? own : rows;
 }
 
+/* has_short_logits - those that gradients are made of have the compute type.  A mean over tokens bears their rounding; differences
+ * between the losses of two texts, or from a teacher, do not.  Ranks that divide the vocabulary exchange them in f32. */
+static bool has_short_logits(const struct model *model) {
+    return model->setup.trains && model->setup.compute != DTYPE_F32 && model->setup.teacher.top_k == 0 &&
+           model->setup.objective.kind == &objective_token_mean && !vocab_is_divided(&model->setup);
+}
+
+/* place_logits - of chunk rows.  Short ones lie where f32 logits of half as many rows do, which serve between gradients. */
+static void place_logits(struct model *model, int64_t chunk, int64_t vocab_size) {
+    enum dtype type = model->setup.compute;
+    bool is_short = has_short_logits(model);
+    model->logits = take_2d(model, DTYPE_F32, is_short ? (chunk + 1) / 2 : chunk, vocab_size);
+    model->grad_logits = model->dlogits = model->logits;
+    if (is_short)
+        model->grad_logits = model->dlogits = tensor_2d(model->logits.data, type, chunk, vocab_size);
+    else if (model->setup.trains && type != DTYPE_F32)
+        model->dlogits = take_2d(model, type, chunk, vocab_size);
+}
+
 static void place_head(struct model *model) {
     const struct model_config *c = model->setup.config;
     int64_t n = model_own_tokens(&model->setup), chunk = model_head_rows(&model->setup);
@@ -234,10 +253,7 @@ static void place_head(struct model *model) {
     struct norm_plan norm = family_final_norm(c);
     model->flight.final_stats = norm_stats_take(&model->arena, &norm, n);
     model->flight.losses = take_2d(model, DTYPE_F32, model->flight.num_entries, n);
-    model->logits = take_2d(model, DTYPE_F32, chunk, c->vocab_size);
-    model->dlogits = model->logits;
-    if (model->setup.trains && type != DTYPE_F32)
-        model->dlogits = take_2d(model, type, chunk, c->vocab_size);
+    place_logits(model, chunk, c->vocab_size);
     vocab_take(model, chunk);
 }
 
@@ -413,7 +429,7 @@ struct device_limits model_limits(const struct model *model) {
                                   .width = c->width,
                                   .ffn_width = part.ffn_width,
                                   .vocab_size = c->vocab_size,
-                                  .chunk_rows = model->logits.dims[0],
+                                  .chunk_rows = model->dlogits.dims[0],
                                   .num_heads = part.num_heads / model->flight.num_context,
                                   .num_kv_heads = part.num_kv_heads / model->flight.num_context,
                                   .head_dim = c->head_dim};

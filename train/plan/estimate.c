@@ -16,7 +16,11 @@ enum { PRODUCTS_PER_STEP = 3 };
 
 /* Values of a token that the ops of train/model/model.c read and write, counted from them: in a layer for each of its width
  * and of its feed-forward width, gated or plain, and at the end for each of the vocabulary. */
-static const double WIDTH_TRAFFIC = 18.5, GATED_TRAFFIC = 9.0, PLAIN_TRAFFIC = 6.0, VOCAB_TRAFFIC = 7.0;
+static const double WIDTH_TRAFFIC = 18.5, GATED_TRAFFIC = 9.0, PLAIN_TRAFFIC = 6.0;
+
+/* The same of logits, written, read twice and overwritten by their gradient; in 16 bits beside f32 logits (train/model/head.c) these
+ * count twice. */
+static const double LOGIT_TRAFFIC = 4.0, LONG_LOGIT_TRAFFIC = 7.0;
 
 /* Bounds of a step's time, as factors, where rates were measured and where they are assumed. */
 static const double LOW_MEASURED = 0.85, HIGH_MEASURED = 1.2, LOW_ASSUMED = 0.7, HIGH_ASSUMED = 1.5;
@@ -105,12 +109,13 @@ static double objective_flops(const struct config *config, const struct model_fi
 
 /* element_bytes - memory traffic of norms, the rotation (2.5 of the 18.5, with a key head for four query
  * heads; its inverse costs no pass), activations and logits of one token. */
-static double element_bytes(const struct model_figures *f, enum dtype compute) {
+static double element_bytes(const struct config *config, const struct model_figures *f, enum dtype compute) {
     const struct model_config *m = f->model;
+    bool is_long = compute != DTYPE_F32 && objective_kind(config->objective.kind) != &objective_token_mean;
     double value_bytes = (double)dtype_bytes(compute);
     return value_bytes * (m->num_layers * WIDTH_TRAFFIC * (double)m->width +
                           ffn_sum(f, GATED_TRAFFIC, PLAIN_TRAFFIC) * (double)m->ffn_width +
-                          VOCAB_TRAFFIC * (double)m->vocab_size);
+                          (is_long ? LONG_LOGIT_TRAFFIC : LOGIT_TRAFFIC) * (double)m->vocab_size);
 }
 
 /* num_parts - into how many the replicas split what updates a shard. */
@@ -250,7 +255,7 @@ static double passes_s(const struct config *config, const struct model_figures *
                        double flops) {
     const struct params_setup *p = &layout->params;
     double tokens = num_micros * (double)model_own_tokens(&layout->model); /* padding included */
-    double bytes = tokens * element_bytes(f, p->compute) + num_micros * restore_bytes(p) +
+    double bytes = tokens * element_bytes(config, f, p->compute) + num_micros * restore_bytes(p) +
                    gradient_bytes(f, p, num_micros) + SUM_TRAFFIC * reduced_bytes(f, p, num_micros);
     double seconds = products_s(f, layout, machine, tokens, flops, config->data.sequence_tokens) +
                      num_micros * p->model->num_layers * machine->launches_s + bytes / machine->bytes_per_s;
