@@ -178,6 +178,10 @@ DEV void store16(void *global, vec16 v) {
 DEV void store16_stream(void *global, vec16 v) {
     __stcs((uint4 *)global, make_uint4(v.w[0], v.w[1], v.w[2], v.w[3]));
 }
+/* prefetch - to L2, of memory that may be read: a hint, for which nobody waits. */
+DEV void prefetch(const void *global) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
+}
 DEV uint2 load8(const void *global) {
     return *(const uint2 *)global;
 }

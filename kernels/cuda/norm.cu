@@ -228,6 +228,18 @@ template <class T, int N> DEV float add_slopes(const pack<T, N> &dy, const pack<
     return sum;
 }
 
+/* prefetch_row - what the backward reads of a row, from element `at` on, while it still works on the row before: between the
+ * loads of two rows lie a sum over the team and its barrier, during which memory would stand still. */
+template <class T, int BATCH> DEV void prefetch_row(const norm_backward<T> &n, int64_t at, int left, int stride) {
+#pragma unroll
+    for (int k = 0; k < BATCH; k++)
+        if (k * stride < left) {
+            prefetch(n.dy + at + k * stride);
+            prefetch(n.x + at + k * stride);
+            prefetch(n.dx + at + k * stride);
+        }
+}
+
 /* One block per multiprocessor; each of its teams takes every (blocks x teams)-th row.  Shared memory: the dw
  * of the block, [width] f32, then two slots per warp.  The weights come from L1 each time: there are no
  * registers left. */
@@ -241,8 +253,8 @@ static __global__ void __launch_bounds__(THREADS, 1) norm_backward_kernel(norm_b
     struct team team = {num_warps, 1 + own, slots + (uint32_t)(2 * own * num_warps) * 4};
     uint32_t other_slots = team.slots + (uint32_t)num_warps * 4;
     float dw[BATCH][N] = {};
-    for (int64_t row = (int64_t)blockIdx.x * num_teams + own; row < n.num_rows;
-         row += (int64_t)gridDim.x * num_teams) {
+    int64_t apart = (int64_t)gridDim.x * num_teams; /* from a team's row to its next */
+    for (int64_t row = (int64_t)blockIdx.x * num_teams + own; row < n.num_rows; row += apart) {
         int64_t at = row * width + first;
         pack<T, N> dy[BATCH], x[BATCH], dx[BATCH];
 #pragma unroll
@@ -252,6 +264,8 @@ static __global__ void __launch_bounds__(THREADS, 1) norm_backward_kernel(norm_b
             x[k] = inside ? pack_load_once<T, N>(n.x + at + k * stride) : pack_filled<T, N>(0);
             dx[k] = inside ? pack_load_once<T, N>(n.dx + at + k * stride) : pack_filled<T, N>(0);
         }
+        if (row + apart < n.num_rows)
+            prefetch_row<T, BATCH>(n, at + apart * width, width - first, stride);
         row_known known = {n.rstd[row], LAYER ? n.mean[row] : 0, 0, 0};
         float dot = 0;
         if (LAYER) {

@@ -44,6 +44,8 @@ def of_rows():
                 in_kernel(name, r"(st\.global\.v4\.u32 \t?\[%rd\d+)\]", r"\1+4096]"), 0, True)
     yield Plant("a shuffle with another distance", "norm", norm,
                 in_kernel(name, r"(mov\.u32 \t%r\d+, )8;(\s+shfl)", r"\g<1>4;\2"), 0, True)
+    yield Plant("a prefetch of a row that is not there", "norm", "norm backward bf16 layer 0 width 8192",
+                in_kernel("norm_backward_kernelI6bf16_tLi2ELi768ELb0E", r"(prefetch\.global\.L2 \[%rd\d+)\]", r"\1+1048576]"))
     yield Plant("a missing exponential", "gated", "gated silu bf16 forward 768",
                 in_kernel("gated_forward_kernelI6bf16_tLi8EL4gate0E", r"ex2\.approx", "neg"), 0, True)
 

@@ -21,7 +21,7 @@ BINARY = {"add": "({0} + {1})", "sub": "({0} - {1})", "and": "({0} & {1})", "or"
           "div": "divide({0}, {1})", "divide": "({0} / {1})", "rem": "remainder({0}, {1})", "copysign": "np.copysign({1}, {0})"}
 ENDS = {"bra", "ret", "exit", "bar"}
 COLLECTIVE = ("mma", "ldmatrix", "shfl", "vote", "wgmma", "bar", "setmaxnreg")
-IGNORED = ("prefetch", "fence.mbarrier_init", "membar", "fence.acq_rel")
+IGNORED = ("prefetch.tensormap", "fence.mbarrier_init", "membar", "fence.acq_rel")
 
 
 class Translator:
@@ -308,6 +308,12 @@ class Translator:
             return self.assign(to, f"{load}[0].view(np.{name})", kind)
         return [f"v = {load}"] + [self.assign(part, f"v[{i}].view(np.{name})", kind)
                                   for i, part in enumerate(to.parts)]
+
+    def do_prefetch(self, instruction):
+        """A hint; what it names must be there to be read, which the ISA does not ask for."""
+        if instruction.op[1:] != ["global", "L2"]:
+            raise KeyError(".".join(instruction.op))
+        return f"global_load(A, {self.address(instruction.operands[0])}, 1, 1)"
 
     def do_st(self, instruction):
         kind, (memory, source) = instruction.op[-1], instruction.operands

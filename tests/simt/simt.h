@@ -125,6 +125,7 @@ static inline vec16 load16_stream(const void *global) {
 static inline void store16_stream(void *global, vec16 v) {
     store16(global, v);
 }
+void prefetch(const void *global);
 uint2 load8(const void *global);
 void store8(void *global, uint2 v);
 static inline uint32_t atomic_add(uint32_t *counter, uint32_t add) {

@@ -42,6 +42,11 @@ void store16(void *global, vec16 v) {
     store_global("store16", global, v);
 }
 
+/* What it brings nearer must be there to be read: more than a GPU asks for. */
+void prefetch(const void *global) {
+    (void)load_global<uint8_t>("prefetch", global);
+}
+
 uint2 load8(const void *global) {
     return load_global<uint2>("load8", global);
 }
