@@ -111,8 +111,7 @@ DEV online_sum read_row(const In *row, const loss_span &span, const Shape &shape
 #pragma unroll
         for (int k = 0; k < B; k++) {
             int64_t p = first + (int64_t)k * blockDim.x;
-            if (p < span.num_packs)
-                packs[k] = pack_load<In, N>(row + span.head + p * N);
+            packs[k] = p < span.num_packs ? pack_load<In, N>(row + span.head + p * N) : pack_filled<In, N>(0);
         }
 #pragma unroll
         for (int k = 0; k < B; k++) {
@@ -160,8 +159,8 @@ DEV void write_row(Out *to, const In *row, const loss_span &span, const loss_slo
 #pragma unroll
         for (int k = 0; k < B; k++) {
             int64_t p = first + (int64_t)k * blockDim.x;
-            if (p < span.num_packs)
-                packs[k] = pack_load_once<In, N>(row + span.head + p * N);
+            packs[k] =
+                p < span.num_packs ? pack_load_once<In, N>(row + span.head + p * N) : pack_filled<In, N>(0);
         }
 #pragma unroll
         for (int k = 0; k < B; k++) {
@@ -191,8 +190,8 @@ template <class Out, int N> DEV void clear_row(Out *to, const loss_span &span) {
 /* One block per row.  A row without weight is not read. */
 template <class Shape, class In, class Out, int N>
 static __global__ void __launch_bounds__(LOSS_THREADS, 1) cross_entropy_kernel(loss_rows<In, Out> r) {
-    constexpr int B =
-        Shape::PACKS_BYTES / (int)sizeof(In); /* 64 bytes in flight per thread where N is 4 and it is 16 */
+    /* 64 bytes in flight per thread where N is 4 and PACKS_BYTES 16; of single elements the places take more registers. */
+    constexpr int B = Shape::PACKS_BYTES / (N == 1 ? 2 : 1) / (int)sizeof(In);
     DYN_SHARED(shared);
     const Shape shape(r.args);
     int64_t start = blockIdx.x * r.vocabulary;
