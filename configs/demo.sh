@@ -58,8 +58,8 @@ say "4. The same command again: it goes on where it stopped"
 show mpirun -n 2 atelier train configs/demo.yaml $live
 
 say "5. Export: a Hugging Face folder (transformers, vLLM) and a GGUF file (llama.cpp, Ollama), read back and compared"
-show atelier export runs/demo --to hf --out runs/demo-hf
-show atelier export runs/demo --to gguf --type q8_0 --out runs/demo.gguf
+show atelier export runs/demo --to hf --output runs/demo-hf
+show atelier export runs/demo --to gguf --type q8_0 --output runs/demo.gguf
 
 say "6. After: what the exported file writes"
 show atelier generate runs/demo.gguf --prompt "$prompt" --max-tokens 120 --seed 1
