@@ -39,8 +39,10 @@ static const struct config_key run_file_keys[] = {
          "for "
          "whom it waits",
          FREE),
-    REAL("run.start_timeout_s", AT(run.start_timeout_s), "0", 0, 1e6, "s",
-         "the same until the first step is done; 0: four times run.timeout_s, at most 1800", FREE),
+    REAL(
+        "run.start_timeout_s", AT(run.start_timeout_s), "0", 0, 1e6, "s",
+        "a rank that waits longer for the others before the first step is done gives up, and the job ends; 0: four times run.timeout_s, at most 1800",
+        FREE),
     PATH(
         "run.gemm_choices", AT(run.gemm_choices), NULL,
         "file that keeps which of cuBLASLt's algorithms multiplies what: products that are new to it are "
@@ -60,7 +62,7 @@ static const struct config_key run_file_keys[] = {
     LIST(
         "model.add_special_tokens", AT(model.add_special_tokens), AT(model.num_add_special_tokens),
         &config_text_table,
-        "the same, after those, for tokens that a chat template alone writes and that are left out of written text"),
+        "tokens that the tokenizer lacks and that a chat template alone writes, left out of written text: a list as that of model.add_tokens, whose rows they follow"),
     CHOICE(
         "model.tied_head", AT(model.tied_head), "auto", tied_heads,
         "whether the output projection is the embedding; false: it begins as a copy of it; true: refused unless the "

@@ -131,7 +131,9 @@ static void measure(struct findings *findings, const char *folder, struct calibr
     calibration->copy_bytes_per_s = copied * GIGA;
     struct finding *finding = add(findings, "products, bf16", "%.0f GFLOP/s", bf16);
     if (bf16 < gflops)
-        advise(finding, FINDING_WARNING, "this processor has no fast bf16: leave train.compute at f32");
+        advise(
+            finding, FINDING_WARNING,
+            "measured, whatever instructions the processor has: slower than f32, so leave train.compute at f32");
     add(findings, "memory speed", "%.1f GB/s copied on all threads", copied);
 
     struct err err = {""};
@@ -165,24 +167,39 @@ static void look_at_libraries(struct findings *findings) {
         advise(finding, FINDING_WARNING, "neither mpirun nor srun is on PATH: only one rank can be started");
 }
 
-/* look_at_limit - enough: from where on nothing is to be said; 0: the limit is shown alone. */
-static void look_at_limit(struct findings *findings, const char *name, int resource, rlim_t enough,
-                          const char *advice) {
-    struct rlimit limit;
-    if (getrlimit((__rlimit_resource_t)resource, &limit) != 0)
+/* What setrlimit allows.  enough: from where on nothing is to be said; 0: the limit is shown alone. */
+struct limit {
+    const char *name;
+    int resource;
+    rlim_t enough;
+    double one; /* of the unit that is shown */
+    const char *unit, *advice;
+};
+
+static void look_at_limit(struct findings *findings, const struct limit *limit) {
+    struct rlimit now;
+    if (getrlimit((__rlimit_resource_t)limit->resource, &now) != 0)
         return;
-    struct finding *finding = limit.rlim_cur == RLIM_INFINITY
-                                  ? add(findings, name, "unlimited")
-                                  : add(findings, name, "%llu", (unsigned long long)limit.rlim_cur);
-    if (limit.rlim_cur < enough)
-        advise(finding, FINDING_WARNING, "%s", advice);
+    struct finding *finding =
+        now.rlim_cur == RLIM_INFINITY
+            ? add(findings, limit->name, "unlimited")
+            : add(findings, limit->name, "%.0f%s", (double)now.rlim_cur / limit->one, limit->unit);
+    if (now.rlim_cur < limit->enough)
+        advise(finding, FINDING_WARNING, "%s", limit->advice);
 }
 
 static void look_at_limits(struct findings *findings) {
     bool has_infiniband = access("/dev/infiniband", F_OK) == 0;
-    look_at_limit(findings, "open files (-n)", RLIMIT_NOFILE, 1024, "raise it with 'ulimit -n 4096'");
-    look_at_limit(findings, "locked bytes (-l)", RLIMIT_MEMLOCK, has_infiniband ? RLIM_INFINITY : 0,
-                  "InfiniBand needs 'unlimited'; ask the administrator");
+    const struct limit files = {
+        "open files (-n)", RLIMIT_NOFILE, 1024, 1, "", "raise it with 'ulimit -n 4096'"};
+    const struct limit locked = {"locked memory (-l)",
+                                 RLIMIT_MEMLOCK,
+                                 has_infiniband ? RLIM_INFINITY : 0,
+                                 1024, /* as 'ulimit -l' counts */
+                                 " KiB",
+                                 "InfiniBand needs 'unlimited'; ask the administrator"};
+    look_at_limit(findings, &files);
+    look_at_limit(findings, &locked);
 }
 
 /* look_at_slurm - by the environment of the job; nothing is asked of Slurm, which may be slow to answer. */

@@ -162,8 +162,8 @@ static void print_next(FILE *out, const struct show *show, const struct learnt_p
     if (piece->num_ids == last)
         return;
     token_text_append(&text, show->tok, &piece->ids[last], &piece->learnt[last], 1, marks);
-    fputs(piece->learnt[last] ? "  learnt as what comes next:\n"
-                              : "  cut here; what comes next is not learnt:\n",
+    fputs(piece->learnt[last] ? "  learnt too, as what follows the last token above:\n"
+                              : "  cut here; what follows the last token above is not learnt:\n",
           out);
     print_lines(out, &text);
     text_release(&text);
