@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "configs/schema/help_text.h"
+
 int command_read(const struct command *command, void *words, int argc, char **argv, struct err *err) {
     struct err why = {""};
     memset(words, 0, command->words_bytes);
@@ -27,7 +29,7 @@ void command_print_usage(FILE *out, const char *before, const struct command *co
 void command_print_help(FILE *out, const struct command *command) {
     command_print_usage(out, "usage: ", command);
     fputc('\n', out);
-    text_print(out, command->text, 0, 0);
+    help_text_print(out, command->text, 0, 0);
     fputc('\n', out);
     options_print_help(out, command->options, command->num_options);
 }

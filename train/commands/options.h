@@ -52,11 +52,9 @@ const char *option_text(const struct option *option, char *text, size_t room_byt
 bool option_is_argument(const struct option *option);
 
 /* options_print_usage - " CONFIG [--ranks N] [--set KEY=VALUE]...", from column 'at' on.  options_print_help - a line or
- * more for each row.  text_print - a text in lines of at most 100 columns, each after indent spaces; the first begins at
- * column 'at', where something stands already. */
+ * more for each row. */
 void options_print_usage(FILE *out, int at, const struct option *options, int num_options);
 void options_print_help(FILE *out, const struct option *options, int num_options);
-void text_print(FILE *out, const char *text, int indent, int at);
 
 /* The rows that commands share.  OPTION_CONFIG, OPTION_BASE, OPTION_DEVICE, OPTION_TYPE: const char *; OPTION_SET: struct option_list. */
 #define OPTION_BASE(field)                                                                                   \

@@ -3,30 +3,9 @@
 
 #include <string.h>
 
-enum { WIDTH = 100, HELP_COLUMN = 22, TEXT_ROOM = 128 };
+#include "configs/schema/help_text.h"
 
-/* Words go to the next line where they would pass column WIDTH.  A newline of the text ends a line, and blanks
- * after it are kept: that is how examples are set in. */
-void text_print(FILE *out, const char *text, int indent, int at) {
-    bool starts_line = true; /* the spaces there are the text's own: an example, set in */
-    at += fprintf(out, "%*s", indent > at ? indent - at : 0, "");
-    for (;;) {
-        int gap = (int)strspn(text, " "), length = (int)strcspn(text + gap, " \n");
-        bool breaks = text[gap] == '\n';
-        if (text[gap] == '\0')
-            break;
-        if (breaks || (!starts_line && at + gap + length > WIDTH)) {
-            at = fprintf(out, "\n%*s", indent, "") - 1;
-            text += gap + breaks;
-            starts_line = true;
-            continue;
-        }
-        at += fprintf(out, "%*s%.*s", gap, "", length, text + gap);
-        text += gap + length;
-        starts_line = false;
-    }
-    fputc('\n', out);
-}
+enum { HELP_COLUMN = 22, TEXT_ROOM = 128 };
 
 /* repeats - what follows the text of a row that may be given again. */
 static const char *repeats(const struct option *option) {
@@ -42,7 +21,7 @@ void options_print_usage(FILE *out, int at, const struct option *options, int nu
         int length = options[i].is_required
                          ? snprintf(item, sizeof item, "%s", typed)
                          : snprintf(item, sizeof item, "[%s]%s", typed, repeats(&options[i]));
-        if (at + 1 + length > WIDTH)
+        if (at + 1 + length > HELP_WIDTH)
             at = fprintf(out, "\n%*s", INDENT - 1, "") - 1;
         at += fprintf(out, " %s", item);
     }
@@ -59,6 +38,6 @@ void options_print_help(FILE *out, const struct option *options, int num_options
         if (at >= HELP_COLUMN)
             at = fprintf(out, "\n") - 1;
         at += fprintf(out, "%*s", HELP_COLUMN - at, "");
-        text_print(out, help, HELP_COLUMN, at);
+        help_text_print(out, help, HELP_COLUMN, at);
     }
 }
