@@ -9,6 +9,7 @@
 #include "configs/schema/config.h"
 #include "data/tokens/loader.h"
 #include "tests/check.h"
+#include "train/measure/summary.h"
 #include "train/run/run_data.h"
 
 enum { T = 16, VOCAB = 64, LONGEST = 100, NO_TARGET = -1, ALL_TARGETS = -2 };
@@ -244,6 +245,16 @@ static void test_repeats_text(void **state) {
     assert_string_equal(run_data_repeats_text(&config, 0, 60, text, sizeof text),
                         "'a.h5' has 60 sequences, and is read 5 times over in 100 steps of 4 sequences");
     assert_string_equal(run_data_repeats_text(&config, 1, 60, text, sizeof text), "");
+    config.train.steps = 1000; /* no powers of ten: 3000 sequences of a for one, for 17 and for 300 */
+    assert_non_null(
+        strstr(run_data_repeats_text(&config, 0, 1, text, sizeof text), "is read 3000 times over"));
+    assert_non_null(
+        strstr(run_data_repeats_text(&config, 0, 17, text, sizeof text), "is read 176 times over"));
+    assert_non_null(
+        strstr(run_data_repeats_text(&config, 0, 300, text, sizeof text), "is read 10 times over"));
+    assert_int_equal(summary_digits(999.4), 3);
+    assert_int_equal(summary_digits(2666.7), 4);
+    config.train.steps = 100;
     files[1].weight = 1e-6;
     assert_non_null(strstr(run_data_repeats_text(&config, 1, 60, text, sizeof text),
                            "warning: 'b.h5' is hardly ever read"));

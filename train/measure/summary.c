@@ -137,6 +137,13 @@ void summary_put_run(json_t *object, const struct run_share *share) {
     tree_put(object, "run", run);
 }
 
+int summary_digits(double times) {
+    int digits = 3;
+    for (double more = 999.5; times >= more && digits < 15; more *= 10)
+        digits++;
+    return digits;
+}
+
 void summary_print_run(FILE *out, const struct run_share *share) {
     if (share->sequence_tokens == 0)
         return;
@@ -149,8 +156,9 @@ void summary_print_run(FILE *out, const struct run_share *share) {
                 (long long)share->num_longer, longer_word(share), (long long)share->num_cut);
     fputc('\n', out);
     if (share->epochs > 0)
-        fprintf(out, "  epochs         %.3g: train.steps %lld of %lld sequences each\n", share->epochs,
-                (long long)share->num_steps, (long long)share->batch_sequences);
+        fprintf(out, "  epochs         %.*g: train.steps %lld of %lld sequences each\n",
+                summary_digits(share->epochs), share->epochs, (long long)share->num_steps,
+                (long long)share->batch_sequences);
     else if (share->num_steps == 0)
         fprintf(out,
                 "  epochs         as train.epochs says; the steps follow from all files of data.train\n");

@@ -29,6 +29,9 @@ int summary_run(struct run_share *share, const char *path, const struct config *
 void summary_put(json_t *object, const struct token_summary *summary);
 void summary_put_run(json_t *object, const struct run_share *share);
 
+/* summary_digits - for %.*g of how often a file is read: three digits, and all of them from a thousand on (2667, never 2.67e+03). */
+int summary_digits(double times);
+
 /* summary_print - the lines of a summary, each after two spaces.  summary_print_run - nothing where there is no run.
  * summary_print_lengths - the member "lengths" as a histogram, each line after so many spaces. */
 void summary_print(FILE *out, const struct token_summary *summary);

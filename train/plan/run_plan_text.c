@@ -91,17 +91,36 @@ static void print_memory(const struct run_plan *plan) {
            memory->scratch ? " (scratch: an allowance)" : "");
 }
 
+/* count_text - in words where there are many: 162816, 3.311 million, 8.03 billion. */
+static const char *count_text(double count, char *text, size_t room_bytes) {
+    if (count < MEGA)
+        snprintf(text, room_bytes, "%.0f", count);
+    else
+        snprintf(text, room_bytes, "%.4g %s", count / (count < GIGA ? MEGA : GIGA),
+                 count < GIGA ? "million" : "billion");
+    return text;
+}
+
+/* size_text - in the unit in which it can be read: 0.65 MB, 12.3 GB. */
+static const char *size_text(double bytes, char *text, size_t room_bytes) {
+    bool is_large = bytes >= GIGA;
+    snprintf(text, room_bytes, "%.4g %s", bytes / (is_large ? GIGA : MEGA), is_large ? "GB" : "MB");
+    return text;
+}
+
 /* print_exchange - nothing, of a rank alone. */
 static void print_exchange(const struct run_plan *plan) {
     static const char *const between[EXCHANGE_AXES] = {"inside a replica", "between replicas",
                                                        "between ranks that share texts",
                                                        "between ranks that divide tensors"};
     bool splits = plan->proposal.zero_stage >= 2 && plan->sent_bytes[EXCHANGE_INSIDE] > 0;
+    char size[TEXT_ROOM];
     int num_told = 0;
     for (int axis = 0; axis < EXCHANGE_AXES; axis++) {
         if (plan->sent_bytes[axis] == 0)
             continue;
-        printf("%s%.4g GB %s%s", num_told ? ", " : "exchange     ", (double)plan->sent_bytes[axis] / GIGA,
+        printf("%s%s %s%s", num_told ? ", " : "exchange     ",
+               size_text((double)plan->sent_bytes[axis], size, sizeof size),
                num_told ? "" : "a rank and step ", between[axis]);
         num_told++;
     }
@@ -126,7 +145,7 @@ static void print_base(const struct run_plan *plan) {
  * the line of the machine says which. */
 static void print_time(const struct run_plan *plan) {
     const struct step_time *time = &plan->proposal.time;
-    char expected[TEXT_ROOM], low[TEXT_ROOM], high[TEXT_ROOM], step[TEXT_ROOM];
+    char expected[TEXT_ROOM], low[TEXT_ROOM], high[TEXT_ROOM], step[TEXT_ROOM], save[TEXT_ROOM];
     double tokens_per_s = time->tokens_per_s;
     printf("speed        %.0f tokens/s (margin %.0f to %.0f), a step in %s: compute %.3g s", tokens_per_s,
            tokens_per_s / time->high, tokens_per_s / time->low,
@@ -136,12 +155,13 @@ static void print_time(const struct run_plan *plan) {
                time->link_s + time->across_s);
     putchar('\n');
     printf("             %s\n", plan->place->machine.basis);
-    printf("time         %s (margin %s to %s) for %lld steps of %.4g tokens, %lld saves of %.0f s\n",
+    printf("time         %s (margin %s to %s) for %lld steps of %.0f tokens, %lld save%s of %s\n",
            duration_text(plan->wall_s, expected, sizeof expected),
            duration_text(plan->wall_s * time->low, low, sizeof low),
            duration_text(plan->wall_s * time->high, high, sizeof high), (long long)plan->config.train.steps,
            (double)plan->config.train.batch_sequences * (double)plan->config.data.sequence_tokens,
-           (long long)plan->num_saves, plan->save_s);
+           (long long)plan->num_saves, plan->num_saves == 1 ? "" : "s",
+           duration_text(plan->save_s, save, sizeof save));
     if (plan->config.train.epochs > 0)
         printf("             train.epochs %g means these steps\n", plan->config.train.epochs);
 }
@@ -203,7 +223,8 @@ static void print_energy(const struct run_plan *plan) {
 /* print_disk - at the moment when the most checkpoints lie there, the one that is being written among them. */
 static void print_disk(const struct run_plan *plan) {
     const struct site_storage *storage = plan->place->storage;
-    printf("disk         %.4g GB in %lld files at most", plan->disk.bytes / GIGA,
+    char size[TEXT_ROOM];
+    printf("disk         %s in %lld files at most", size_text(plan->disk.bytes, size, sizeof size),
            (long long)plan->disk.files);
     if (storage && storage->quota_gb > 0)
         printf("; '%s' holds %g GB and %lld files%s", storage->name, storage->quota_gb,
@@ -243,9 +264,11 @@ static void print_hints(const struct run_plan *plan) {
 /* trained_text - beside an adapter: how many parameters move, and how the matrices of the base are kept. */
 static const char *trained_text(const struct run_plan *plan, char *text, size_t room_bytes) {
     enum adapter_base base = plan->config.adapter.base;
+    char count[TEXT_ROOM];
     text[0] = '\0';
     if (model_has_adapter(plan->model))
-        snprintf(text, room_bytes, " (%.4g of them trained%s%s)", (double)model_num_trained(plan->model),
+        snprintf(text, room_bytes, " (%s of them trained%s%s)",
+                 count_text((double)model_num_trained(plan->model), count, sizeof count),
                  base == BASE_COMPUTE ? "" : "; the layers' matrices are kept in ",
                  base == BASE_COMPUTE ? "" : adapter_base_word(base));
     return text;
@@ -253,12 +276,12 @@ static const char *trained_text(const struct run_plan *plan, char *text, size_t 
 
 void run_plan_print(const struct run_plan *plan, const char *origin) {
     const struct run_place *place = plan->place;
-    char trained[100];
+    char trained[160], count[TEXT_ROOM];
     printf("plan         %s on %s\n", origin, place->partition ? place->partition->name : "this computer");
-    printf("model        %.4g parameters%s, %d layers, width %lld, vocabulary %lld; %s\n",
-           (double)model_num_parameters(plan->model), trained_text(plan, trained, sizeof trained),
-           plan->model->num_layers, (long long)plan->model->width, (long long)plan->model->vocab_size,
-           place->machine.name);
+    printf("model        %s parameters%s, %d layers, width %lld, vocabulary %lld; %s\n",
+           count_text((double)model_num_parameters(plan->model), count, sizeof count),
+           trained_text(plan, trained, sizeof trained), plan->model->num_layers,
+           (long long)plan->model->width, (long long)plan->model->vocab_size, place->machine.name);
     if (plan->model->wrapper_type[0])
         printf("trained      the text decoder (%s) of a %s; its other tensors are carried as they are\n",
                plan->model->model_type, plan->model->wrapper_type);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "data/tokens/loader_spread.h"
+#include "train/measure/summary.h"
 #include "train/plan/data_check.h"
 #include "train/run/run_teachers.h"
 
@@ -139,8 +140,8 @@ const char *run_data_repeats_text(const struct config *config, int file, int64_t
     text[0] = '\0';
     if (times > MANY)
         snprintf(text, room_bytes,
-                 "'%.300s' has %lld sequences, and is read %.3g times over in %lld steps of %lld sequences",
-                 config->data.train[file].path, (long long)epoch_samples, times,
+                 "'%.300s' has %lld sequences, and is read %.*g times over in %lld steps of %lld sequences",
+                 config->data.train[file].path, (long long)epoch_samples, summary_digits(times), times,
                  (long long)config->train.steps, (long long)config->train.batch_sequences);
     else if (samples < 1)
         snprintf(
