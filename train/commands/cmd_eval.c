@@ -90,8 +90,8 @@ static const struct option OPTIONS[] = {
     {.name = "--output",
      .value = "FILE",
      .help =
-         "the file to write, which must not exist: of --top-k the teacher's, and what an earlier start began is gone "
-         "on with; of --tasks a line of JSON for each item, with the log-probability of each choice",
+         "the file to write, which must not exist: of --top-k the teacher's, and what an earlier start began is "
+         "continued; of --tasks a line of JSON for each item, with the log-probability of each choice",
      .kind = OPTION_TEXT,
      .at = offsetof(struct eval_words, output)},
     {.name = "--results",
