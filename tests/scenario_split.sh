@@ -87,3 +87,15 @@ prepare 1 none "{path: data/sample/fiches-validation.jsonl, valid_share: 0.0001}
 expect_output 'no document for validation: there are only 8, and the valid_share of each source is small; raise it'
 [ ! -e "$work/none.h5" ] || fail "a file is left behind"
 say "copies on one side, whatever the order"
+
+# --- a source that gives nothing is told: a field that its records do not have; control: a value that they have ---
+small="{path: data/sample/fiches-validation.jsonl, name: small"
+prepare 0 nothing "$few, $small, where: {status: VIGUEUR}}"
+expect_output "warning: no document comes from 'small': every record was left out; its where asks for the field 'status'"
+prepare 0 something "$few, $small, where: {theme: Citoyenneté}}"
+if grep -q 'no document comes from' "$log"; then
+    fail "a source that gives documents is said to give none"
+fi
+prepare 0 copies "$many, {path: $work/many.jsonl, name: again}"
+expect_output "warning: no document comes from 'again': all that it holds was left out"
+say "sources that give nothing are told"

@@ -174,7 +174,7 @@ bool split_is_valid(const struct prepare_config *config, const struct batch_docu
                     int64_t num_kept);
 
 /* split_fail - no document is kept for validation, of so many.  Returns -1 with err set.  split_tell - sources of which
- * nothing is kept, though some should be; valid_writer of the validation file, or NULL. */
+ * nothing is kept, though some should be: at all, or for validation; valid_writer of the validation file, or NULL. */
 int split_fail(const struct prepare_config *config, int64_t num_documents, struct err *err);
 void split_tell(const struct prepare_config *config, struct token_writer *writer,
                 struct token_writer *valid_writer);

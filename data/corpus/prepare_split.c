@@ -62,22 +62,40 @@ int split_fail(const struct prepare_config *config, int64_t num_documents, struc
         (long long)num_documents);
 }
 
+/* tell_empty - a source that gave nothing: a field that its records do not have is the usual reason. */
+static void tell_empty(const struct prepare_source *source, const char *name) {
+    if (source->num_filters > 0)
+        warn(
+            "no document comes from '%s': every record was left out; its where asks for the field '%s', which "
+            "its records may not have, or not with such a value",
+            name, source->where[0].field);
+    else
+        warn("no document comes from '%s': all that it holds was left out, for the reasons counted below",
+             name);
+}
+
+/* tell_unvalidated - a source of which all documents are learnt, though some should be kept. */
+static void tell_unvalidated(const struct prepare_config *config, int i, const struct token_source *learnt) {
+    double share = prepare_valid_share(config, i);
+    if (config->valid_every > 0)
+        warn(
+            "no document of '%s' is kept for validation: it has %lld, and prepare.valid_every is %lld; use a smaller one, or "
+            "valid_share, which takes some of each source",
+            learnt->name, (long long)learnt->num_documents, (long long)config->valid_every);
+    if (share > 0)
+        warn(
+            "no document of '%s' is kept for validation: its valid_share of %g is small for so few documents",
+            learnt->name, share);
+}
+
 void split_tell(const struct prepare_config *config, struct token_writer *writer,
                 struct token_writer *valid_writer) {
-    for (int i = 0; valid_writer && i < config->num_sources; i++) {
-        const struct token_source *learnt = token_writer_source(writer, i),
-                                  *kept = token_writer_source(valid_writer, i);
-        double share = prepare_valid_share(config, i);
-        if (kept->num_documents > 0)
-            continue;
-        if (config->valid_every > 0 && learnt->num_documents > 0)
-            warn(
-                "no document of '%s' is kept for validation: it has %lld, and prepare.valid_every is %lld; use a smaller one, or "
-                "valid_share, which takes some of each source",
-                kept->name, (long long)learnt->num_documents, (long long)config->valid_every);
-        if (share > 0)
-            warn(
-                "no document of '%s' is kept for validation: its valid_share of %g is small for so few documents",
-                kept->name, share);
+    for (int i = 0; i < config->num_sources; i++) {
+        const struct token_source *learnt = token_writer_source(writer, i);
+        int64_t num_kept = valid_writer ? token_writer_source(valid_writer, i)->num_documents : 0;
+        if (learnt->num_documents + num_kept == 0)
+            tell_empty(&config->sources[i], learnt->name);
+        else if (valid_writer && num_kept == 0)
+            tell_unvalidated(config, i, learnt);
     }
 }
