@@ -192,8 +192,12 @@ void site_take_cluster(struct site *site, const struct cluster *cluster) {
 
 int site_discover(struct site *site, struct err *err) {
     struct cluster cluster;
-    if (cluster_ask(&cluster, err) != 0)
-        return err_prefix(err, "site '%s' is read from Slurm", site->name);
+    struct err cause = {""};
+    if (cluster_ask(&cluster, &cause) != 0)
+        return err_set(
+            err,
+            "site '%s' is read from Slurm: %s; where no Slurm answers, name a profile (slurm.site: jeanzay, or a file)",
+            site->name, cause.text);
     site_take_cluster(site, &cluster);
     int status = site->num_partitions > 0
                      ? 0

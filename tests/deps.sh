@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh - list the packages that are missing and install them (Debian, Ubuntu); does nothing when all are there.
+# deps.sh - list the packages that are missing and install them (Debian, Ubuntu); says so when all are there.
 # Elsewhere it names what to install: on RHEL 8 and 9 and their rebuilds the packages of dnf.
 
 # Debian's and Ubuntu's name, Red Hat's name.
@@ -23,7 +23,10 @@ have_all() {
         pkg-config --exists hdf5-openmpi 2>/dev/null || return 1
     have_header dnnl.h && have_header cmocka.h && have_header cstdio "mpicxx -x c++"
 }
-have_all && exit 0
+have_all && {
+    echo "deps: every package that the build needs is there"
+    exit 0
+}
 
 # red_hat_release - 8, 9, ... on RHEL and what is built from its sources; nothing elsewhere.
 red_hat_release() {

@@ -9,7 +9,9 @@
 int device_open_cuda(struct device *dev, int ordinal, struct err *err) {
     (void)dev;
     (void)ordinal;
-    return err_set(err, ABSENT ": build it where nvcc is found, or set run.device: cpu");
+    return err_set(
+        err,
+        ABSENT ": build it where nvcc is found, or compute on processors (run.device: cpu, --device cpu)");
 }
 
 const char *device_codes_cuda(void) {

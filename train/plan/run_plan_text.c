@@ -141,6 +141,14 @@ static void print_base(const struct run_plan *plan) {
            is_resident ? "never" : "always", gib_of(plan->other_bytes));
 }
 
+/* step_text - a duration; of a fast step three digits, where it would read "0.0 s". */
+static const char *step_text(double step_s, char *text, size_t room_bytes) {
+    if (step_s >= 1)
+        return duration_text(step_s, text, room_bytes);
+    snprintf(text, room_bytes, "%.3g s", step_s);
+    return text;
+}
+
 /* print_time - the margin is told with every figure that follows from the rates: they are measured or assumed, and
  * the line of the machine says which. */
 static void print_time(const struct run_plan *plan) {
@@ -148,8 +156,8 @@ static void print_time(const struct run_plan *plan) {
     char expected[TEXT_ROOM], low[TEXT_ROOM], high[TEXT_ROOM], step[TEXT_ROOM], save[TEXT_ROOM];
     double tokens_per_s = time->tokens_per_s;
     printf("speed        %.0f tokens/s (margin %.0f to %.0f), a step in %s: compute %.3g s", tokens_per_s,
-           tokens_per_s / time->high, tokens_per_s / time->low,
-           duration_text(time->step_s, step, sizeof step), time->compute_s);
+           tokens_per_s / time->high, tokens_per_s / time->low, step_text(time->step_s, step, sizeof step),
+           time->compute_s);
     if (time->exchange_s > 0)
         printf(", exchanges %.3g s, of which %.3g s are waited for", time->exchange_s,
                time->link_s + time->across_s);

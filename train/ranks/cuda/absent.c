@@ -6,7 +6,8 @@
 
 static int absent(struct err *err) {
     return err_set(
-        err, "this program was built without CUDA: build it where nvcc is found, or set run.device: cpu");
+        err, "this program was built without CUDA: build it where nvcc is found, or compute on processors "
+             "(run.device: cpu, --device cpu)");
 }
 
 int transport_nccl_open(struct transport *transport, struct err *err) {
