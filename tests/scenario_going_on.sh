@@ -158,7 +158,7 @@ expect_output "resumed from '$work/branch/step-000008' after step 8"
 go 2 "$work/half" "$(files a 1 b 1)" --set "checkpoint.from=$work/branch"
 expect_output 'read only while run.folder has no checkpoint'
 go 2 "$work/none" "$work/b.h5" --set "checkpoint.from=$work/half@3"
-expect_output 'has no complete checkpoint of step 3'
+expect_output 'has no complete checkpoint of step 3.*; complete are step-0000'
 go 2 "$work/none" "$work/a.h5" --set "checkpoint.from=$work/half" --set model.architecture.layers=3
 expect_output 'trained with model.architecture.layers 2'
 go 2 "$work/none" "$work/a.h5" --set "checkpoint.from=$work/half" --set optimizer.kind=muon

@@ -46,7 +46,7 @@ two="$(printf 'step-%06d' "$step") step-000006"
 for ranks in 0 2; do
     kept 0 $ranks "$work/best-$ranks" --set checkpoint.keep_best=true
     expect "checkpoints kept" "$two" "$(checkpoints "$work/best-$ranks")"
-    expect_output "^best one +.*/best \(step-$(printf %06d "$step")\), validation loss $(printf %.4f "$loss"); to export it: atelier export"
+    expect_output "^best one +.*/best \(step-$(printf %06d "$step")\), validation loss $(printf %.4f "$loss"); to export it: atelier export .*/best --to gguf --output FILE"
     expect_complete "$work/best-$ranks" 6
     expect_best "$work/best-$ranks" "$step"
 done

@@ -185,11 +185,22 @@ char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err) 
     return path;
 }
 
+/* not_of_step - err: why there is none of this step, and which there are. */
+static void not_of_step(const char *run_folder, int64_t step, const char *why, struct err *err) {
+    struct lineage lineage;
+    char choices[CHOICES_ROOM];
+    int64_t first = 0;
+    bool has_some =
+        lineage_read(run_folder, &lineage, NULL) == 0 && list_choices(&lineage, choices, &first) > 0;
+    err_set(err, "'%.200s' has no complete checkpoint of step %lld%s%.500s%s%s", run_folder, (long long)step,
+            why[0] ? ": " : "", why, has_some ? "; complete are " : "", has_some ? choices : "");
+    lineage_release(&lineage);
+}
+
 char *checkpoint_of_step(const char *run_folder, int64_t step, struct err *err) {
     struct err why = {""};
     char *path = step_complete_path(run_folder, step, &why);
     if (!path)
-        err_set(err, "'%.200s' has no complete checkpoint of step %lld%s%.500s", run_folder, (long long)step,
-                why.text[0] ? ": " : "", why.text);
+        not_of_step(run_folder, step, why.text, err);
     return path;
 }

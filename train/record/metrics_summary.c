@@ -142,7 +142,7 @@ static void write_best(FILE *out, const struct run_totals *t) {
     if (t->best_valid_loss < t->best_checkpoint_loss)
         fprintf(out, "; the lowest, %.4f at step %lld, has no checkpoint", t->best_valid_loss,
                 (long long)t->best_valid_step);
-    fprintf(out, "; to export it: atelier export %s/best --to gguf --out FILE\n", t->folder);
+    fprintf(out, "; to export it: atelier export %s/best --to gguf --output FILE\n", t->folder);
 }
 
 static void write_checkpoints(FILE *out, const struct run_totals *t) {
