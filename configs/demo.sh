@@ -15,8 +15,16 @@ live=
 [ ! -t 2 ] || live="--set run.progress=live"
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+# show COMMAND... - as it can be typed again, and run.
 show() {
-    printf '\033[36m$ %s\033[0m\n' "$*"
+    printf '\033[36m$'
+    for word in "$@"; do
+        case $word in
+        *[!A-Za-z0-9_./:=-]*) printf ' "%s"' "$word" ;;
+        *) printf ' %s' "$word" ;;
+        esac
+    done
+    printf '\033[0m\n'
     "$@"
 }
 steps_done() { if [ -f runs/demo/metrics.jsonl ]; then grep -c '"grad_norm"' runs/demo/metrics.jsonl || true; else echo 0; fi; }

@@ -38,6 +38,7 @@ demo() { # CODE - of the interrupted run
     CODE=$1 OUT=build/cpu timeout 60 sh "$root/configs/demo.sh" >"$work/log" 2>&1
 }
 demo 75 || fail "the demo failed"
+grep -q -- '--prompt "Pour renouveler [^"]*" --max-tokens' "$work/log" || fail "a command is shown without the quotes of its words"
 last=$(tail -n 1 "$work/log")
 found() { # LINE - the atelier that a new shell finds after it
     env -i PATH=/usr/bin:/bin sh -c "$1
