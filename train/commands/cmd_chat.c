@@ -194,7 +194,7 @@ static enum talk_end answer(struct talk *talk, const char *line) {
     return is_read ? TALK_FAILED : TALK_GOES_ON;
 }
 
-/* take_line - a command, or a message; "//" begins a message with a stroke. */
+/* take_line - a command, or a message; "//" begins a message with a slash. */
 static enum talk_end take_line(struct talk *talk, const char *line) {
     if (strcmp(line, "/exit") == 0)
         return TALK_ENDS;
@@ -206,7 +206,7 @@ static enum talk_end take_line(struct talk *talk, const char *line) {
     if (line[0] == '/' && line[1] != '/') {
         fprintf(
             stderr,
-            "note: '%.40s' is not a command: /reset and /exit are, and // begins a message with a stroke\n",
+            "note: '%.40s' is not a command: /reset and /exit are, and // begins a message with a slash\n",
             line);
         return TALK_GOES_ON;
     }
