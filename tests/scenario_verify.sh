@@ -29,6 +29,9 @@ before=$(cd "$work/run" && find . -type f -exec sha256sum {} + | sort)
 
 verify 0 3 run 5..6
 expect_output "verified: steps 5 to 6 of .*, trained once more on 3 ranks"
+if grep -q "^whole run" "$log"; then
+    fail "what a replay took is told as what the run took"
+fi
 verify 0 1 run 1..2
 verify 0 4 run 4..8 --set parallel.replicas=2 --set parallel.stage=2
 expect "the run after it was verified" "$before" "$(cd "$work/run" && find . -type f -exec sha256sum {} + | sort)"

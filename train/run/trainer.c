@@ -482,7 +482,8 @@ int trainer_run(const struct config *config, struct comm *comm) {
         params_publish_finish(&trainer.params, trainer.rank.link);
         if (!trainer_save_end(&trainer)) /* of a run that a fault ended: what was good until then is kept */
             code = EXIT_FAULT;
-        metrics_cost(trainer.metrics, accounts_text(&trainer.accounts, cost, sizeof cost));
+        if (config->train.replay_until == 0) /* the ledger does not count what is trained again */
+            metrics_cost(trainer.metrics, accounts_text(&trainer.accounts, cost, sizeof cost));
         metrics_close(trainer.metrics, at_once ? "stopped by a signal before its first step; start it again"
                                                : outcome_text(&trainer, code, outcome, sizeof outcome));
     }
