@@ -129,6 +129,46 @@ same_as_lacking adapter 0
 tiny=$plain
 say "the same with muon, bf16 moments, f16, an adapter, and at stages 0 and 2 (3 is above)"
 
+# --- a checkpoint that was saved when the run had diverged already is passed over.  At a rate of 3 the update of step 7 ruins the
+# weights: that of step 7 is not marked, for the loss of step 8 shows it; that of step 6 is the newest sound one ---
+# sick CODE RANKS FOLDER [ARGUMENT...] - every step saved and kept; at two deviations the losses of a run that has diverged are spikes.
+sick() {
+    wanted_code=$1 ranks=$2 folder=$3
+    shift 3
+    train "$wanted_code" "$ranks" "$folder" --set data.valid=null --set checkpoint.every_steps=1 --set checkpoint.keep=0 "$@"
+}
+spikes='--set train.spike=rollback --set train.spike_window=4 --set train.spike_sigma=2 --set train.spike_limit=1000'
+sick 0 0 "$work/sick" --set train.steps=6
+sick 1 0 "$work/sick" --set train.steps=12 --set optimizer.learning_rate=3
+# What it should go on as: from step 6, by hand.
+cp -r "$work/sick" "$work/well"
+echo step-000006 >"$work/well/latest"
+sick 0 0 "$work/well" --set train.steps=8
+losses "$work/well" | tail -n 2 >"$work/well.losses"
+for ranks in 0 2; do
+    cp -r "$work/sick" "$work/sick-$ranks"
+    # shellcheck disable=SC2086 # words
+    sick 0 $ranks "$work/sick-$ranks" --set train.steps=20 --set checkpoint.every_steps=4 $spikes
+    grep 'the run goes back to step' "$log" | head -n 1 >"$work/first"
+    grep -Eq 'the run goes back to step 6, as the checkpoint of step (12|16) is marked suspect: the loss is .*out of bounds .* since step 8; it held' "$work/first" ||
+        fail "it should go back to step 6, past the checkpoints of steps 7 to 12: $(cat "$work/first")"
+    losses "$work/sick-$ranks" | sed -n '/^[78] /p' >"$work/sick.losses"
+    is_within "$work/sick.losses" "$work/well.losses" 1e-5 || fail "the losses should be those of a run that goes on from step 6"
+    [ "$ranks" -gt 0 ] || expect "losses" "$(cat "$work/well.losses")" "$(cat "$work/sick.losses")"
+    expect "parent of the checkpoint after it" 6 "$(sed -n '/"parent"/,/}/s/.*"step": \([0-9]*\).*/\1/p' "$work/sick-$ranks/step-000008/manifest.json" | head -n 1)"
+done
+say "a rollback passes over checkpoints that were saved when the losses were out of bounds, and that of the step before"
+# Without one that is sound it ends: that of step 7 carries no mark and is not taken either.
+rm -rf "$work"/sick/step-00000[1-6]
+# shellcheck disable=SC2086 # words
+sick 1 2 "$work/sick" --set train.steps=20 $spikes
+expect_output '^error: step 1[0-9]: .*: a spike, and no checkpoint to go back to is sound: the checkpoint of step 1[0-9] is marked suspect: .*; start anew with a lower optimizer.learning_rate'
+expect_output '^outcome +diverged: a spike, and no checkpoint to go back to is sound'
+# A branch that saved nothing sound goes back to where it began, in the folder of another run.
+sick 1 0 "$work/branch" --set "checkpoint.from=$work/well/step-000006" --set train.steps=12 --set optimizer.learning_rate=3 \
+    --set train.spike=rollback --set train.spike_window=4 --set train.spike_sigma=1.5 --set train.spike_limit=1
+expect_output 'the run goes back to step 6'
+
 # --- before the first checkpoint there is nothing to go back to ---
 spiky rollback 0 0 "$work/none" has --set checkpoint.every_steps=0 --set train.steps=31
 expect_output '^step 29: .*no update, as there is no checkpoint yet to go back to'

@@ -131,6 +131,11 @@ int checkpoint_set_best(const char *run_folder, int64_t step, struct err *err);
 /* checkpoint_of_step - path of a complete checkpoint of this step (malloc'ed), or NULL with err set. */
 char *checkpoint_of_step(const char *run_folder, int64_t step, struct err *err);
 
+/* checkpoint_ancestor - path of the newest complete checkpoint in the run folder that the one of this id descends from (malloc'ed),
+ * whose id then stands in *id.  Returns NULL with an empty err->text where there is none, NULL with a message where the folder
+ * cannot be read. */
+char *checkpoint_ancestor(const char *run_folder, struct checkpoint_id *id, struct err *err);
+
 /* checkpoint_around - the newest complete checkpoint of a step up to this one, and the oldest of a later one, of any line; -1: none.
  * Returns 0, or -1 with err set. */
 int checkpoint_around(const char *run_folder, int64_t step, int64_t *newest, int64_t *later, struct err *err);

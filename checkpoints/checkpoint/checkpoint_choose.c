@@ -204,3 +204,22 @@ char *checkpoint_of_step(const char *run_folder, int64_t step, struct err *err) 
         not_of_step(run_folder, step, why.text, err);
     return path;
 }
+
+/* A parent is older than its child; the count bounds the walk where a file tells otherwise. */
+char *checkpoint_ancestor(const char *run_folder, struct checkpoint_id *id, struct err *err) {
+    struct lineage lineage;
+    struct err why = {""};
+    char *path = NULL;
+    err->text[0] = '\0';
+    int status = lineage_read(run_folder, &lineage, err);
+    int at = status == 0 ? lineage_find(&lineage, id) : -1;
+    for (int left = lineage.count; at >= 0 && left > 0 && !path; left--) {
+        at = lineage_find(&lineage, &lineage.entries[at].parent);
+        if (at >= 0 && lineage.entries[at].is_there)
+            path = step_complete_path(run_folder, lineage.entries[at].self.step, &why);
+        if (path)
+            *id = lineage.entries[at].self;
+    }
+    lineage_release(&lineage);
+    return path;
+}

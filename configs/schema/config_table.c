@@ -225,7 +225,7 @@ static const struct config_key run_file_keys[] = {
     CHOICE(
         "train.spike", AT(train.spike), "off", spike_policies,
         "what a step does whose loss or gradient norm is a spike: nothing; skip, its batch makes no update; rollback, the "
-        "run goes back to the last checkpoint and leaves that batch out (skip, before the first one)",
+        "run goes back to the last checkpoint that is not suspect and leaves that batch out (skip, before the first one)",
         COURSE),
     REAL(
         "train.spike_sigma", AT(train.spike_sigma), "6", 1, 1000, "standard deviations",

@@ -73,9 +73,12 @@ bool divergence_at_end(const struct divergence *d, double valid_loss) {
 
 bool divergence_is_suspect(const struct divergence *d, char *reason, size_t room_bytes) {
     bool is_suspect = d->is_diverged || d->num_out > 0;
+    char loss[32] = ""; /* right after a start none is known */
     reason[0] = '\0';
+    if (!isnan(d->loss))
+        snprintf(loss, sizeof loss, "%.4g, ", d->loss);
     if (is_suspect)
-        snprintf(reason, room_bytes, "the loss is %.4g, out of bounds (%.4g) since step %lld", d->loss,
+        snprintf(reason, room_bytes, "the loss is %sout of bounds (%.4g) since step %lld", loss,
                  divergence_limit(d), (long long)d->since);
     return is_suspect;
 }
@@ -108,16 +111,34 @@ struct divergence_past divergence_past_take(const json_t *object) {
     return past;
 }
 
-/* What cannot be read is not suspect here: who loads it will say what is wrong. */
+/* suspect_state - training.json and why it is marked suspect, inside of it; NULL: it is not.  What cannot be read is not suspect
+ * here: who loads it will say what is wrong. */
+static json_t *suspect_state(const char *checkpoint_folder, const char **reason) {
+    char *text = checkpoint_state_text(checkpoint_folder, NULL);
+    json_t *state = text ? json_parse_text(text, strlen(text), "training.json", NULL) : NULL;
+    free(text);
+    if (state && json_get_string(state, "suspect", reason, NULL) == 0)
+        return state;
+    json_decref(state);
+    return NULL;
+}
+
 char *divergence_suspect(const char *checkpoint_folder) {
     const char *reason = NULL;
-    char *text = checkpoint_state_text(checkpoint_folder, NULL), *copy = NULL;
-    json_t *state = text ? json_parse_text(text, strlen(text), "training.json", NULL) : NULL;
-    if (state && json_get_string(state, "suspect", &reason, NULL) == 0)
-        copy = xstrdup(reason);
+    json_t *state = suspect_state(checkpoint_folder, &reason);
+    char *copy = state ? xstrdup(reason) : NULL;
     json_decref(state);
-    free(text);
     return copy;
+}
+
+int64_t divergence_sound_until(const char *checkpoint_folder) {
+    const char *reason;
+    int64_t step = INT64_MAX;
+    json_t *state = suspect_state(checkpoint_folder, &reason);
+    if (state && json_get_int(json_object_get(state, "divergence"), "good_step", &step, NULL) != 0)
+        step = 0;
+    json_decref(state);
+    return step;
 }
 
 json_t *divergence_json(const struct divergence *d) {

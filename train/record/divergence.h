@@ -61,6 +61,11 @@ struct divergence_past divergence_past_take(const json_t *object);
  * it has no training state. */
 char *divergence_suspect(const char *checkpoint_folder);
 
+/* divergence_sound_until - the last step that a checkpoint knows to be good: where it was marked suspect, that whose weights gave
+ * the last loss within bounds (the loss of a step shows what the one before it did), 0 where it does not say; INT64_MAX
+ * where it was not marked. */
+int64_t divergence_sound_until(const char *checkpoint_folder);
+
 /* divergence_json, divergence_read - kept in training.json; a checkpoint without it (older versions) begins
  * anew.  step: how many are done, no counter may say more.  divergence_read returns 0, or -1 with err set. */
 json_t *divergence_json(const struct divergence *divergence);

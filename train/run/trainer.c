@@ -19,6 +19,7 @@
 #include "train/run/run_phase.h"
 #include "train/run/schedule.h"
 #include "train/run/step_sums.h"
+#include "train/run/trainer_go_back.h"
 #include "train/run/trainer_save.h"
 #include "train/run/trainer_spike.h"
 #include "train/run/trainer_state.h"
@@ -340,7 +341,7 @@ static int train_loop(struct trainer *t) {
         error_set_step(t->step + 1);
         if (!train_step(t))
             return EXIT_FAULT;
-        if (t->goes_back) {
+        if (t->back_to.path) {
             if (!trainer_go_back(t))
                 return EXIT_FAULT;
             continue;
@@ -403,6 +404,8 @@ static const char *outcome_text(const struct trainer *t, int code, char *text, s
     else if (t->met_spikes)
         snprintf(text, room_bytes, "diverged: more spikes than train.spike_limit (%lld)",
                  (long long)t->config->train.spike_limit);
+    else if (t->met_no_sound)
+        snprintf(text, room_bytes, "diverged: a spike, and no checkpoint to go back to is sound");
     else if (t->met_no_number)
         snprintf(text, room_bytes, "diverged: a loss or a gradient is not finite");
     else if (d->is_diverged || (at_end && divergence_at_end(d, t->valid_loss)))

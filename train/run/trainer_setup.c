@@ -394,6 +394,7 @@ void trainer_close(struct trainer *t) {
     resume_close(&t->resume);
     left_out_release(&t->left_out);
     free(t->last_saved);
+    free(t->back_to.path);
     provenance_close(&t->provenance);
 }
 

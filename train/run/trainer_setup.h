@@ -88,7 +88,10 @@ struct trainer {
     struct standstill standstill;
     struct spike spike;       /* with train.spike */
     struct left_out left_out; /* batches of the data that were spikes */
-    bool goes_back;           /* this step's was, and the run goes back to the last checkpoint */
+    struct {
+        char *path; /* NULL: it goes on */
+        struct checkpoint_id id;
+    } back_to;                /* this step's was a spike, and the run goes back to this checkpoint */
     struct patience patience; /* with train.early_stop */
     struct best best;         /* with checkpoint.keep_best */
     bool best_is_new;         /* the present state is, and is saved as such before the next step */
@@ -110,6 +113,7 @@ struct trainer {
     struct checkpoint_stuck stuck; /* root */
     bool met_no_number;            /* a loss or a gradient was not finite: the run ends */
     bool met_spikes;               /* more than train.spike_limit: the run ends */
+    bool met_no_sound;             /* a spike, and no checkpoint to go back to is sound: the run ends */
     bool lost_folder;              /* what stands at run.folder is not this run's any more: it ends */
 };
 

@@ -4,13 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/model/publish.h"
-#include "train/model/shard.h"
-#include "train/model/state.h"
-#include "train/run/run_phase.h"
-#include "train/run/trainer_exact.h"
+#include "train/run/trainer_go_back.h"
 #include "train/run/trainer_save.h"
-#include "train/run/trainer_state.h"
 
 static struct spike_rule rule_of(const struct config *config) {
     return (struct spike_rule){.window = config->train.spike_window, .sigma = config->train.spike_sigma};
@@ -57,19 +52,16 @@ static void name_documents(struct trainer *t, char *text, size_t room_bytes) {
     free(all);
 }
 
-/* last_checkpoint - the last one that this start has saved, or begun with; NULL: none. */
-static const char *last_checkpoint(const struct trainer *t) {
-    return t->last_saved ? t->last_saved : t->resume.checkpoint;
-}
-
 /* tell - which batch, why, and what becomes of the run. */
-static void tell(struct trainer *t, const struct left_out_batch *batch, const char *why) {
-    char documents[300], next[120] = "no update";
+static void tell(struct trainer *t, const struct left_out_batch *batch, const char *why,
+                 const char *passed_over) {
+    char documents[300], next[GO_BACK_TEXT_ROOM + 80] = "no update";
     if (!comm_is_root(t->comm))
         return;
     name_documents(t, documents, sizeof documents);
-    if (t->goes_back)
-        snprintf(next, sizeof next, "the run goes back to step %lld", (long long)t->control.saved_step);
+    if (t->back_to.path)
+        snprintf(next, sizeof next, "the run goes back to step %lld%s%s", (long long)t->back_to.id.step,
+                 passed_over[0] ? ", as " : "", passed_over);
     else if (t->config->train.spike == SPIKE_ROLLBACK)
         snprintf(next, sizeof next, "no update, as there is no checkpoint yet to go back to");
     metrics_note(t->metrics,
@@ -78,90 +70,40 @@ static void tell(struct trainer *t, const struct left_out_batch *batch, const ch
                  (long long)t->config->train.spike_limit, next, documents);
 }
 
+/* has_aim - a run that goes back has a sound checkpoint, or none yet at all.  Another ends here: what it would go on from is as bad as
+ * what it has. */
+static bool has_aim(struct trainer *t, const char *why, char passed_over[GO_BACK_TEXT_ROOM]) {
+    struct err err = {""};
+    enum go_back_found found = trainer_go_back_aim(t, passed_over);
+    if (found != GO_BACK_NO_SOUND)
+        return found != GO_BACK_UNREADABLE;
+    t->met_no_sound = true;
+    int status = err_set(
+        &err,
+        "step %lld: %s: a spike, and no checkpoint to go back to is sound: %s; no update was made; start anew with a "
+        "lower optimizer.learning_rate and another run.folder, or go on from here with train.spike: skip",
+        (long long)t->step + 1, why, passed_over);
+    comm_all_ok(t->comm, comm_is_root(t->comm) ? status : 0, &err);
+    return false;
+}
+
 bool trainer_spike_leave_out(struct trainer *t, enum spike_kind kind, double loss, double grad_norm) {
-    char why[SPIKE_TEXT_ROOM];
+    char why[SPIKE_TEXT_ROOM], passed_over[GO_BACK_TEXT_ROOM] = "";
+    bool is_rollback = t->config->train.spike == SPIKE_ROLLBACK;
     spike_text(&t->spike, kind, loss, grad_norm, why);
     if (is_over(t, why))
         return false;
     /* Where the run goes back to must not depend on how fast a disk is. */
-    if (t->config->train.spike == SPIKE_ROLLBACK && !trainer_save_end(t))
+    if (is_rollback && (!trainer_save_end(t) || !has_aim(t, why, passed_over)))
         return false;
-    t->goes_back = t->config->train.spike == SPIKE_ROLLBACK && last_checkpoint(t);
     struct left_out_batch batch = {
         .batch = left_out_batch_of(&t->left_out, t->step - t->resume.data_start),
         .step = t->step + 1,
-        .by = t->goes_back ? LEFT_OUT_ROLLBACK : LEFT_OUT_SKIP,
+        .by = t->back_to.path ? LEFT_OUT_ROLLBACK : LEFT_OUT_SKIP,
         .loss = loss,
         .grad_norm = grad_norm,
     };
     left_out_add(&t->left_out, batch);
-    tell(t, &batch, why);
-    return true;
-}
-
-/* --- going back --- */
-
-/* read_checkpoint - its counters and course, but for the list of what is left out, which is longer by now. */
-static int read_checkpoint(struct trainer *t, struct err *err) {
-    struct left_out list = t->left_out;
-    t->left_out = (struct left_out){.count = 0};
-    t->step = t->resume.step;
-    t->spike = (struct spike){.count = 0};
-    t->patience = patience_start();
-    t->best = best_start();
-    int status = trainer_state_read(t, err);
-    left_out_release(&t->left_out);
-    t->left_out = list;
-    left_out_go_back(&t->left_out, t->resume.step);
-    return status;
-}
-
-/* aim - the checkpoint that this start has saved last takes the place of the one that it began with. */
-static void aim(struct trainer *t) {
-    if (!t->last_saved)
-        return;
-    free(t->resume.checkpoint);
-    t->resume.checkpoint = xstrdup(t->last_saved);
-    t->resume.step = t->control.saved_step;
-    t->resume.is_branch = false;
-}
-
-/* load - masters, states, and the weights that all ranks compute with. */
-static bool load(struct trainer *t) {
-    struct err err = {""};
-    params_publish_finish(&t->params, t->rank.link); /* it reads what is about to be loaded */
-    int status = read_checkpoint(t, &err);
-    if (!status)
-        status = state_load_checkpoint(&t->params, t->resume.checkpoint, &err);
-    if (!status)
-        status = trainer_exact_read(t, &err);
-    if (!comm_all_ok(t->comm, status, &err))
-        return false;
-    params_share_masters(&t->params, t->rank.link);
-    params_refresh(&t->params, t->rank.link);
-    return true;
-}
-
-/* reopen_provenance - the tokens of each corpus up to there; those that were read after it are read again. */
-static bool reopen_provenance(struct trainer *t) {
-    struct provenance_setup setup = {.resumed_from = t->resume.checkpoint, .tokens_seen = t->tokens_seen};
-    provenance_close(&t->provenance);
-    return provenance_open(&t->provenance, t->comm, &setup);
-}
-
-/* Ranks wait for each other as long as when a run starts: the same files are read. */
-bool trainer_go_back(struct trainer *t) {
-    struct comm_phase before = *comm_phase(t->comm);
-    int64_t from = t->step;
-    t->goes_back = false;
-    if (!trainer_save_end(t)) /* the newest checkpoint may still be in the making */
-        return false;
-    run_phase_enter(t->comm, t->config, RUN_STARTING);
-    aim(t);
-    if (!load(t) || !reopen_provenance(t))
-        return false;
-    trainer_feed_again(t);
-    metrics_go_back(t->metrics, t->step, from);
-    comm_set_phase(t->comm, &before);
+    tell(t, &batch, why, passed_over);
     return true;
 }

@@ -8,10 +8,7 @@
  * is none counts for the next ones.  Collective. */
 enum spike_kind trainer_spike_judge(struct trainer *t, double loss, double grad_norm);
 
-/* trainer_spike_leave_out - the batch of this step, without an update: said.  goes_back is set where the run goes back as well.
- * Returns false on all ranks when as many are left out already as train.spike_limit allows: the run has diverged. */
+/* trainer_spike_leave_out - the batch of this step, without an update: said.  back_to is set where the run goes back as well.
+ * Returns false on all ranks when as many are left out already as train.spike_limit allows, or when the run would go back and no
+ * checkpoint is sound: it has diverged.  Collective. */
 bool trainer_spike_leave_out(struct trainer *t, enum spike_kind kind, double loss, double grad_norm);
-
-/* trainer_go_back - with goes_back set, after the step: the state of the last checkpoint, and the batches after it without those
- * that are left out.  Returns false on all ranks when it cannot be read (said by the root).  Collective. */
-bool trainer_go_back(struct trainer *t);
