@@ -188,6 +188,35 @@ done
     fail "the training should change an answer"
 ask_train 3 "$work/sharded" --set parallel.stage=3
 cmp "$work/run.tasks" "$work/sharded.tasks" || fail "three ranks with sharded parameters answer otherwise"
+# A plan counts them: as often as the run made one, without the item that is too long; twice the items take twice as long, and the
+# time of the run is longer by just that.  One calibration for all, so that the rates are the same.
+run 0 "$atelier" doctor --calibrate "$work/calibration.json"
+planned() { # [ARGUMENT...] - JSON in $log
+    run 0 env ATELIER_CALIBRATION="$work/calibration.json" "$atelier" plan "$tiny" --ranks 2 --json --set "run.folder=$work/planned" \
+        --set "data.train=$work/fiches.h5" "$@"
+}
+planned
+without=$(json_number wall_s "$log")
+planned --set "eval.tasks=[$items, $work/odd.jsonl]" --set eval.every_steps=4
+expect "evaluations planned" "$(wc -l <"$work/run.tasks")" "$(json_number evaluations "$log")"
+once=$(json_number evaluation_s "$log") tokens=$(json_number evaluation_tokens "$log") with=$(json_number wall_s "$log")
+awk -v a="$without" -v b="$with" -v s="$once" 'BEGIN { d = b - a - 4 * s; exit !(s > 0 && d < 1e-9 && -d < 1e-9) }' ||
+    fail "the plan says $without s without, $with s with four evaluations of $once s"
+for file in "$items" "$work/odd.jsonl"; do
+    { cat "$file" && echo; } >"${file%.jsonl}-again.jsonl" # other bytes, the same items
+done
+planned --set "eval.tasks=[$items, $work/odd.jsonl, $work/items-again.jsonl, $work/odd-again.jsonl]"
+expect "tokens of the items twice" $((2 * tokens)) "$(json_number evaluation_tokens "$log")"
+expect "evaluations without an interval" 2 "$(json_number evaluations "$log")"
+run 0 "$atelier" plan "$tiny" --ranks 2 --set "run.folder=$work/planned" --set "data.train=$work/fiches.h5" \
+    --set "eval.tasks=[$items, $work/odd.jsonl]" --set eval.every_steps=4
+expect_output "^evaluations  of eval.tasks, 4 times: 7 items of $tokens tokens, "
+expect_output "^ +1 of them are left out: longer than data.sequence_tokens"
+run 0 "$atelier" plan "$tiny" --ranks 2 --set "run.folder=$work/planned" --set "data.train=$work/fiches.h5" --set "eval.tasks=[$work/later.jsonl]"
+expect_output "^evaluations  of eval.tasks, 2 times: not in the time: '.*later.jsonl' is not there yet"
+run 0 "$atelier" plan "$tiny" --ranks 2 --set "run.folder=$work/planned" --set "data.train=$work/fiches.h5" --set "eval.tasks=[$items]" \
+    --set model.tokenizer=null --set model.architecture.vocab_size=4096
+expect_output "^evaluations  of eval.tasks, 2 times: not in the time: the model's tokenizer is not here"
 # What an evaluation of its own tells of the items, a training does.
 printf '%s\n' '{"query": "Pour demander une car", "choices": ["te d\u0027identité", "avane"], "gold": 0, "delimiter": "", "id": "joint"}' >"$work/joint.jsonl"
 train 0 0 "$work/joint" --set "eval.tasks=[$work/joint.jsonl]" --set train.steps=1

@@ -363,9 +363,10 @@ static void test_run_plan(void **state) {
                               .machine = h100(),
                               .facts = {.is_known = true, .machine = h100()}};
     struct run_plan plan, twice;
+    const struct tasks_plan none = {.num_items = 0};
     struct err err = {""};
     load(&config, NULL, 0);
-    assert_int_equal(run_plan_make(&plan, &config, &model, &place, &err), 0);
+    assert_int_equal(run_plan_make(&plan, &config, &model, &place, &none, &err), 0);
     assert_true(plan.proposal.fits && plan.wall_s > 1000 * plan.proposal.time.step_s);
     assert_int_equal(plan.num_jobs, (int64_t)ceil(plan.wall_s / (3600 - 300 - 180)));
     assert_true(plan.billed_hours > 4 * plan.wall_s / 3600 && plan.billed_hours < 4.6 * plan.wall_s / 3600);
@@ -377,21 +378,21 @@ static void test_run_plan(void **state) {
     /* kWh: 560 W a GPU for as long as it is paid. */
     assert_true(fabs(plan.kwh - 0.56 * plan.billed_hours) < 1e-6 * plan.kwh);
     config.train.steps *= 2;
-    assert_int_equal(run_plan_make(&twice, &config, &model, &place, &err), 0);
+    assert_int_equal(run_plan_make(&twice, &config, &model, &place, &none, &err), 0);
     assert_true(twice.wall_s > 1.8 * plan.wall_s && twice.num_jobs > plan.num_jobs);
     /* One GPU of 80 GiB does not hold it: that is said, with ways out that fit. */
     place.ranks_per_node = 1;
     char name[] = "p";
     struct site_partition partition = {.name = name};
     place.partition = &partition;
-    assert_int_equal(run_plan_make(&plan, &config, &model, &place, &err), 0);
+    assert_int_equal(run_plan_make(&plan, &config, &model, &place, &none, &err), 0);
     assert_false(plan.proposal.fits);
     assert_true(plan.num_advice > 0);
     for (int i = 0; i < plan.num_advice; i++)
         assert_true(plan.advice[i].proposal.fits && strncmp(plan.advice[i].change, "--set ", 6) == 0);
     /* More ranks than sequences: refused. */
     place.ranks_per_node = 65;
-    assert_int_equal(run_plan_make(&plan, &config, &model, &place, &err), -1);
+    assert_int_equal(run_plan_make(&plan, &config, &model, &place, &none, &err), -1);
     assert_non_null(strstr(err.text, "batch_sequences"));
     config_free(&config);
 }

@@ -71,9 +71,9 @@ static int read_config_json(struct model_config *model, const char *path, struct
 }
 
 /* take_tokenizer - the model's at model.path: rows for tokens that the run file adds; a plan for a training that would be refused
- * helps nobody.  A folder may have config.json alone.  hash: of the tokenizer, where there is one. */
+ * helps nobody.  A folder may have config.json alone.  *found: the tokenizer, where there is one, also after a failure. */
 static int take_tokenizer(struct model_config *model, const struct config *config,
-                          struct tokenizer_files *files, char hash[TOKEN_HASH_ROOM], struct err *err) {
+                          struct tokenizer_files *files, struct tokenizer **found, struct err *err) {
     struct new_tokens new = {.num_rows = model->vocab_size};
     struct new_token *tokens = config_new_tokens(config, &new.count);
     struct new_ids ids = {0, 0};
@@ -87,12 +87,9 @@ static int take_tokenizer(struct model_config *model, const struct config *confi
         ids.end = model->vocab_size + new.count;
     }
     model->vocab_size = ids.end > model->vocab_size ? ids.end : model->vocab_size;
-    struct tokenizer *tok = status == 0 && files->json ? tokenizer_files_open(files, err) : NULL;
+    *found = status == 0 && files->json ? tokenizer_files_open(files, err) : NULL;
     if (status == 0 && files->json)
-        status = tok ? vocabulary_check(tok, model->vocab_size, err) : -1;
-    if (status == 0 && tok)
-        memcpy(hash, tokenizer_hash(tok), TOKEN_HASH_ROOM);
-    tokenizer_free(tok);
+        status = *found ? vocabulary_check(*found, model->vocab_size, err) : -1;
     free(tokens);
     return status;
 }
@@ -112,8 +109,8 @@ static int read_weights(struct model_config *model, const char *path, struct tok
 
 /* read_model_path - by config.json alone where it is there, so that a plan can be made before weights are
  * fetched. */
-static int read_model_path(struct model_config *model, const struct config *config,
-                           char hash[TOKEN_HASH_ROOM], struct err *err) {
+static int read_model_path(struct model_config *model, const struct config *config, struct tokenizer **found,
+                           struct err *err) {
     const char *path = config->model.path;
     char *description = xasprintf("%s/config.json", path);
     struct tokenizer_files files = {NULL};
@@ -132,17 +129,17 @@ static int read_model_path(struct model_config *model, const struct config *conf
     } else {
         status = read_weights(model, path, &files, err);
     }
-    if (status == 0 && take_tokenizer(model, config, &files, hash, err) != 0)
+    if (status == 0 && take_tokenizer(model, config, &files, found, err) != 0)
         status = err_prefix(err, "model.path '%s'", path);
     tokenizer_files_release(&files);
     free(description);
     return status;
 }
 
-/* read_vocabulary - of a new model: its tokenizer's, with what the run file adds to it, where the size is left to that; hash as
+/* read_vocabulary - of a new model: its tokenizer's, with what the run file adds to it, where the size is left to that; *found as
  * above. */
-static int read_vocabulary(struct model_config *model, const struct config *config,
-                           char hash[TOKEN_HASH_ROOM], struct err *err) {
+static int read_vocabulary(struct model_config *model, const struct config *config, struct tokenizer **found,
+                           struct err *err) {
     const char *path = config->model.tokenizer;
     struct tokenizer_files files = {NULL};
     struct new_tokens new = {NULL, 0, 0};
@@ -159,13 +156,10 @@ static int read_vocabulary(struct model_config *model, const struct config *conf
         status = err_set(err, "'%s' holds neither tokenizer.json nor tekken.json", path);
     if (status == 0 && new.count > 0)
         status = tokenizer_grow(&files.json, &files.config, &new, files.origin, &ids, err);
-    struct tokenizer *tok = status == 0 ? tokenizer_files_open(&files, err) : NULL;
-    if (tok) {
-        memcpy(hash, tokenizer_hash(tok), TOKEN_HASH_ROOM);
-        model->vocab_size = model->vocab_size > 0 ? model->vocab_size : tokenizer_vocab_size(tok);
-    }
-    status = tok ? 0 : -1;
-    tokenizer_free(tok);
+    *found = status == 0 ? tokenizer_files_open(&files, err) : NULL;
+    if (*found)
+        model->vocab_size = model->vocab_size > 0 ? model->vocab_size : tokenizer_vocab_size(*found);
+    status = *found ? 0 : -1;
     tokenizer_files_release(&files);
     free(tokens);
     return status;
@@ -181,12 +175,12 @@ static int read_adapter(struct model_config *model, const char *path, struct err
 }
 
 /* read_model - as a training would open it, with the type that it would be saved in; the checks are those of
- * loading.  hash: of its tokenizer, "" where that is not here. */
-static int read_model(struct model_config *model, const struct config *config, char hash[TOKEN_HASH_ROOM],
+ * loading.  *found: its tokenizer, NULL where that is not here; the caller frees it, also after a failure. */
+static int read_model(struct model_config *model, const struct config *config, struct tokenizer **found,
                       struct err *err) {
-    hash[0] = '\0';
+    *found = NULL;
     if (config->model.path) {
-        if (read_model_path(model, config, hash, err) != 0)
+        if (read_model_path(model, config, found, err) != 0)
             return -1;
         if (config->model.save_dtype != DTYPE_COUNT)
             model->dtype = config->model.save_dtype;
@@ -194,7 +188,7 @@ static int read_model(struct model_config *model, const struct config *config, c
             model->tied_head = config->model.tied_head == TIED_TRUE;
     } else if (config->model.has_architecture) {
         *model = config->model.architecture;
-        if (read_vocabulary(model, config, hash, err) != 0)
+        if (read_vocabulary(model, config, found, err) != 0)
             return -1;
     } else {
         return err_set(err, "no model: set model.path, or describe a new one under model.architecture");
@@ -211,6 +205,8 @@ static int read_model(struct model_config *model, const struct config *config, c
 struct surroundings {
     struct config config;
     struct model_config model;
+    struct tokenizer *tokenizer; /* the model's; NULL: it is not here */
+    struct tasks_plan tasks;
     struct site site;
     char folder[PATH_ROOM];
     char *run_folder;
@@ -320,21 +316,29 @@ static int write_schedule(const struct run_plan *plan, const char *path, struct 
     return failed ? err_set(err, "--schedule '%s' could not be written: %s", path, strerror(errno)) : 0;
 }
 
+/* read_all - the run file, the model, and what the run would read: all that `train` refuses of them without weights. */
+static int read_all(struct surroundings *here, const struct plan_words *words, struct err *err) {
+    const struct option_list *overrides = &words->overrides;
+    if (config_load(&here->config, words->config_path, overrides->words, overrides->count, err) != 0 ||
+        epochs_resolve(&here->config, err) != 0 ||
+        read_model(&here->model, &here->config, &here->tokenizer, err) != 0)
+        return -1;
+    const char *hash = here->tokenizer ? tokenizer_hash(here->tokenizer) : "";
+    if (data_check_plan(&here->config, hash, err) != 0 || teachers_check_plan(&here->config, err) != 0)
+        return -1;
+    return tasks_plan_read(&here->tasks, &here->config, here->tokenizer, err);
+}
+
 static int run(int argc, char **argv) {
     struct plan_words words;
     struct surroundings here = {.run_folder = NULL};
     struct run_plan plan;
-    char hash[TOKEN_HASH_ROOM];
     struct err err = {""};
     int code = EXIT_NOT;
     if (!command_words(&COMMAND_plan, &words, argc, argv))
         return EXIT_USAGE;
-    if (config_load(&here.config, words.config_path, words.overrides.words, words.overrides.count, &err) !=
-            0 ||
-        epochs_resolve(&here.config, &err) != 0 || read_model(&here.model, &here.config, hash, &err) != 0 ||
-        data_check_plan(&here.config, hash, &err) != 0 || teachers_check_plan(&here.config, &err) != 0 ||
-        look_around(&here, &words, &err) != 0 ||
-        run_plan_make(&plan, &here.config, &here.model, &here.place, &err) != 0 ||
+    if (read_all(&here, &words, &err) != 0 || look_around(&here, &words, &err) != 0 ||
+        run_plan_make(&plan, &here.config, &here.model, &here.place, &here.tasks, &err) != 0 ||
         (words.schedule_path && write_schedule(&plan, words.schedule_path, &err) != 0)) {
         fprintf(stderr, "error: %s\n", err.text);
     } else {
@@ -345,6 +349,8 @@ static int run(int argc, char **argv) {
         code = plan.proposal.fits ? EXIT_FITS : EXIT_NOT;
     }
     free(here.run_folder);
+    tokenizer_free(here.tokenizer);
+    tasks_plan_release(&here.tasks);
     site_release(&here.site);
     config_free(&here.config);
     return code;

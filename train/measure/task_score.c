@@ -46,6 +46,20 @@ static int64_t text_end(const struct task_tokens *tokens, int64_t first, int64_t
     return end;
 }
 
+int64_t task_score_wait(const struct task_tokens *tokens, int64_t room, int num_ranks) {
+    int64_t sum = 0, largest = 0, num_forwards = 0;
+    for (int64_t first = 0, end; first < tokens->num_texts; first = end, num_forwards++) {
+        end = text_end(tokens, first, room);
+        if (num_forwards % num_ranks == 0) {
+            sum += largest;
+            largest = 0;
+        }
+        int64_t count = tokens->texts[end] - tokens->texts[first];
+        largest = count > largest ? count : largest;
+    }
+    return sum + largest;
+}
+
 /* compute - texts [first, end), each a document of its own. */
 static void compute(struct pass *pass, int64_t first, int64_t end) {
     const struct task_tokens *tokens = pass->tokens;

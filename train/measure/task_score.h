@@ -17,6 +17,10 @@ struct task_scoring {
     void *user;
 };
 
+/* task_score_wait - tokens that task_score takes the time of on so many ranks: of the largest forward among those that the ranks make
+ * side by side, summed. */
+int64_t task_score_wait(const struct task_tokens *tokens, int64_t room, int num_ranks);
+
 /* task_score - logps [num_choices]: the sum of the log-probabilities of a choice's tokens, natural logarithm; NaN where its
  * item is not scored.  Texts are put side by side under document masks, as many as fit into room, always the same ones: the
  * numbers have the same bits on any number of ranks.  TASK_STOPPED: logps hold nothing.  TASK_FAILED on all ranks where it fails

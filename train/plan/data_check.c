@@ -6,7 +6,6 @@
 
 #include "checkpoints/files.h"
 #include "data/file.h"
-#include "data/tasks/items.h"
 #include "train/model/objective.h"
 #include "train/plan/prepare_tokenizer.h"
 
@@ -109,21 +108,8 @@ static int check_list(struct wanted *wanted, const struct data_file *files, int 
     return status;
 }
 
-/* check_tasks - the files of eval.tasks that are there. */
-static int check_tasks(const struct config *config, struct err *err) {
-    struct task_set set = {0};
-    int status = 0;
-    for (int i = 0; i < config->eval.num_tasks && status == 0; i++)
-        if (path_exists(config->eval.tasks[i].text))
-            status = task_set_read(&set, config->eval.tasks[i].text, err);
-    task_set_release(&set);
-    return status == 0 ? 0 : err_prefix(err, "eval.tasks");
-}
-
 int data_check_plan(const struct config *config, const char *model_hash, struct err *err) {
     struct wanted wanted = {.config = config, .model_hash = model_hash};
-    if (check_tasks(config, err) != 0)
-        return -1;
     if (check_list(&wanted, config->data.train, config->data.num_train, "data.train", err) != 0)
         return -1;
     return check_list(&wanted, config->data.valid, config->data.num_valid, "data.valid", err);

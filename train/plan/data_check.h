@@ -15,6 +15,5 @@ int data_check_tokenizer(const char *found, const char *wanted, const char *subj
 
 /* data_check_plan - both, of the files of data.train and data.valid.  One that is not there yet is judged by the prepare section,
  * where that will write it; what neither tells is left to `train`.  model_hash: of the model's tokenizer, "" where it is not
- * known.  The files of eval.tasks are read, too, where they are there.  Returns 0, or -1 with err set: a file that cannot be
- * read, kind or tokenizer. */
+ * known.  Returns 0, or -1 with err set: a file that cannot be read, kind or tokenizer. */
 int data_check_plan(const struct config *config, const char *model_hash, struct err *err);

@@ -7,6 +7,7 @@
 
 #include "kernels/units.h"
 #include "slurm/walltime.h"
+#include "train/measure/task_score.h"
 #include "train/plan/async_choice.h"
 
 /* What a rank writes per second (as train/run/control.c guesses until a save was measured), and what a job needs
@@ -60,7 +61,20 @@ static double reference_s(const struct run_plan *plan) {
     return tokens * estimate_forward_s(c, &plan->figures, &plan->grid, &plan->place->machine);
 }
 
-/* count_time - from the first step to the last, with saves and validations, without waits in the queue. */
+/* evaluation_s - of eval.tasks, once: whole forwards are divided among the ranks. */
+static double evaluation_s(const struct run_plan *plan) {
+    const struct config *c = &plan->config;
+    int num_ranks = grid_num_ranks(&plan->grid);
+    int64_t room = c->train.micro_sequences * c->data.sequence_tokens;
+    if (plan->num_evaluations == 0)
+        return 0;
+    if (plan->tasks->lack != TASKS_KNOWN)
+        return NAN;
+    return (double)task_score_wait(&plan->tasks->tokens, room, num_ranks) * num_ranks *
+           estimate_forward_s(c, plan->model, &plan->grid, &plan->place->machine);
+}
+
+/* count_time - from the first step to the last, with saves, validations and evaluations, without waits in the queue. */
 static void count_time(struct run_plan *plan) {
     const struct config *c = &plan->config;
     int num_ranks = grid_num_ranks(&plan->grid);
@@ -74,9 +88,12 @@ static void count_time(struct run_plan *plan) {
         every = save_interval_steps(plan->save_s, step_s, c->checkpoint.node_mtbf_h, plan->place->nodes);
     plan->num_saves = 1 + (every > 0 ? (c->train.steps - 1) / every : 0);
     plan->reference_s = reference_s(plan);
+    plan->num_evaluations = tasks_plan_times(c);
+    plan->tasks_s = evaluation_s(plan);
     double waited = c->checkpoint.async == ASYNC_TRUE ? 1 : (double)plan->num_saves; /* for the last one */
     plan->wall_s = steps * step_s + validations * valid_s + waited * plan->save_s +
-                   (isfinite(plan->reference_s) ? plan->reference_s : 0);
+                   (isfinite(plan->reference_s) ? plan->reference_s : 0) +
+                   (isfinite(plan->tasks_s) ? (double)plan->num_evaluations * plan->tasks_s : 0);
     plan->num_jobs = run_plan_jobs(plan->place, plan->wall_s);
     double held_s = plan->wall_s + (double)plan->num_jobs * START_S;
     plan->billed_hours = billed_per_hour(plan->place) * held_s / HOUR_S;
@@ -240,9 +257,12 @@ static void count_traffic(struct run_plan *plan) {
 /* The layout is chosen for the machine that the run will see, which knows the profile alone; its time is told for the one that
  * was measured, where there is a calibration. */
 int run_plan_make(struct run_plan *plan, const struct config *config, const struct model_config *model,
-                  const struct run_place *place, struct err *err) {
-    *plan = (struct run_plan){
-        .config = *config, .model = model, .place = place, .asked_async = config->checkpoint.async};
+                  const struct run_place *place, const struct tasks_plan *tasks, struct err *err) {
+    *plan = (struct run_plan){.config = *config,
+                              .model = model,
+                              .place = place,
+                              .tasks = tasks,
+                              .asked_async = config->checkpoint.async};
     int64_t num_ranks = place->nodes * place->ranks_per_node;
     int per_node = (int)place->ranks_per_node;
     if (layout_check_sizes(config, model, num_ranks, err) != 0 ||

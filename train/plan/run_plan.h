@@ -3,6 +3,7 @@
 #pragma once
 
 #include "train/plan/auto_layout.h"
+#include "train/plan/tasks_plan.h"
 #include "train/plan/timetable.h"
 
 /* What the run will have: a job of the site, or ranks on this computer. */
@@ -32,6 +33,7 @@ struct run_plan {
     const struct model_config *model;
     struct model_figures figures;
     const struct run_place *place;
+    const struct tasks_plan *tasks;
     struct grid grid;
     char choice[AUTO_LAYOUT_ROOM]; /* what was chosen and why; "" nothing was left open */
     struct proposal proposal;
@@ -40,6 +42,8 @@ struct run_plan {
         other_bytes; /* of a rank's device, were an adapter's base held the other way; 0: there is no other way */
     double save_s, wall_s;
     double reference_s; /* of the pass before the first step; NaN: the token files are not there yet */
+    double tasks_s;     /* of one evaluation of eval.tasks; 0: there is none, NaN: not known yet */
+    int64_t num_evaluations;
     int64_t num_saves, num_jobs; /* jobs: 1 where there is no limit */
     double billed_hours;
     double kwh;                        /* with the building; 0: not known */
@@ -50,10 +54,10 @@ struct run_plan {
     int num_advice;
 };
 
-/* run_plan_make - for config and model, which stay the caller's.  Returns 0, or -1 with err set: the ranks do
+/* run_plan_make - for config, model, place and tasks, which stay the caller's.  Returns 0, or -1 with err set: the ranks do
  * not fit the batch, the grid or the model's positions. */
 int run_plan_make(struct run_plan *plan, const struct config *config, const struct model_config *model,
-                  const struct run_place *place, struct err *err);
+                  const struct run_place *place, const struct tasks_plan *tasks, struct err *err);
 
 /* run_plan_timetable - one step of a rank of the plan; the caller frees it. */
 void run_plan_timetable(const struct run_plan *plan, struct timetable *table);

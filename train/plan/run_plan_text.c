@@ -44,7 +44,6 @@ static void print_ranks(const struct run_plan *plan) {
         printf("chosen       %s\n", plan->choice);
 }
 
-/* print_memory - "may be filled" is less than the device has: the rest is the driver's and the libraries'. */
 /* print_objective - of one that compares documents: what comes before the first step, and what does not. */
 static void print_objective(const struct run_plan *plan) {
     const struct objective *objective = objective_kind(plan->config.objective.kind);
@@ -77,6 +76,7 @@ static void print_saves(const struct run_plan *plan) {
         printf("checkpoints  %s\n", text);
 }
 
+/* print_memory - "may be filled" is less than the device has: the rest is the driver's and the libraries'. */
 static void print_memory(const struct run_plan *plan) {
     const struct layout_memory *memory = &plan->proposal.memory;
     char text[300];
@@ -172,6 +172,26 @@ static void print_time(const struct run_plan *plan) {
            duration_text(plan->save_s, save, sizeof save));
     if (plan->config.train.epochs > 0)
         printf("             train.epochs %g means these steps\n", plan->config.train.epochs);
+}
+
+/* print_evaluations - of eval.tasks; what is not known yet is not in the time, and said so. */
+static void print_evaluations(const struct run_plan *plan) {
+    const struct tasks_plan *tasks = plan->tasks;
+    char once[TEXT_ROOM];
+    if (plan->num_evaluations == 0)
+        return;
+    printf("evaluations  of eval.tasks, %lld times: ", (long long)plan->num_evaluations);
+    if (tasks->lack == TASKS_NO_FILE)
+        printf("not in the time: '%s' is not there yet\n", tasks->missing);
+    else if (tasks->lack == TASKS_NO_TOKENIZER)
+        printf("not in the time: the model's tokenizer is not here, and their tokens are not known\n");
+    else
+        printf("%lld items of %lld tokens, %s each\n", (long long)tasks->num_items,
+               (long long)tasks->tokens.inputs.count, duration_text(plan->tasks_s, once, sizeof once));
+    if (tasks->num_left_out > 0)
+        printf(
+            "             %lld of them are left out: longer than data.sequence_tokens, or a choice without tokens\n",
+            (long long)tasks->num_left_out);
 }
 
 /* print_jobs - the margin of the time is one of jobs as well. */
@@ -300,6 +320,7 @@ void run_plan_print(const struct run_plan *plan, const char *origin) {
     print_saves(plan);
     print_exchange(plan);
     print_time(plan);
+    print_evaluations(plan);
     print_jobs(plan);
     print_cost(plan);
     print_energy(plan);
@@ -366,6 +387,14 @@ void run_plan_print_json(const struct run_plan *plan) {
     json_decref(figures);
     json_object_set_new(root, "objective", json_string(objective_kind(plan->config.objective.kind)->name));
     json_object_set_new(root, "steps", json_integer((json_int_t)plan->config.train.steps));
+    if (plan->num_evaluations > 0) {
+        bool is_known = plan->tasks->lack == TASKS_KNOWN;
+        json_object_set_new(root, "evaluations", json_integer((json_int_t)plan->num_evaluations));
+        json_object_set_new(root, "evaluation_s", is_known ? json_real(plan->tasks_s) : json_null());
+        json_object_set_new(root, "evaluation_tokens",
+                            is_known ? json_integer((json_int_t)plan->tasks->tokens.inputs.count)
+                                     : json_null());
+    }
     if (plan->config.train.epochs > 0)
         json_object_set_new(root, "epochs", json_real(plan->config.train.epochs));
     json_object_set_new(root, "parameters", json_integer(model_num_parameters(plan->model)));
