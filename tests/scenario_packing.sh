@@ -96,3 +96,37 @@ say "a run of the older default goes on as it began"
 # --- pairs need no key ---
 run 2 "$atelier" plan "$tiny" --set "data.train=$chats" --set objective.kind=dpo --set data.packing=stream
 expect_output 'set data.packing to whole or auto'
+
+# --- what no sequence holds is refused before anything is paid for: `plan` says what `train` says, word for word ---
+run 0 "$atelier" prepare "$tiny" --set "prepare.sources=[{path: data/sample/votes.jsonl, record: vote}]" --set "prepare.output=$work/pairs.h5" \
+    --set prepare.valid_every=0 --set prepare.on_bad_record=skip
+
+# alike CODE PATTERN [ARGUMENT...] - the error of both.
+alike() {
+    wanted_code=$1 pattern=$2
+    shift 2
+    set -- "$tiny" --set "run.folder=$work/alike" --set train.steps=1 "$@"
+    run "$wanted_code" "$atelier" train "$@"
+    [ "$wanted_code" = 0 ] || expect_output "^error: .*$pattern"
+    grep '^error: ' "$log" >"$work/of_train"
+    run "$wanted_code" "$atelier" plan "$@" --ranks 1
+    expect "what plan says, and train ($*)" "$(cat "$work/of_train")" "$(grep '^error: ' "$log")"
+    [ "$wanted_code" = 0 ] || [ ! -e "$work/alike/log.txt" ] || fail "a refused run has a log"
+    rm -rf "$work/alike"
+}
+whole='--set data.packing=whole --set data.long_documents'
+pairs="--set objective.kind=orpo --set data.train=$work/pairs.h5 $whole"
+# shellcheck disable=SC2086 # words
+{
+    alike 2 "fiches.h5': every document is longer than data.sequence_tokens .16.," --set "data.train=$texts" $whole=skip --set data.sequence_tokens=16
+    alike 2 "fiches.h5': [0-9]+ of [0-9]+ documents are longer .*, document [0-9]+ the longest" --set "data.train=$texts" $whole=fail
+    alike 2 "fiches-valid.h5': every document is longer" --set data.train=$work/chats.h5 --set data.valid=$work/fiches-valid.h5 $whole=skip --set data.sequence_tokens=250
+    alike 2 "nothing to learn: token file '.*chats.h5' has no target token within the first 4 tokens of its documents" \
+        --set "data.train=$chats" $whole=cut --set data.sequence_tokens=4
+    alike 2 "pairs.h5': [0-9]+ of 40 pairs are longer than data.sequence_tokens .250., both documents together" $pairs=cut --set data.sequence_tokens=250
+    alike 2 "pairs.h5': every pair is longer than a sequence .8 tokens., both documents together" $pairs=skip --set data.sequence_tokens=8
+    # Controls: with room for one document or pair both take them.
+    alike 0 - --set "data.train=$texts" $whole=cut --set data.sequence_tokens=16
+    alike 0 - $pairs=skip --set data.sequence_tokens=250
+}
+say "documents and pairs of which none fits: plan says what train says"

@@ -329,7 +329,7 @@ plan() {
     plan_code=$1 objective=$2 data=$3
     shift 3
     run "$plan_code" "$atelier" plan "$work/from_model.yaml" --ranks 1 --set "run.folder=$work/wrong" \
-        --set "model.path=$work/base/step-000002" --set "data.train=$work/$data.h5" --set data.packing=whole \
+        --set "model.path=$work/base/step-000002" --set "data.train=$work/$data.h5" --set data.packing=whole --set data.sequence_tokens=256 \
         --set data.long_documents=skip --set "objective.kind=$objective" "$@"
 }
 plan 2 sft pairs

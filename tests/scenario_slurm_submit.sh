@@ -83,6 +83,8 @@ refused "'gpu_p5' allows 20:00:00: set slurm.time=20h and chain jobs.*--chain 2"
 refused "are 516 GPUs, but QoS 'qos_gpu_h100-t3' allows 512" --set slurm.nodes=129
 refused "account 'abc@v100' does not fit partition 'gpu_p6'" --set slurm.account=abc@v100
 refused "data.train '.*nowhere.h5' is not there" --set data.train=nowhere.h5
+refused "fiches.h5': every document is longer than data.sequence_tokens .16." --set data.packing=whole --set data.long_documents=skip --set data.sequence_tokens=16
+refused "data.train '.*fiches.h5' holds documents that are learnt one by one, and objective.kind orpo learns from pairs" --set objective.kind=orpo --set data.packing=whole
 IDRPROJ='' && unset IDRPROJ
 refused "no account: set slurm.account to the project that pays, or the environment variable IDRPROJ"
 run 2 "$atelier" submit "$tiny" --set slurm.site=jeanzai --set data.train=any.h5

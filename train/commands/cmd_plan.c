@@ -324,7 +324,8 @@ static int read_all(struct surroundings *here, const struct plan_words *words, s
         read_model(&here->model, &here->config, &here->tokenizer, err) != 0)
         return -1;
     const char *hash = here->tokenizer ? tokenizer_hash(here->tokenizer) : "";
-    if (data_check_plan(&here->config, hash, err) != 0 || teachers_check_plan(&here->config, err) != 0)
+    if (data_check_plan(&here->config, hash, here->model.vocab_size, err) != 0 ||
+        teachers_check_plan(&here->config, err) != 0)
         return -1;
     return tasks_plan_read(&here->tasks, &here->config, here->tokenizer, err);
 }

@@ -15,7 +15,9 @@
 #include "train/commands/commands.h"
 #include "train/commands/submit_task.h"
 #include "train/commands/surroundings.h"
+#include "train/plan/data_check.h"
 #include "train/plan/epochs.h"
+#include "train/plan/teachers_check.h"
 #include "train/record/run_status.h"
 #include "train/run/run_lock.h"
 #include "train/run/run_record.h"
@@ -95,6 +97,15 @@ static void look_for_files(const struct config *config, enum diagnostic_level le
         if (!path_exists(config->data.valid[i].path))
             diagnostic_add(diagnostics, level, "data.valid '%.300s' is not there",
                            config->data.valid[i].path);
+}
+
+/* look_into_data - what the training would refuse of the token files that are there; one that another job of slurm.after makes may
+ * be an older one by now. */
+static void look_into_data(const struct config *config, enum diagnostic_level level,
+                           struct diagnostics *diagnostics) {
+    struct err err = {""};
+    if (data_check_plan(config, "", 0, &err) != 0 || teachers_check_plan(config, &err) != 0)
+        diagnostic_add(diagnostics, level, "%s", err.text);
 }
 
 /* look_at_jobs - another job of this run, whoever submitted it.  Without an answer of squeue another's run is
@@ -230,7 +241,9 @@ static void say_the_rest(const struct submit_words *words, const struct job_requ
                          struct diagnostics *diagnostics) {
     const char *version = request->facts->build->version;
     bool may_come = words->is_dry_run || request->config->slurm.num_after > 0; /* what the others write */
-    look_for_files(request->config, may_come ? DIAGNOSTIC_WARNING : DIAGNOSTIC_ERROR, diagnostics);
+    enum diagnostic_level level = may_come ? DIAGNOSTIC_WARNING : DIAGNOSTIC_ERROR;
+    look_for_files(request->config, level, diagnostics);
+    look_into_data(request->config, level, diagnostics);
     if (!request->config->slurm.mpi && !request->site->mpi && !request->facts->mpi)
         diagnostic_add(
             diagnostics, DIAGNOSTIC_NOTE,

@@ -7,6 +7,7 @@
 #include "checkpoints/files.h"
 #include "data/file.h"
 #include "train/model/objective.h"
+#include "train/plan/data_open.h"
 #include "train/plan/prepare_tokenizer.h"
 
 int data_check_kind(const struct config *config, enum token_preference found, const char *subject,
@@ -108,9 +109,38 @@ static int check_list(struct wanted *wanted, const struct data_file *files, int 
     return status;
 }
 
-int data_check_plan(const struct config *config, const char *model_hash, struct err *err) {
+/* open_there - those files of a key that are there; NULL with an empty err->text: none is. */
+static struct loader *open_there(const struct config *config, const struct data_file *files, int num_files,
+                                 int64_t vocab_size, struct err *err) {
+    const struct data_look look = {.vocab_size = vocab_size};
+    struct data_file *there = xcalloc((size_t)num_files + 1, sizeof *there);
+    int count = 0;
+    for (int i = 0; i < num_files; i++)
+        if (path_exists(files[i].path))
+            there[count++] = files[i];
+    struct loader *loader = count > 0 ? data_open(config, there, count, &look, err) : NULL;
+    free(there);
+    return loader;
+}
+
+/* check_loading - as a run opens them. */
+static int check_loading(const struct config *config, int64_t vocab_size, struct err *err) {
+    struct loader *train = open_there(config, config->data.train, config->data.num_train, vocab_size, err),
+                  *valid = NULL;
+    if (!err->text[0])
+        valid = open_there(config, config->data.valid, config->data.num_valid, vocab_size, err);
+    int status = err->text[0] ? -1 : data_check_targets(config, train, valid, err);
+    loader_close(train);
+    loader_close(valid);
+    return status;
+}
+
+int data_check_plan(const struct config *config, const char *model_hash, int64_t vocab_size,
+                    struct err *err) {
     struct wanted wanted = {.config = config, .model_hash = model_hash};
-    if (check_list(&wanted, config->data.train, config->data.num_train, "data.train", err) != 0)
+    err->text[0] = '\0';
+    if (check_list(&wanted, config->data.train, config->data.num_train, "data.train", err) != 0 ||
+        check_list(&wanted, config->data.valid, config->data.num_valid, "data.valid", err) != 0)
         return -1;
-    return check_list(&wanted, config->data.valid, config->data.num_valid, "data.valid", err);
+    return check_loading(config, vocab_size, err);
 }

@@ -5,25 +5,16 @@
 #include <stdlib.h>
 
 #include "checkpoints/files.h"
+#include "train/plan/data_open.h"
 #include "train/plan/packing.h"
 
 int64_t epochs_sequences(const struct config *config, struct err *err) {
-    int num_files = config->data.num_train;
-    struct loader_file *files = xcalloc((size_t)num_files + 1, sizeof *files);
-    for (int i = 0; i < num_files; i++)
-        files[i] = (struct loader_file){config->data.train[i].path, config->data.train[i].weight};
-    const struct loader_config wanted = {.files = files,
-                                         .num_files = num_files,
-                                         .sequence_tokens = config->data.sequence_tokens,
-                                         .seed = config->run.seed,
-                                         .packing = config->data.packing,
-                                         .long_documents = config->data.long_documents};
-    struct loader *loader = loader_open(&wanted, err);
+    const struct data_look look = {.vocab_size = 0};
+    struct loader *loader = data_open(config, config->data.train, config->data.num_train, &look, err);
     int64_t sum = loader ? 0 : -1;
-    for (int i = 0; loader && i < num_files; i++)
+    for (int i = 0; loader && i < config->data.num_train; i++)
         sum += loader_epoch_samples(loader, i);
     loader_close(loader);
-    free(files);
     return sum;
 }
 

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "data/tokens/loader_spread.h"
 #include "train/measure/summary.h"
 #include "train/plan/data_check.h"
+#include "train/plan/data_open.h"
 #include "train/run/run_teachers.h"
 
 /* open_files - with data.verify: all, each rank reads its share of their blocks against the checksums.  vocab_size
@@ -14,23 +14,12 @@
  * compares the tokenizers. */
 static struct loader *open_files(const struct config *config, const struct data_file *files, int num_files,
                                  int64_t vocab_size, const struct comm *comm, struct err *err) {
-    struct loader_file *list = xcalloc((size_t)num_files, sizeof *list);
-    for (int i = 0; i < num_files; i++)
-        list[i] = (struct loader_file){files[i].path, files[i].weight};
-    struct loader_config loader_config = {.files = list,
-                                          .num_files = num_files,
-                                          .sequence_tokens = config->data.sequence_tokens,
-                                          .seed = config->run.seed,
-                                          .packing = config->data.packing,
-                                          .long_documents = config->data.long_documents,
-                                          .vocab_size = vocab_size ? vocab_size : INT64_MAX};
+    struct data_look look = {.vocab_size = vocab_size ? vocab_size : INT64_MAX};
     if (config->data.verify == DATA_VERIFY_ALL) {
-        loader_config.verify_share = comm_rank(comm);
-        loader_config.num_verify_shares = comm_num_ranks(comm);
+        look.verify_share = comm_rank(comm);
+        look.num_verify_shares = comm_num_ranks(comm);
     }
-    struct loader *loader = loader_open(&loader_config, err);
-    free(list);
-    return loader;
+    return data_open(config, files, num_files, &look, err);
 }
 
 /* has_side - among the labelled documents of a file. */
@@ -82,18 +71,6 @@ void run_data_close(struct run_data *data) {
         loader_close(data->valid);
     run_teachers_close(data);
     *data = (struct run_data){.train = NULL};
-}
-
-int run_data_check(const struct config *config, const struct loader *train, const struct loader *valid,
-                   struct err *err) {
-    if (loader_check_targets(train, err) != 0)
-        return err_prefix(err, "nothing to learn");
-    int64_t *spread = valid ? loader_spread(valid, config->valid.sequences) : NULL;
-    int64_t num_first = spread ? 0 : config->valid.sequences; /* spread over sources: the files have some */
-    free(spread);
-    if (valid && loader_check_eval_targets(valid, num_first, err) != 0)
-        return err_prefix(err, "nothing to validate");
-    return 0;
 }
 
 /* Of documents that are packed whole, what is cut or skipped is never learnt: that is told in every run.  Where

@@ -19,12 +19,6 @@ struct run_data {
 bool run_data_open(struct run_data *data, const struct config *config, int64_t vocab_size, struct comm *comm);
 void run_data_close(struct run_data *data);
 
-/* run_data_check - each token file of the training and the validation has target tokens, and so have the
- * sequences that a validation takes.  valid may be NULL.  Returns 0, or -1 with err set.  For one rank: it
- * reads files. */
-int run_data_check(const struct config *config, const struct loader *train, const struct loader *valid,
-                   struct err *err);
-
 /* run_data_tell - a file that is read many times over or next to never; documents longer than a sequence and what of them
  * is never used: a line for each file.
  * Returns 0, or -1 with err set: a loss mask could not be read. */

@@ -13,6 +13,7 @@
 #include "data/tokenizer/tokenizer_files.h"
 #include "train/model/adapter_setup.h"
 #include "train/plan/data_check.h"
+#include "train/plan/data_open.h"
 
 /* read_tokenizer - texts of the tokenizer files, on the root: it writes them into the checkpoints.  origin, malloc'ed: where
  * they are from, for messages. */
@@ -263,7 +264,7 @@ bool run_source_match(struct run_source *source, struct model_config *model, con
     if (comm_is_root(comm)) {
         status = check_tokenizer(source, model, data, &err);
         if (!status)
-            status = run_data_check(config, data->train, data->valid, &err);
+            status = data_check_targets(config, data->train, data->valid, &err);
     }
     if (!comm_all_ok(comm, status, &err))
         return false;
