@@ -118,6 +118,31 @@ static void test_members(void **state) {
     release(&job);
 }
 
+/* Some programs begin all names with "./", and one more slash must not make them absolute. */
+static void test_slashes(void **state) {
+    static const char *const written[] = {".//a.txt", "././//b/c.txt", ".///", "d.txt"}, *const read[] = {
+                                                                                             "a.txt",
+                                                                                             "b/c.txt", "",
+                                                                                             "d.txt"};
+    (void)state;
+    struct text bytes = {0};
+    struct tar_member member;
+    for (int i = 0; i < 4; i++)
+        add(&bytes, written[i], "x");
+    write_tar("slashes.tar", &bytes);
+    struct job job = job_for("slashes.tar");
+    struct tar *tar = tar_open(job.source.path, &job.err);
+    assert_non_null(tar);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(tar_next(tar, &member, &job.err), 1);
+        assert_string_equal(member.name, read[i]);
+        assert_true(member.is_folder == (i == 2));
+    }
+    assert_int_equal(tar_next(tar, &member, &job.err), 0);
+    tar_close(tar);
+    release(&job);
+}
+
 /* Long names in each way that there is, and numbers in base 256. */
 static void test_names(void **state) {
     static const char *const texts[] = {"pax", "gnu", "prefix", "large"};
@@ -328,9 +353,9 @@ static void test_sources(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_members), cmocka_unit_test(test_names),  cmocka_unit_test(test_many),
-        cmocka_unit_test(test_looking), cmocka_unit_test(test_faults), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_members), cmocka_unit_test(test_slashes), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_many),    cmocka_unit_test(test_looking), cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_hostile), cmocka_unit_test(test_sources),
     };
     folder = test_folder("tar");
     tok = tiny_tokenizer(TINY_ALL);

@@ -297,8 +297,8 @@ static int describe(struct tar *tar, const unsigned char *header, int64_t size_b
                        tar->path, name);
     if (type == 'S')
         return err_set(err, "'%s': the member '%s' is sparse, which is not read: unpack it", tar->path, name);
-    while (strncmp(name, "./", 2) == 0)
-        name += 2;
+    while (strncmp(name, "./", 2) == 0) /* ".//a" is "a", not "/a" */
+        name += 2 + strspn(name + 2, "/");
     size_t length = strlen(name);
     bool has_slash = length > 0 && name[length - 1] == '/';
     bool is_folder = type == '5' || ((type == '0' || type == '\0') && has_slash);
