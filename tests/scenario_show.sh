@@ -125,3 +125,53 @@ expect_output "is no token file: --show has no samples"
 run 1 "$atelier" inspect "$work/chats.h5" --show 2 --tokenizer tests/golden/tekken/tekken.json
 expect_output "^error: '$work/chats.h5' was made by another tokenizer \([0-9a-f]{12}; this one is [0-9a-f]{12}\)"
 say "all said before it is trained"
+
+# --- where a document was read: file and line as they are, past blank lines, copies and rows of several lines ---
+mkdir -p "$work/places/texts"
+line=0
+while [ $line -lt 12 ]; do
+    line=$((line + 1))
+    case $line in
+    3) say "" ;;
+    5) say '{"text": "ligne 4 du fichier a.jsonl, et la suite"}' ;; # a copy
+    *) say "{\"text\": \"ligne $line du fichier a.jsonl, et la suite\"}" ;;
+    esac
+done >"$work/places/a.jsonl"
+printf 'id,text\n1,"ligne 2 du fichier b.csv,\nsur deux lignes"\n2,"ligne 4 du fichier b.csv, et la suite"\n' >"$work/places/b.csv"
+say '[{"text": "ligne 1 du fichier c.json, et la suite"}, {"text": "ligne 2 du fichier c.json, et la suite"}]' >"$work/places/c.json"
+say "ligne 0 du fichier e.txt, et la suite" >"$work/places/texts/e.txt"
+tar -C "$work/places" -czf "$work/places/d.tar.gz" a.jsonl texts/e.txt
+# places COUNT - so many documents of $work/placed.h5 are shown, each with the place that its text names.
+places() {
+    num_shown=$1
+    run 0 "$atelier" inspect "$work/placed.h5" --tokenizer data/sample/tokenizer --show 100
+    sed -n "s/^  read from '.*[\/:]\([^\/:']*\)' [a-z]* *\([0-9]*\)$/ligne \2 du fichier \1/p; s/^  read from '.*[\/:]\([^\/:']*\)'$/ligne 0 du fichier \1/p" "$log" >"$work/said"
+    sed -n 's/.*\(ligne [0-9]* du fichier [a-z]*\.[a-z]*\).*/\1/p' "$log" >"$work/written"
+    expect "documents shown" "$num_shown" "$(wc -l <"$work/written")"
+    expect "places of documents" "$(cat "$work/written")" "$(cat "$work/said")"
+}
+place() {
+    run 0 "$atelier" prepare "$tiny" --set "prepare.output=$work/placed.h5" --set prepare.valid_every=0 --set "prepare.sources=$1"
+}
+place "[{path: $work/places/a.jsonl, name: a}, {path: $work/places/b.csv, name: b}, {path: $work/places/c.json, name: c}, {path: $work/places/texts, name: e}]"
+places 15
+grep -q "line 12$" "$log" || fail "the last line is not told"
+place "[{path: $work/places/d.tar.gz, name: d}]"
+places 11
+grep -q "read from '.*d.tar.gz:a.jsonl' line 2$" "$log" || fail "a member of an archive is not told"
+# Labelled completions wait for the next one; each stands with its prompt, which is of its own line.
+line=0
+while [ $line -lt 6 ]; do
+    line=$((line + 1))
+    say "{\"prompt\": \"ligne $line du fichier l.jsonl\", \"completion\": \" réponse $line\", \"label\": true}"
+done >"$work/places/l.jsonl"
+place "[{path: $work/places/l.jsonl, name: l, record: label}]"
+places 12
+# A run tells it too, and of a file without places that it has none.
+place "[{path: $work/places/a.jsonl, name: a}]"
+run 0 "$atelier" train "$tiny" --set "run.folder=$work/placed" --set "data.train=$work/placed.h5" --set train.steps=1
+run 0 "$atelier" inspect "$work/placed" --document 3 --json
+expect_output "\"read_from\": \"'.*a.jsonl' line 6\""
+run 2 "$atelier" train "$tiny" --set "run.folder=$work/long" --set "data.train=$work/placed.h5" --set data.packing=whole --set data.long_documents=fail --set data.sequence_tokens=4
+expect_output "document [0-9]+ \('.*a.jsonl' line [0-9]+\) the longest with"
+say "where a document was read: file and line of 38 documents of six formats, of labelled ones, and in a run"

@@ -10,6 +10,7 @@
 
 #include "data/corpus/json.h"
 #include "data/tokens/loader.h"
+#include "data/tokens/token_places.h"
 #include "data/tokens/tokens.h"
 #include "kernels/rng.h"
 #include "tests/check.h"
@@ -24,9 +25,9 @@ struct variant {
     int64_t vocab_size, num_tokens;
     int32_t first_token;
     int64_t cut; /* length of the first document */
-    bool with_mask, with_sides;
+    bool with_mask, with_sides, with_places;
 };
-static const struct variant PLAIN = {"plain.h5", "a", "abc", 1000, NUM_TOKENS, 5, 20, true, false};
+static const struct variant PLAIN = {"plain.h5", "a", "abc", 1000, NUM_TOKENS, 5, 20, true, false, false};
 
 static char *write_file(struct variant v) {
     struct err err;
@@ -47,6 +48,9 @@ static char *write_file(struct variant v) {
         assert_int_equal(token_writer_append(writer, d, tokens + first, mask + first, count, &err), 0);
         if (v.with_sides)
             assert_int_equal(token_writer_append_side(writer, d ? SIDE_REJECTED : SIDE_CHOSEN, &err), 0);
+        const struct token_place place = {d ? "b/two words.txt" : "a.jsonl", "line", d ? 0 : 17};
+        if (v.with_places)
+            assert_int_equal(token_writer_append_place(writer, &place, &err), 0);
     }
     assert_int_equal(token_writer_finish(writer, &err), 0);
     free(tokens);
@@ -114,10 +118,72 @@ static void check_every_byte(struct variant v) {
 
 static void test_every_byte(void **state) {
     (void)state;
-    struct variant pair = PLAIN;
+    struct variant pair = PLAIN, placed = PLAIN;
     pair.with_sides = true;
+    placed.with_places = true;
     check_every_byte(PLAIN);
     check_every_byte(pair);
+    check_every_byte(placed);
+}
+
+/* expect_places - what is said of the two documents; NULL: nothing. */
+static void expect_places(const char *path, const char *first, const char *second) {
+    const char *const wanted[] = {first, second};
+    struct err err = {{0}};
+    struct token_file *file = token_file_open(path, &err);
+    if (!file)
+        fail_msg("%s", err.text);
+    for (int d = 0; d < 2; d++) {
+        char *text = token_place_text(file, d);
+        if (wanted[d])
+            assert_string_equal(text, wanted[d]);
+        else
+            assert_null(text);
+        free(text);
+    }
+    token_file_close(file);
+}
+
+/* replace - bytes of a file that has no checksums, as another program might have written them. */
+static void replace(const char *path, const char *what, const char *with) {
+    size_t length_bytes;
+    char *bytes = read_whole(path, &length_bytes);
+    char *at = memmem(bytes, length_bytes, what, strlen(what));
+    assert_non_null(at);
+    memcpy(at, with, strlen(with));
+    write_whole(path, bytes, length_bytes);
+    free(bytes);
+}
+
+/* With and without sides, sealed or not; a list that is not as the writer makes it says nothing. */
+static void test_places(void **state) {
+    (void)state;
+    char note[TOKEN_PLACE_ROOM], name[300];
+    struct variant v = PLAIN;
+    v.name = "placed.h5";
+    v.with_places = true;
+    for (int i = 0; i < 2; i++) {
+        v.with_sides = i;
+        char *path = write_file(v);
+        expect_places(path, "'a.jsonl' line 17", "'b/two words.txt'");
+        unseal(path);
+        expect_places(path, "'a.jsonl' line 17", "'b/two words.txt'");
+        replace(path, "1\tline\tb",
+                "0\tline\tb"); /* the second begins where the first does: it is not believed */
+        expect_places(path, "'a.jsonl' line 17", "'a.jsonl'");
+        replace(path, "0\tline\ta", "7\tline\ta");
+        expect_places(path, NULL, NULL);
+        free(path);
+    }
+    char *path = write_file(PLAIN);
+    expect_places(path, NULL, NULL); /* a file of before */
+    free(path);
+    assert_string_equal(token_place_note(NULL, note), "");
+    assert_string_equal(token_place_note("'a' line 1", note), " ('a' line 1)");
+    memset(name, 'x', sizeof name);
+    memcpy(name + sizeof name - 9, "' line 5", 9);
+    assert_true(strlen(token_place_note(name, note)) < TOKEN_PLACE_ROOM);
+    assert_non_null(strstr(note, "x' line 5)")); /* of a long path the end, where the number is */
 }
 
 /* A file without checksums: damaged bytes in its structure may crash HDF5, never this process. */
@@ -188,7 +254,7 @@ static void content_hash(const char *path, char hex[TOKEN_CONTENT_ROOM]) {
 static void test_identity(void **state) {
     (void)state;
     char want[TOKEN_CONTENT_ROOM], got[TOKEN_CONTENT_ROOM];
-    struct variant others[6] = {PLAIN, PLAIN, PLAIN, PLAIN, PLAIN, PLAIN}, same = PLAIN;
+    struct variant others[6] = {PLAIN, PLAIN, PLAIN, PLAIN, PLAIN, PLAIN}, same = PLAIN, placed = PLAIN;
     char *path = write_file(PLAIN);
     content_hash(path, want);
     free(path);
@@ -212,6 +278,15 @@ static void test_identity(void **state) {
     assert_string_equal(got, want);
     unseal(path);
     content_hash(path, got); /* computed, not read */
+    assert_string_equal(got, want);
+    free(path);
+    placed.name = "identity-placed.h5"; /* where documents were read is not part of what training sees */
+    placed.with_places = true;
+    path = write_file(placed);
+    content_hash(path, got);
+    assert_string_equal(got, want);
+    unseal(path);
+    content_hash(path, got);
     assert_string_equal(got, want);
     free(path);
 }
@@ -258,8 +333,8 @@ static void test_many_blocks(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_byte),  cmocka_unit_test(test_without_checksums),
-        cmocka_unit_test(test_known_crash), cmocka_unit_test(test_identity),
-        cmocka_unit_test(test_many_blocks),
+        cmocka_unit_test(test_known_crash), cmocka_unit_test(test_places),
+        cmocka_unit_test(test_identity),    cmocka_unit_test(test_many_blocks),
     };
     folder = test_folder("tokens_seal");
     int status = cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,7 +45,13 @@ int64_t document_tokens(const struct batch_document *document) {
     return is_labelled(document) ? 2 * document->num_tokens : document->num_tokens;
 }
 
+/* place_of - of a document of a batch, whose file may go with it. */
+static struct token_place place_of(const struct batch_document *document) {
+    return (struct token_place){document->file->path, document->file->format->unit, document->number};
+}
+
 static void held_release(struct held_document *held) {
+    free((char *)(uintptr_t)held->place.file);
     free(held->ids);
     free(held->mask);
     *held = (struct held_document){.ids = NULL};
@@ -59,7 +65,9 @@ static struct held_document hold(const struct batch *batch, const struct batch_d
                                  .mask = xmalloc(count + 1),
                                  .count = document->num_tokens,
                                  .source = document->source,
-                                 .side = document->side};
+                                 .side = document->side,
+                                 .place = place_of(document)};
+    held.place.file = xstrdup(held.place.file);
     memcpy(held.ids, batch->tokens.ids + document->first_token, count * sizeof *held.ids);
     memcpy(held.mask, batch->mask + document->first_token, count);
     while (held.num_prompt < held.count && !held.mask[held.num_prompt])
@@ -67,12 +75,15 @@ static struct held_document hold(const struct batch *batch, const struct batch_d
     return held;
 }
 
-/* write_side - one document and what it is. */
-static int write_side(struct token_writer *writer, const struct held_document *document, struct err *err) {
+/* write_document - with what it is, and where it was read. */
+static int write_document(struct token_writer *writer, const struct held_document *document,
+                          struct err *err) {
     if (token_writer_append(writer, document->source, document->ids, document->mask, document->count, err) !=
         0)
         return -1;
-    return token_writer_append_side(writer, document->side, err);
+    if (document->side != SIDE_PLAIN && token_writer_append_side(writer, document->side, err) != 0)
+        return -1;
+    return token_writer_append_place(writer, &document->place, err);
 }
 
 /* write_labelled - a document, and its prompt with the completion of another. */
@@ -83,14 +94,16 @@ static int write_labelled(struct token_writer *writer, const struct held_documen
                                   .mask = xmalloc(kept + taken + 1),
                                   .count = (int64_t)(kept + taken),
                                   .source = document->source,
-                                  .side = SIDE_MISMATCHED};
+                                  .side = SIDE_MISMATCHED,
+                                  .place = document->place};
+    mixed.place.file = xstrdup(mixed.place.file);
     memcpy(mixed.ids, document->ids, kept * sizeof *mixed.ids);
     memcpy(mixed.ids + kept, other->ids + other->num_prompt, taken * sizeof *mixed.ids);
     memcpy(mixed.mask, document->mask, kept);
     memcpy(mixed.mask + kept, other->mask + other->num_prompt, taken);
-    int status = write_side(writer, document, err);
+    int status = write_document(writer, document, err);
     if (status == 0)
-        status = write_side(writer, &mixed, err);
+        status = write_document(writer, &mixed, err);
     held_release(&mixed);
     return status;
 }
@@ -118,7 +131,7 @@ static int write_part(struct token_writer *writer, const struct batch *batch,
     struct held_document whole = *part; /* whose arrays are the batch's */
     whole.ids = batch->tokens.ids + first;
     whole.mask = batch->mask + first;
-    return write_side(writer, &whole, err);
+    return write_document(writer, &whole, err);
 }
 
 int appender_add(struct appender *appender, const struct batch *batch, const struct batch_document *document,
@@ -126,12 +139,17 @@ int appender_add(struct appender *appender, const struct batch *batch, const str
     int64_t first = document->first_token, num_first = document->num_first_tokens;
     if (is_labelled(document))
         return add_labelled(appender, batch, document, err);
+    struct held_document one = {.count = document->num_tokens,
+                                .source = document->source,
+                                .side = SIDE_PLAIN,
+                                .place = place_of(document)};
     if (document->side == SIDE_PLAIN)
-        return token_writer_append(appender->writer, document->source, batch->tokens.ids + first,
-                                   batch->mask + first, document->num_tokens, err);
-    struct held_document chosen = {.count = num_first, .source = document->source, .side = SIDE_CHOSEN};
-    struct held_document rejected = {
-        .count = document->num_tokens - num_first, .source = document->source, .side = SIDE_REJECTED};
+        return write_part(appender->writer, batch, &one, first, err);
+    struct held_document chosen = one, rejected = one;
+    chosen.count = num_first;
+    chosen.side = SIDE_CHOSEN;
+    rejected.count -= num_first;
+    rejected.side = SIDE_REJECTED;
     if (write_part(appender->writer, batch, &chosen, first, err) != 0)
         return -1;
     return write_part(appender->writer, batch, &rejected, first + num_first, err);

@@ -13,6 +13,7 @@ struct held_document {
     int64_t count, num_prompt; /* tokens; those before the completion */
     int64_t source;
     enum token_side side;
+    struct token_place place; /* its file is its own, too, of a document that waits */
 };
 
 /* Start from the writer alone. */

@@ -10,6 +10,7 @@
 #include "data/tokens/loader_order.h"
 #include "data/tokens/loader_sample.h"
 #include "data/tokens/loader_targets.h"
+#include "data/tokens/token_places.h"
 
 struct loader {
     int num_files;
@@ -20,6 +21,8 @@ struct loader {
     double **references;             /* [num_files] of [documents]; NULL: none */
     const struct teacher **teachers; /* [num_files], of top_k ids; all of them, or none */
     int64_t top_k;
+    struct token_places **places; /* [num_files], of those that were asked for */
+    bool *has_places;             /* [num_files]: they were */
     struct mix mix;
     pthread_mutex_t mutex; /* the tables that grow while reading: the mix's block and orders */
 };
@@ -93,6 +96,8 @@ struct loader *loader_open(const struct loader_config *config, struct err *err) 
     loader->first_source = xcalloc(n + 1, sizeof *loader->first_source);
     loader->references = xcalloc(n, sizeof *loader->references);
     loader->teachers = xcalloc(n, sizeof(struct teacher *));
+    loader->places = xcalloc(n, sizeof(struct token_places *));
+    loader->has_places = xcalloc(n, sizeof *loader->has_places);
     pthread_mutex_init(&loader->mutex, NULL);
     for (int i = 0; i < config->num_files; i++) {
         loader->files[i] = token_file_open(config->files[i].path, err);
@@ -120,6 +125,7 @@ void loader_close(struct loader *loader) {
     for (int i = 0; i < loader->num_files; i++) {
         file_order_release(&loader->orders[i]);
         free(loader->references[i]);
+        token_places_close(loader->places[i]);
         token_file_close(loader->files[i]);
     }
     pthread_mutex_destroy(&loader->mutex);
@@ -127,6 +133,8 @@ void loader_close(struct loader *loader) {
     free(loader->first_source);
     free(loader->references);
     free(loader->teachers);
+    free(loader->places);
+    free(loader->has_places);
     free(loader->orders);
     free(loader->files);
     free(loader);
@@ -144,6 +152,16 @@ enum token_preference loader_preference(const struct loader *loader) {
 int64_t loader_num_documents(const struct loader *loader, int file) {
     CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
     return token_file_num_documents(loader->files[file]);
+}
+
+char *loader_place(struct loader *loader, int file, int64_t document) {
+    struct err ignored;
+    CHECK(document >= 0 && document < loader_num_documents(loader, file), "document %lld",
+          (long long)document);
+    if (!loader->has_places[file])
+        loader->places[file] = token_places_open(loader->files[file], &ignored);
+    loader->has_places[file] = true;
+    return token_places_text(loader->places[file], document);
 }
 
 bool loader_uses_document(const struct loader *loader, int file, int64_t document) {

@@ -106,6 +106,8 @@ const struct teacher *loader_teacher(const struct loader *loader, int file);
 const struct token_file *loader_token_file(const struct loader *loader, int file);
 /* loader_num_documents - of a file. */
 int64_t loader_num_documents(const struct loader *loader, int file);
+/* loader_place - where a document was read, as token_places_text says it; malloc'ed, NULL: not known.  Not thread-safe. */
+char *loader_place(struct loader *loader, int file, int64_t document);
 /* loader_uses_document - false of those that are too long for any sample. */
 bool loader_uses_document(const struct loader *loader, int file, int64_t document);
 

@@ -1,6 +1,7 @@
 /* loader_targets.c - targets counted in a file and its sequences, and refusals where there is none.  The first
  * token of a document is nobody's target; every other one is, where the loss mask is 1 and a sample reaches it. */
 #include "data/tokens/loader_targets.h"
+#include "data/tokens/token_places.h"
 
 #include <stdlib.h>
 
@@ -108,24 +109,28 @@ int file_order_check_targets(const struct file_order *order, struct err *err) {
 int file_order_check_long(const struct file_order *order, struct err *err) {
     const char *path = token_file_path(order->file);
     int64_t longest = file_order_unit_tokens(order, order->longest / order->unit_documents);
+    char note[TOKEN_PLACE_ROOM];
     if (order->packing == PACKING_STREAM || order->num_long == 0)
         return 0;
+    char *place = token_place_text(order->file, order->longest);
+    token_place_note(place, note);
+    free(place);
     if (order->unit_documents > 1 && order->long_documents != LONG_SKIP)
         return err_set(
             err,
             "token file '%s': %lld of %lld pairs are longer than data.sequence_tokens (%lld), both documents together, the "
-            "one that begins with document %lld the longest with %lld tokens; a pair is never cut: raise it, or set "
+            "one that begins with document %lld%s the longest with %lld tokens; a pair is never cut: raise it, or set "
             "data.long_documents to skip",
             path, (long long)order->num_long, (long long)order->num_units, (long long)order->sequence_tokens,
-            (long long)order->longest, (long long)longest);
+            (long long)order->longest, note, (long long)longest);
     if (order->long_documents == LONG_FAIL)
         return err_set(
             err,
             "token file '%s': %lld of %lld documents are longer than data.sequence_tokens (%lld), document "
-            "%lld the longest with %lld; raise it, set data.packing to stream, or data.long_documents to cut "
+            "%lld%s the longest with %lld; raise it, set data.packing to stream, or data.long_documents to cut "
             "or skip",
             path, (long long)order->num_long, (long long)token_file_num_documents(order->file),
-            (long long)order->sequence_tokens, (long long)order->longest, (long long)longest);
+            (long long)order->sequence_tokens, (long long)order->longest, note, (long long)longest);
     if (order->num_samples == 0 && order->unit_documents > 1)
         return err_set(
             err,

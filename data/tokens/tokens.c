@@ -166,6 +166,31 @@ int token_file_content_hash(const struct token_file *file, char hex[TOKEN_CONTEN
     return 0;
 }
 
+/* --- places --- */
+
+bool token_file_has_places(const struct token_file *file) {
+    return file->facts.has_places;
+}
+
+int token_file_read_records(const struct token_file *file, int64_t first, int64_t count, uint64_t *records,
+                            struct err *err) {
+    CHECK(file->facts.has_places && first >= 0 && count >= 0 && first + count <= file->num_documents,
+          "places of documents %lld and %lld after it", (long long)first, (long long)count);
+    return file_read_at(file->fd, file->path, records, (size_t)count * sizeof *records,
+                        file->facts.parts[PART_RECORDS].offset_bytes + first * (int64_t)sizeof *records, err);
+}
+
+char *token_file_read_files(const struct token_file *file, size_t *size_bytes, struct err *err) {
+    *size_bytes = (size_t)token_part_bytes(&file->facts, PART_FILES);
+    char *text = xmalloc(*size_bytes + 1);
+    text[*size_bytes] = '\0';
+    if (file_read_at(file->fd, file->path, text, *size_bytes, file->facts.parts[PART_FILES].offset_bytes,
+                     err) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
 /* --- opening --- */
 
 /* find_facts - from the seal, or from HDF5. */

@@ -6,6 +6,9 @@
  *   /loss_mask     uint8, one byte per token (1: counts in the loss); absent when every token counts
  *   /doc_side      uint8 [documents], enum token_side; absent where documents are not learnt against each other.  Then
  *                  documents come in twos, 2 n and 2 n + 1 are pair n: chosen and rejected, or labelled and mismatched
+ *   /doc_record    uint64 [documents], the number of the record that a document was read from, in the unit of its file; 0: the
+ *                  file is the document.  /doc_files uint8, text: "FIRST \t UNIT \t FILE \0" for each stretch of documents that
+ *                  are of one file, FIRST being the first of them.  Absent in older files; not part of the contents
  *   /sources/      name, licence, url, sha256 (strings), documents, tokens, duplicates, invalid_utf8 (uint64)
  *   attributes: format "atelier-tokens 1", tokenizer_hash, vocab_size, created_by, sealed (1); where there
  * are conversations chat_style, chat_template (when short), chat_end_id after it:  the seal, checksums of
@@ -22,6 +25,12 @@ enum { TOKEN_HASH_ROOM = 65, TOKEN_CONTENT_ROOM = 33 };
 struct token_source {
     char *name, *licence, *url, *sha256; /* never NULL once read */
     int64_t num_documents, num_tokens, num_duplicates, num_invalid_utf8;
+};
+
+/* Where a document was read: record `number` of a file, counted from 1 in its unit ("line", "row"); 0: the file is the document. */
+struct token_place {
+    const char *file, *unit;
+    int64_t number;
 };
 
 /* How the conversations of a file were written; style NULL: it holds none. */
@@ -98,6 +107,15 @@ int token_file_verify(const struct token_file *file, int64_t share, int64_t num_
  * set. */
 int token_file_content_hash(const struct token_file *file, char hex[TOKEN_CONTENT_ROOM], struct err *err);
 
+/* token_file_has_places - false for files of older versions and of other programs.
+ * token_file_read_records - where document [first, first + count) stand, see /doc_record.  token_file_read_files - the text
+ * of /doc_files, malloc'ed, with a NUL at its end.  Of files with places alone.  Return 0 and the text, or -1 and NULL with err
+ * set: I/O error. */
+bool token_file_has_places(const struct token_file *file);
+int token_file_read_records(const struct token_file *file, int64_t first, int64_t count, uint64_t *records,
+                            struct err *err);
+char *token_file_read_files(const struct token_file *file, size_t *size_bytes, struct err *err);
+
 /* --- writing --- */
 struct token_writer;
 
@@ -115,6 +133,8 @@ int token_writer_append(struct token_writer *writer, int64_t source, const int32
                         const uint8_t *mask, int64_t count, struct err *err);
 /* token_writer_append_side - the side of the document that was appended last: of every document, or of none. */
 int token_writer_append_side(struct token_writer *writer, enum token_side side, struct err *err);
+/* token_writer_append_place - where the document that was appended last was read: of every document, or of none. */
+int token_writer_append_place(struct token_writer *writer, const struct token_place *place, struct err *err);
 /* How conversations are written, to be set before the end (texts malloc'ed, the writer's). */
 struct token_chat *token_writer_chat(struct token_writer *writer);
 /* Counters of a source, to be set before the end: its sha256, duplicates, invalid bytes. */

@@ -15,8 +15,8 @@ static const size_t COUNTS[NUM_COUNTS] = {
     offsetof(struct token_source, num_duplicates), offsetof(struct token_source, num_invalid_utf8)};
 
 const char *token_part_name(enum token_part part) {
-    static const char *const names[NUM_PARTS] = {"tokens", "doc_offsets", "doc_source", "loss_mask",
-                                                 "doc_side"};
+    static const char *const names[NUM_PARTS] = {"tokens",   "doc_offsets", "doc_source", "loss_mask",
+                                                 "doc_side", "doc_record",  "doc_files"};
     return names[part];
 }
 
@@ -24,14 +24,18 @@ int64_t token_part_bytes(const struct token_facts *facts, enum token_part part) 
     return facts->parts[part].count * (int64_t)h5_type_bytes(facts->parts[part].type);
 }
 
+int token_facts_num_learnt(const struct token_facts *facts) {
+    return facts->has_sides ? PART_SIDES + 1 : PART_SIDES;
+}
+
 int token_facts_num_parts(const struct token_facts *facts) {
-    return facts->has_sides ? NUM_PARTS : PART_SIDES;
+    return facts->has_places ? NUM_PARTS : token_facts_num_learnt(facts);
 }
 
 /* --- to bytes --- */
 
 /* Bits of the number that says which datasets there are. */
-enum { HAS_MASK = 1, HAS_SIDES = 2 };
+enum { HAS_MASK = 1, HAS_SIDES = 2, HAS_PLACES = 4 };
 
 static void put_number(struct text *bytes, int64_t value) {
     text_append(bytes, &value, sizeof value);
@@ -47,7 +51,8 @@ static void put_text(struct text *bytes, const char *text) {
 void token_facts_encode(const struct token_facts *facts, struct text *bytes) {
     put_text(bytes, facts->tokenizer_hash);
     put_number(bytes, facts->vocab_size);
-    put_number(bytes, (facts->has_mask ? HAS_MASK : 0) | (facts->has_sides ? HAS_SIDES : 0));
+    put_number(bytes, (facts->has_mask ? HAS_MASK : 0) | (facts->has_sides ? HAS_SIDES : 0) |
+                          (facts->has_places ? HAS_PLACES : 0));
     for (int part = 0; part < token_facts_num_parts(facts); part++) {
         put_number(bytes, facts->parts[part].type);
         put_number(bytes, facts->parts[part].count);
@@ -140,10 +145,11 @@ static bool take_all(struct text_span *from, struct token_facts *facts) {
     int64_t datasets = 0, num_sources = 0;
     if (!(facts->tokenizer_hash = take_text(from)) ||
         !take_number(from, INT64_MIN, INT64_MAX, &facts->vocab_size) ||
-        !take_number(from, 0, HAS_MASK | HAS_SIDES, &datasets))
+        !take_number(from, 0, HAS_MASK | HAS_SIDES | HAS_PLACES, &datasets))
         return false;
     facts->has_mask = datasets & HAS_MASK;
     facts->has_sides = datasets & HAS_SIDES;
+    facts->has_places = datasets & HAS_PLACES;
     for (int part = 0; part < token_facts_num_parts(facts); part++)
         if (!take_part(from, &facts->parts[part]))
             return false;
@@ -204,6 +210,11 @@ static int check(const struct token_facts *facts, int64_t file_bytes, const char
     if (facts->has_sides &&
         (parts[PART_SIDES].type != H5_UINT8 || parts[PART_SIDES].count != parts[PART_SOURCES].count))
         return err_set(err, "dataset 'doc_side' in '%s' does not have one byte for each document", path);
+    if (facts->has_places &&
+        (parts[PART_RECORDS].type != H5_UINT64 || parts[PART_RECORDS].count != parts[PART_SOURCES].count ||
+         parts[PART_FILES].type != H5_UINT8))
+        return err_set(
+            err, "datasets 'doc_record' and 'doc_files' in '%s' do not have a place for each document", path);
     return 0;
 }
 

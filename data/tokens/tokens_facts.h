@@ -9,13 +9,22 @@
 #include "data/tokens/tokens.h"
 
 /* The datasets that are large: one or more items per document or token. */
-enum token_part { PART_TOKENS, PART_OFFSETS, PART_SOURCES, PART_MASK, PART_SIDES, NUM_PARTS };
+enum token_part {
+    PART_TOKENS,
+    PART_OFFSETS,
+    PART_SOURCES,
+    PART_MASK,
+    PART_SIDES,
+    PART_RECORDS, /* where documents stand in the files that they were read from (token_places.h) */
+    PART_FILES,
+    NUM_PARTS
+};
 
 struct token_facts {
     char *tokenizer_hash;
     int64_t vocab_size;
-    struct h5_dataset parts[NUM_PARTS]; /* PART_MASK, PART_SIDES: count 0 where there is none */
-    bool has_mask, has_sides;
+    struct h5_dataset parts[NUM_PARTS]; /* PART_MASK and those after it: count 0 where there is none */
+    bool has_mask, has_sides, has_places;
     struct token_source *sources;
     int64_t num_sources;
     struct token_chat chat;
@@ -31,9 +40,10 @@ int token_facts_decode(struct token_facts *facts, struct text_span bytes, int64_
                        const char *path, struct err *err);
 void token_facts_release(struct token_facts *facts);
 
-/* token_facts_num_parts - the parts that the facts and the seal of such a file speak of: files without sides are written
- * as before there were any. */
+/* token_facts_num_parts - the parts that the facts and the seal of such a file speak of: files without sides, or without places, are
+ * written as before there were any.  token_facts_num_learnt - those of them that training sees. */
 int token_facts_num_parts(const struct token_facts *facts);
+int token_facts_num_learnt(const struct token_facts *facts);
 
 /* token_part_name - of the dataset, for messages.  token_part_bytes - its length. */
 const char *token_part_name(enum token_part part);

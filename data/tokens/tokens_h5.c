@@ -41,12 +41,18 @@ static int read_header(const struct h5_file *h5, const char *path, struct token_
     return h5_read_number(h5, "vocab_size", &facts->vocab_size, err);
 }
 
-/* find_parts - the mask alone may be absent: then every token counts in the loss. */
+/* is_there - of the parts that a file may lack. */
+static bool is_there(const struct token_facts *facts, int part) {
+    return (part != PART_MASK || facts->has_mask) && (part != PART_SIDES || facts->has_sides);
+}
+
+/* find_parts - without a mask every token counts in the loss. */
 static int find_parts(const struct h5_file *h5, struct token_facts *facts, struct err *err) {
     facts->has_mask = h5_has(h5, token_part_name(PART_MASK));
     facts->has_sides = h5_has(h5, token_part_name(PART_SIDES));
+    facts->has_places = h5_has(h5, token_part_name(PART_RECORDS)) && h5_has(h5, token_part_name(PART_FILES));
     for (int part = 0; part < token_facts_num_parts(facts); part++)
-        if ((part != PART_MASK || facts->has_mask) &&
+        if (is_there(facts, part) &&
             h5_find(h5, token_part_name((enum token_part)part), &facts->parts[part], err) != 0)
             return -1;
     return 0;

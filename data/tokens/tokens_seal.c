@@ -8,7 +8,14 @@
 #include "data/file.h"
 #include "kernels/units.h"
 
-enum { BLOCK_BYTES = MIB, VERSION_PLAIN = 1, VERSION_SIDES = 2, FOOTER_BYTES = 24, HEAD_NUMBERS = 4 };
+enum {
+    BLOCK_BYTES = MIB,
+    VERSION_PLAIN = 1,
+    VERSION_SIDES = 2,
+    VERSION_PLACES = 3,
+    FOOTER_BYTES = 24,
+    HEAD_NUMBERS = 4
+};
 static const char MAGIC[8] = {'\x89', 'A', 'T', 'L', 'S', 'E', 'A', 'L'};
 
 void token_seal_release(struct token_seal *seal) {
@@ -138,10 +145,17 @@ int token_seal_make(int fd, const char *path, int64_t hdf5_bytes, const struct t
     return status;
 }
 
+/* version_of - files that lack what newer ones have are as those of older versions, which read them. */
+static int64_t version_of(const struct token_facts *facts) {
+    if (facts->has_places)
+        return VERSION_PLACES;
+    return facts->has_sides ? VERSION_SIDES : VERSION_PLAIN;
+}
+
 /* The length and the magic number stand last: the seal is found from the end of the file, whatever HDF5 wrote before. */
 void token_seal_encode(const struct token_seal *seal, const struct token_facts *facts, struct text *bytes) {
-    const int64_t head[HEAD_NUMBERS] = {facts->has_sides ? VERSION_SIDES : VERSION_PLAIN, seal->hdf5_bytes,
-                                        (int64_t)seal->structure, BLOCK_BYTES};
+    const int64_t head[HEAD_NUMBERS] = {version_of(facts), seal->hdf5_bytes, (int64_t)seal->structure,
+                                        BLOCK_BYTES};
     struct text body = {0};
     text_append(&body, head, sizeof head);
     for (int part = 0; part < seal->num_parts; part++) {
@@ -177,11 +191,13 @@ static int decode(struct text_span from, const char *path, int64_t seal_offset, 
                   struct token_facts *facts, struct err *err) {
     int64_t head[HEAD_NUMBERS] = {0};
     bool is_whole = text_take(&from, head, sizeof head);
-    bool is_known = head[0] == VERSION_PLAIN || head[0] == VERSION_SIDES;
+    static const int num_parts[] = {
+        [VERSION_PLAIN] = PART_SIDES, [VERSION_SIDES] = PART_SIDES + 1, [VERSION_PLACES] = NUM_PARTS};
+    bool is_known = head[0] >= VERSION_PLAIN && head[0] <= VERSION_PLACES;
     if (is_whole && (!is_known || head[3] != BLOCK_BYTES))
-        return err_set(err, "token file '%s' has checksums of version %lld; this program reads %d and %d",
-                       path, (long long)head[0], VERSION_PLAIN, VERSION_SIDES);
-    *seal = (struct token_seal){.num_parts = head[0] == VERSION_SIDES ? NUM_PARTS : PART_SIDES,
+        return err_set(err, "token file '%s' has checksums of version %lld; this program reads %d to %d",
+                       path, (long long)head[0], VERSION_PLAIN, VERSION_PLACES);
+    *seal = (struct token_seal){.num_parts = is_known ? num_parts[head[0]] : 0,
                                 .hdf5_bytes = head[1],
                                 .structure = (uint64_t)head[2]};
     if (!is_whole || seal->hdf5_bytes != seal_offset || !take_blocks(&from, seal))
@@ -249,7 +265,7 @@ void token_seal_identity(const struct token_seal *seal, const struct token_facts
     XXH3_128bits_reset(state);
     XXH3_128bits_update(state, facts->tokenizer_hash, strlen(facts->tokenizer_hash));
     XXH3_128bits_update(state, &facts->vocab_size, sizeof facts->vocab_size);
-    for (int part = 0; part < seal->num_parts; part++) {
+    for (int part = 0; part < token_facts_num_learnt(facts); part++) {
         XXH3_128bits_update(state, &facts->parts[part].count, sizeof facts->parts[part].count);
         XXH3_128bits_update(state, seal->blocks[part], (size_t)seal->num_blocks[part] * sizeof(uint64_t));
     }

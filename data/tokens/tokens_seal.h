@@ -1,8 +1,9 @@
 /* tokens_seal.h - inside the token file's modules: what stands after the HDF5 part of a token file.
  *
  *   HDF5 file, as it always was (h5py and others read it and do not see what follows)
- *   seal      version: 1, or 2 where there is doc_side, which then stands last wherever datasets are listed; bytes of the HDF5 part; XXH3-64 of everything in it but the large datasets; block
- *             size; for each of tokens, doc_offsets, doc_source, loss_mask the number of blocks and the
+ *   seal      version: 1; 2 where there is doc_side; 3 where there are doc_record and doc_files, and doc_side is listed before them,
+ *             empty where it is not there; bytes of the HDF5 part; XXH3-64 of everything in it but the large datasets; block
+ *             size; for each of tokens, doc_offsets, doc_source, loss_mask and these the number of blocks and the
  * XXH3-64 of each (the last one shorter); the facts (tokens_facts.h).  All numbers 64 bits, little-endian.
  *   footer    bytes of the seal, XXH3-64 of the seal, "\x89" "ATLSEAL"
  *
@@ -45,7 +46,7 @@ int token_seal_make(int fd, const char *path, int64_t hdf5_bytes, const struct t
 void token_seal_encode(const struct token_seal *seal, const struct token_facts *facts, struct text *bytes);
 
 /* token_seal_identity - one hash over the contents that training sees: tokenizer, vocabulary, tokens,
- * documents, their sources' rows, mask; 32 hexadecimal digits.  Names and licences of sources are not part of
- * it. */
+ * documents, their sources' rows, mask; 32 hexadecimal digits.  Names and licences of sources, and where documents stand in
+ * files, are not part of it. */
 void token_seal_identity(const struct token_seal *seal, const struct token_facts *facts,
                          char hex[TOKEN_CONTENT_ROOM]);

@@ -25,7 +25,8 @@
 enum { COPY_BYTES = MIB, WIDEST_UINT16 = 65536, NARROW_ROOM = 1 << 14 };
 
 /* Suffixes of the side files, one for each dataset that grows. */
-static const char *const SUFFIXES[NUM_PARTS] = {"tokens", "offsets", "sources", "mask", "sides"};
+static const char *const SUFFIXES[NUM_PARTS] = {"tokens", "offsets", "sources", "mask",
+                                                "sides",  "records", "files"};
 
 struct side_file {
     char *path;
@@ -40,6 +41,8 @@ struct token_writer {
     struct side_file sides[NUM_PARTS];
     uint16_t narrow[NARROW_ROOM]; /* scratch */
     int64_t num_tokens, num_documents, num_sides, num_sources;
+    int64_t num_records, files_bytes;
+    char *last_file, *last_unit; /* of the document before, where places are written */
     struct token_source *sources;
     struct token_chat chat;
 };
@@ -203,6 +206,33 @@ int token_writer_append_side(struct token_writer *writer, enum token_side side, 
     return append(writer, PART_SIDES, &value, sizeof value, err);
 }
 
+/* append_file - the text of doc_files: where documents of another file begin. */
+static int append_file(struct token_writer *writer, const struct token_place *place, struct err *err) {
+    char *line = xasprintf("%lld\t%s\t%s", (long long)writer->num_records, place->unit, place->file);
+    size_t size_bytes = strlen(line) + 1; /* a NUL ends it: no name holds one */
+    int status = append(writer, PART_FILES, line, size_bytes, err);
+    writer->files_bytes += (int64_t)size_bytes;
+    free(line);
+    free(writer->last_file);
+    free(writer->last_unit);
+    writer->last_file = xstrdup(place->file);
+    writer->last_unit = xstrdup(place->unit);
+    return status;
+}
+
+int token_writer_append_place(struct token_writer *writer, const struct token_place *place, struct err *err) {
+    uint64_t number = (uint64_t)place->number;
+    if (!writer->sides[PART_RECORDS].stream &&
+        (open_side(writer, PART_RECORDS, err) != 0 || open_side(writer, PART_FILES, err) != 0))
+        return -1;
+    bool is_same = writer->last_file && strcmp(writer->last_file, place->file) == 0 &&
+                   strcmp(writer->last_unit, place->unit) == 0;
+    if (!is_same && append_file(writer, place, err) != 0)
+        return -1;
+    writer->num_records++;
+    return append(writer, PART_RECORDS, &number, sizeof number, err);
+}
+
 /* write_chat - for other readers of the file; HDF5 holds no longer attributes. */
 static int write_chat(const struct token_writer *writer, struct h5_file *h5, struct err *err) {
     enum { LONGEST_ATTRIBUTE_BYTES = 60000 };
@@ -221,11 +251,19 @@ static int write_chat(const struct token_writer *writer, struct h5_file *h5, str
 static int reserve_datasets(struct token_writer *writer, struct h5_file *h5,
                             struct h5_dataset datasets[NUM_PARTS], struct err *err) {
     const enum h5_type types[NUM_PARTS] = {writer->vocab_size > WIDEST_UINT16 ? H5_UINT32 : H5_UINT16,
-                                           H5_UINT64, H5_UINT32, H5_UINT8, H5_UINT8};
+                                           H5_UINT64,
+                                           H5_UINT32,
+                                           H5_UINT8,
+                                           H5_UINT8,
+                                           H5_UINT64,
+                                           H5_UINT8};
     const int64_t counts[NUM_PARTS] = {writer->num_tokens, writer->num_documents + 1, writer->num_documents,
-                                       writer->num_tokens, writer->num_sides};
+                                       writer->num_tokens, writer->num_sides,         writer->num_records,
+                                       writer->files_bytes};
     CHECK(writer->num_sides == 0 || writer->num_sides == writer->num_documents,
           "%lld sides of %lld documents", (long long)writer->num_sides, (long long)writer->num_documents);
+    CHECK(writer->num_records == 0 || writer->num_records == writer->num_documents,
+          "%lld places of %lld documents", (long long)writer->num_records, (long long)writer->num_documents);
     for (int side = 0; side < NUM_PARTS; side++)
         if (writer->sides[side].stream && h5_reserve(h5, token_part_name((enum token_part)side), types[side],
                                                      counts[side], &datasets[side], err) != 0)
@@ -326,6 +364,7 @@ static int put_seal(struct token_writer *writer, int fd, const struct h5_dataset
                                 .vocab_size = writer->vocab_size,
                                 .has_mask = writer->sides[PART_MASK].stream != NULL,
                                 .has_sides = writer->sides[PART_SIDES].stream != NULL,
+                                .has_places = writer->sides[PART_RECORDS].stream != NULL,
                                 .sources = writer->sources,
                                 .num_sources = writer->num_sources,
                                 .chat = writer->chat};
@@ -420,6 +459,8 @@ void token_writer_abandon(struct token_writer *writer) {
         free(writer->sources[i].sha256);
     }
     free(writer->sources);
+    free(writer->last_file);
+    free(writer->last_unit);
     free(writer->tokenizer_hash);
     free(writer->chat.style);
     free(writer->chat.template_text);

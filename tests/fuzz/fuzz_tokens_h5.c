@@ -17,6 +17,7 @@
 
 #include "data/corpus/reader.h"
 #include "data/file.h"
+#include "data/tokens/token_places.h"
 #include "data/tokens/tokens.h"
 #include "data/tokens/tokens_seal.h"
 
@@ -47,9 +48,13 @@ static char *good_file(size_t *length_bytes) {
     CHECK(writer, "%s", err.text);
     token_writer_add_source(writer, "one", "licence", "https://example.org");
     token_writer_add_source(writer, "two", NULL, NULL);
+    const struct token_place one = {"one.jsonl", "line", 3}, two = {"two.txt", "file", 0};
     bool is_written = token_writer_append(writer, 0, tokens, mask, 3, &err) == 0 &&
+                      token_writer_append_place(writer, &one, &err) == 0 &&
                       token_writer_append(writer, 1, tokens + 3, NULL, 0, &err) == 0 &&
-                      token_writer_append(writer, 1, tokens + 3, NULL, 5, &err) == 0;
+                      token_writer_append_place(writer, &two, &err) == 0 &&
+                      token_writer_append(writer, 1, tokens + 3, NULL, 5, &err) == 0 &&
+                      token_writer_append_place(writer, &two, &err) == 0;
     CHECK(token_writer_finish(writer, &err) == 0 && is_written, "%s", err.text);
     struct reader *reader = reader_open(path, &err);
     CHECK(reader && reader_rest(reader, 1 << 20, &bytes, length_bytes, &err) == 0, "%s", err.text);
@@ -75,6 +80,7 @@ static void read_everything(const struct token_file *file) {
         CHECK(token_file_source(file, token_file_document_source(file, d))->name, "a source without a name");
         free(tokens);
         free(mask);
+        free(token_place_text(file, d));
     }
 }
 

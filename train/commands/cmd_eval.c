@@ -8,6 +8,7 @@
 #include "checkpoints/vocabulary.h"
 #include "data/corpus/json.h"
 #include "data/tokens/loader.h"
+#include "data/tokens/token_places.h"
 #include "train/commands/commands.h"
 #include "train/commands/eval_tasks.h"
 #include "train/commands/shots_words.h"
@@ -209,13 +210,16 @@ static int not_finite(const struct eval *eval, int64_t index, int64_t row, struc
     struct sample_piece token = loader_eval_token(eval->loader, index, row);
     const struct token_source *source =
         token_file_source(eval->file, token_file_document_source(eval->file, token.document));
+    char note[TOKEN_PLACE_ROOM], *place = token_place_text(eval->file, token.document);
+    token_place_note(place, note);
+    free(place);
     return err_set(err,
-                   "the loss of '%s' is not finite at token %lld of document %lld of '%s' (source '%s'): "
+                   "the loss of '%s' is not finite at token %lld of document %lld of '%s'%s (source '%s'): "
                    "although the weights are finite, an activation or a logit overflowed f32, as after a "
                    "training that diverged; evaluate an earlier checkpoint, or train again with a lower "
                    "learning rate",
                    eval->words.model, (long long)token.first, (long long)token.document, eval->words.data,
-                   source->name);
+                   note, source->name);
 }
 
 /* leave_mismatched - completions under the prompt of another one, which KTO compares with, say nothing of the model. */

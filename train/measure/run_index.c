@@ -149,6 +149,9 @@ static int put_document(json_t *row, const struct stretch *stretch, int file, in
     char hex[TOKEN_CONTENT_ROOM];
     if (token_document_hash(tokens, document, hex, err) != 0)
         return -1;
+    char *place = loader_place(stretch->loader, file, document);
+    tree_text(row, "read_from", place ? place : "not known (the token file does not say)");
+    free(place);
     tree_int(row, "document_tokens", (int64_t)(offsets[1] - offsets[0]));
     tree_text(row, "hash", hex);
     tree_text(row, "source", token_file_source(tokens, token_file_document_source(tokens, document))->name);

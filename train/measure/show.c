@@ -30,6 +30,7 @@ int show_open(struct show *show, const char *path, const struct tokenizer *tok, 
     if (!show->loader && !show->own)
         return -1;
     show->file = has_run ? loader_token_file(show->loader, 0) : show->own;
+    show->places = token_places_open(show->file, err);
     int64_t unit_documents = token_file_preference(show->file) == PREFERENCE_NONE ? 1 : 2;
     show->num_samples = has_run ? loader_epoch_samples(show->loader, 0)
                                 : token_file_num_documents(show->file) / unit_documents;
@@ -43,6 +44,7 @@ int show_open(struct show *show, const char *path, const struct tokenizer *tok, 
 }
 
 void show_close(struct show *show) {
+    token_places_close(show->places);
     loader_close(show->loader);
     token_file_close(show->own);
     *show = (struct show){.file = NULL};
@@ -169,6 +171,18 @@ static void print_next(FILE *out, const struct show *show, const struct learnt_p
     text_release(&text);
 }
 
+/* print_place - where the document was read, in the line below its own. */
+static void print_place(FILE *out, const struct show *show, int64_t document) {
+    char *place = token_places_text(show->places, document);
+    struct text text = {0};
+    if (place)
+        token_text_append_visible(&text, place, strlen(place));
+    fprintf(out, "  read from %.*s\n", place ? (int)text.length_bytes : INT32_MAX,
+            place ? text.bytes : "a place that is not known: the token file does not say it");
+    text_release(&text);
+    free(place);
+}
+
 static void print_piece(FILE *out, const struct show *show, const struct learnt_piece *piece,
                         enum token_marks marks) {
     const struct sample_piece *where = &piece->piece;
@@ -181,6 +195,7 @@ static void print_piece(FILE *out, const struct show *show, const struct learnt_
         fprintf(out, ", tokens %lld to %lld of %lld", (long long)where->first,
                 (long long)(where->first + where->count - 1), (long long)piece->document_tokens);
     fprintf(out, ": %lld tokens, %lld learnt\n", (long long)where->count, (long long)piece->num_learnt);
+    print_place(out, show, where->document);
     text.length_bytes = 0;
     token_text_append(&text, show->tok, piece->ids, piece->learnt, where->count, marks);
     print_lines(out, &text);
@@ -258,19 +273,26 @@ int show_print(FILE *out, const struct show *show, const struct show_request *re
 static json_t *piece_json(const struct show *show, const struct learnt_piece *piece) {
     json_t *ids = json_array(), *learnt = json_array();
     const char *name = source_of(show, piece)->name;
-    struct text text = {0}, source = {0};
+    struct text text = {0}, source = {0}, place = {0};
     for (int64_t i = 0; i < piece->num_ids; i++) {
         json_array_append_new(ids, json_integer(piece->ids[i]));
         json_array_append_new(learnt, json_integer(piece->learnt[i] != 0));
     }
     token_text_append(&text, show->tok, piece->ids, piece->learnt, piece->piece.count, MARKS_BRACKETS);
     token_text_append_visible(&source, name, strlen(name));
+    char *read_from = token_places_text(show->places, piece->piece.document);
+    if (read_from)
+        token_text_append_visible(&place, read_from, strlen(read_from));
     json_t *object = json_pack(
         "{s:I, s:s%, s:I, s:I, s:b, s:o, s:o, s:s%}", "document", (json_int_t)piece->piece.document, "source",
         source.bytes ? source.bytes : "", source.length_bytes, "first_token", (json_int_t)piece->piece.first,
         "tokens", (json_int_t)piece->piece.count, "goes_on", piece->num_ids > piece->piece.count, "ids", ids,
         "learnt", learnt, "text", text.bytes ? text.bytes : "", text.length_bytes);
     CHECK(object, "out of memory, or a text that is not UTF-8");
+    json_object_set_new(object, "read_from",
+                        read_from ? json_stringn(place.bytes, place.length_bytes) : json_null());
+    free(read_from);
+    text_release(&place);
     text_release(&text);
     text_release(&source);
     return object;

@@ -7,6 +7,7 @@
 #include "configs/schema/config.h"
 #include "data/tokenizer/token_text.h"
 #include "data/tokens/learnt.h"
+#include "data/tokens/token_places.h"
 
 enum { SHOW_MOST = 1000 }; /* samples */
 
@@ -19,8 +20,9 @@ struct show_request {
 /* A token file to be shown; with a run its sequences, else its documents (pairs: both at once). */
 struct show {
     const struct token_file *file;
-    struct loader *loader;  /* which has the file; NULL: documents */
-    struct token_file *own; /* without a loader */
+    struct loader *loader;       /* which has the file; NULL: documents */
+    struct token_file *own;      /* without a loader */
+    struct token_places *places; /* NULL: the file has none */
     const struct tokenizer *tok;
     const struct config *config; /* of the run; NULL: none */
     int64_t num_samples;         /* of an epoch */

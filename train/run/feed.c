@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/tokens/token_places.h"
+
 /* batch_init - arrays for the largest micro-batch, filled again in every step. */
 static void batch_init(struct batch *batch, int64_t num_tokens) {
     batch->num_tokens = num_tokens;
@@ -242,13 +244,15 @@ static bool is_named(const struct named_documents *named, const struct sample_pi
 }
 
 /* name_document - as long as there is room; then the list ends in "...". */
-static void name_document(struct named_documents *named, const struct data_file *files,
+static void name_document(struct named_documents *named, struct loader *loader, const struct data_file *files,
                           const struct sample_piece *piece) {
-    char entry[100];
+    char entry[100 + TOKEN_PLACE_ROOM], note[TOKEN_PLACE_ROOM];
     if (is_named(named, piece))
         return;
-    int length = snprintf(entry, sizeof entry, "%s%.60s document %lld", named->count ? ", " : "",
-                          files[piece->file].path, (long long)piece->document);
+    char *place = loader_place(loader, piece->file, piece->document);
+    int length = snprintf(entry, sizeof entry, "%s%.60s document %lld%s", named->count ? ", " : "",
+                          files[piece->file].path, (long long)piece->document, token_place_note(place, note));
+    free(place);
     if (named->is_cut || named->used + (size_t)length + sizeof ", ..." > named->room_bytes) {
         named->is_cut = true;
         return;
@@ -269,7 +273,7 @@ void feed_documents(const struct feed *feed, struct loader *loader, const struct
         int64_t index = batch * feed->batch_sequences + feed->own[i];
         int64_t count = loader_pieces(loader, index, &pieces, NULL);
         for (int64_t p = 0; p < count; p++)
-            name_document(&named, files, &pieces[p]);
+            name_document(&named, loader, files, &pieces[p]);
         free(pieces);
     }
     if (named.is_cut)
