@@ -242,6 +242,7 @@ static void test_other_fields(void **state) {
 }
 
 static void test_missing_field(void **state) {
+    static char chatml[] = "chatml";
     (void)state;
     write_text("texte.jsonl", "{\"id\": 1, \"texte\": \"a\"}\n");
     refuses(exact_job("texte.jsonl"), "no field 'text', there is 'id', 'texte'", "did you mean");
@@ -251,6 +252,12 @@ static void test_missing_field(void **state) {
     refuses(exact_job("o.jsonl"), "'contenu'", "field to one of them");
     write_text("e.jsonl", "{}\n");
     refuses(exact_job("e.jsonl"), "no field 'text'", "empty");
+    struct job job =
+        exact_job("m.jsonl"); /* a corpus of texts, read as conversations: another field would not help */
+    job.source.chat = true;
+    job.config.chat_template = chatml;
+    write_text("m.jsonl", "{\"id\": 1, \"text\": \"a\"}\n");
+    refuses(job, "no field 'messages', there is 'id', 'text'", "leave the source's chat out");
 }
 
 static void test_bad_lines_left_out(void **state) {

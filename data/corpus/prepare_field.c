@@ -63,7 +63,7 @@ static bool has_name(const struct json_line *line, const char *name) {
 static int no_field(const struct json_line *line, const struct prepare_source *source, const char *field,
                     struct err *err) {
     enum { CLOSE = 2 };
-    char names[512], hint[128] = "set the source's field to one of them";
+    char names[512], hint[200] = "set the source's field to one of them";
     int best = CLOSE + 1;
     list_names(line, names, sizeof names);
     for (int i = 0; i < line->num_names && i < JSON_LINE_NAMES; i++) {
@@ -84,6 +84,11 @@ static int no_field(const struct json_line *line, const struct prepare_source *s
     else if (best > CLOSE &&
              (has_name(line, "instruction") || has_name(line, "prompt") || has_name(line, "question")))
         snprintf(hint, sizeof hint, "write questions and answers as 'messages', a list of {role, content}");
+    else if (best > CLOSE && source->chat)
+        snprintf(
+            hint, sizeof hint,
+            "for texts that are no conversations leave the source's chat out, or set its field to the list of "
+            "messages");
     if (line->num_names == 0)
         return err_set(err, "no field '%s': the object is empty", field);
     return err_set(err, "no field '%s', there is %s; %s", field, names, hint);

@@ -337,7 +337,7 @@ static int decode(struct reader *reader, struct err *err) {
             return -1;
         if (got == 0 && is_dry && reader->input_ended) {
             if (reader->inside_member)
-                return err_set(err, "cannot decompress '%s': it is truncated", reader->path);
+                return err_set(err, "cannot decompress '%s': it is truncated; fetch it again", reader->path);
             reader->output_ended = true;
         }
     }
