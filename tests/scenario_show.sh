@@ -90,7 +90,7 @@ fi
 run 0 "$atelier" prepare "$work/whole.yaml"
 expect_output '^  template       the model.s own$'
 expect_output '^  learnt         2781 tokens, 59.9 %$'
-expect_output '^  longest        document 36, 213 tokens$'
+expect_output "^  longest        document 36 \('data/sample/conversations.jsonl' line [0-9]+\), 213 tokens$"
 expect_output '^ +64 to +95 tokens +[0-9]+ #+$'
 expect_output '^  sequences      40 of 64 tokens \(data.packing: whole\); 40 documents are longer and cut: 2083 tokens are never used$'
 expect_output '^  epochs         800: train.steps 1000 of 32 sequences each$'

@@ -69,6 +69,9 @@ int token_summary_make(struct token_summary *summary, const struct token_file *f
                                       .longest = -1};
     for (int64_t d = 0; d < summary->num_documents && status == 0; d++)
         status = add_document(summary, &reading, offsets + d, d, err);
+    char *place = summary->longest >= 0 ? token_place_text(file, summary->longest) : NULL;
+    token_place_note(place, summary->place);
+    free(place);
     free(reading.ids);
     free(reading.mask);
     return status;

@@ -1,7 +1,7 @@
 /* token_summary.h - a token file in a few numbers: how much of it is learnt, and how long its documents are. */
 #pragma once
 
-#include "data/tokens/tokens.h"
+#include "data/tokens/token_places.h"
 
 /* Documents are counted by length, two classes from each power of two to the next: 0 to 1, 2, 3, 4 to 5, 6 to 7, 8 to 11, 12 to
  * 15, and so on. */
@@ -13,6 +13,7 @@ struct token_summary {
     int64_t num_without; /* documents of which nothing is learnt */
     int64_t longest,
         most_tokens; /* the first of the longest documents, and its tokens; -1, 0 without documents */
+    char place[TOKEN_PLACE_ROOM]; /* where that one was read, as token_place_note */
     int64_t lengths[LENGTH_CLASSES];
 };
 

@@ -67,8 +67,8 @@ void summary_print(FILE *out, const struct token_summary *summary) {
             100 * share_of(summary->num_learnt, summary->num_tokens));
     if (summary->num_without > 0)
         fprintf(out, "  nothing learnt of %lld documents\n", (long long)summary->num_without);
-    fprintf(out, "  longest        document %lld, %lld tokens\n", (long long)summary->longest,
-            (long long)summary->most_tokens);
+    fprintf(out, "  longest        document %lld%s, %lld tokens\n", (long long)summary->longest,
+            summary->place, (long long)summary->most_tokens);
     fprintf(out, "  lengths\n");
     summary_print_lengths(out, lengths, 4);
     json_decref(lengths);
