@@ -71,7 +71,7 @@ static double evaluation_s(const struct run_plan *plan) {
     if (plan->tasks->lack != TASKS_KNOWN)
         return NAN;
     return (double)task_score_wait(&plan->tasks->tokens, room, num_ranks) * num_ranks *
-           estimate_forward_s(c, plan->model, &plan->grid, &plan->place->machine);
+           estimate_forward_s(c, &plan->figures, &plan->grid, &plan->place->machine);
 }
 
 /* count_time - from the first step to the last, with saves, validations and evaluations, without waits in the queue. */
