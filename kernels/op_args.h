@@ -153,3 +153,20 @@ struct magnitude {
     struct tensor norms;   /* [K] f32 */
     int64_t first;         /* which columns of the outputs: first to first + K - 1 */
 };
+
+/* How a router's logits become experts and weights: the num_chosen experts of the largest softmax(z), with those probabilities as
+ * weights; renormalises: divided by their sum. */
+struct route_args {
+    int num_chosen; /* K, at most E */
+    bool renormalises;
+};
+
+/* Which experts each row goes to.  Places are the rows of what experts compute, N K of them: expert by expert, for each in the
+ * order of the rows; row i stands there K times.  Rows that nobody sends anywhere do not exist: there is no capacity. */
+struct expert_routes {
+    struct tensor experts; /* [N, K] i32, the largest probability first, of equal ones the lower number */
+    struct tensor weights; /* [N, K] f32 */
+    struct tensor places;  /* [N, K] i32: where row i stands for its k-th expert */
+    struct tensor sources; /* [N K] i32, the other way round: i K + k */
+    struct tensor starts;  /* [E + 1] i32: the places of expert e are starts[e] to starts[e + 1] - 1 */
+};

@@ -34,6 +34,7 @@ enum op_id {
     OP_ADD,
     OP_COLUMNS,
     OP_CROSS_ENTROPY,
+    OP_ROUTE, /* rows to experts and back */
     OP_UPDATE,
     OP_CAST,
     OP_TRANSFER, /* no op: the device stands still for what other ranks send */
@@ -342,6 +343,42 @@ typedef void cross_entropy_fn(struct device *, struct tensor losses, struct tens
 typedef void distill_fn(struct device *, const struct distill_out *out, const struct distill_rows *rows,
                         const struct distill_args *args);
 
+/* op_route - the experts of each row and their weights, and the order in which experts compute (struct expert_routes, all of it written).
+ *   in  logits z [N, E] f32, E at least K
+ * op_route_backward - dz of the weights' gradients, the choice being a constant.  Of the chosen k, with p = softmax(z):
+ *   renormalised  dz_k = w_k (dw_k - sum_j w_j dw_j), 0 of the others
+ *   as they are   dz_e = p_e (dw_e - sum_j p_j dw_j), dw_e being 0 of the others
+ *   out  dlogits [N, E] f32   in  dweights [N, K] f32, logits, routes
+ * Source: Fedus et al. 2022 (Switch); transformers, models/mixtral/modeling_mixtral.py, models/qwen3_moe/modeling_qwen3_moe.py. */
+typedef void route_fn(struct device *, const struct expert_routes *routes, struct tensor logits,
+                      const struct route_args *args);
+typedef void route_backward_fn(struct device *, struct tensor dlogits, struct tensor dweights,
+                               struct tensor logits, const struct expert_routes *routes,
+                               const struct route_args *args);
+
+/* op_spread - y[places[i, k]] = x[i].
+ *   out  y [N K, C]   in  x [N, C]
+ * op_collect - y[i] = sum over k, in its order, of weights[i, k] x[places[i, k]]; weights.data NULL: each 1, which is the gradient
+ * of op_spread.
+ *   out  y [N, C]   in  x [N K, C]   in  weights [N, K] f32
+ * op_collect_backward - dx[places[i, k]] = weights[i, k] dy[i], dweights[i, k] = dy[i] . x[places[i, k]].
+ *   out  dx [N K, C]   out  dweights [N, K] f32   in  dy [N, C]   in  x [N K, C]: dx may be x itself */
+typedef void spread_fn(struct device *, struct tensor y, struct tensor x, const struct expert_routes *routes);
+typedef void collect_fn(struct device *, struct tensor y, struct tensor x, struct tensor weights,
+                        const struct expert_routes *routes);
+typedef void collect_backward_fn(struct device *, struct tensor dx, struct tensor dweights, struct tensor dy,
+                                 struct tensor x, const struct expert_routes *routes);
+
+/* op_grouped_forward, op_grouped_backward_input, op_grouped_backward_weight - op_linear_part_*, with the matrix of its expert for
+ * each of M places: w [E O', I] holds them one below the other, and an expert without places costs nothing.  args->scale is 1; dx is
+ * added to with OP_ACCUMULATE, which the others do not do. */
+typedef void grouped_forward_fn(struct device *, struct tensor y, struct tensor x, struct tensor w,
+                                struct tensor starts, const struct column_args *args);
+typedef void grouped_backward_input_fn(struct device *, struct tensor dx, struct tensor dy, struct tensor w,
+                                       struct tensor starts, const struct column_args *args);
+typedef void grouped_backward_weight_fn(struct device *, struct tensor dw, struct tensor dy, struct tensor x,
+                                        struct tensor starts, const struct column_args *args);
+
 /* op_adamw - decoupled weight decay, element by element, tensors [K]:
  *   g = grad_scale * dw;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
  *   w = w - lr * (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + decay * w)
@@ -400,7 +437,9 @@ typedef void exact_squares_fn(struct device *, struct exact_sum *sum, struct ten
     OP(magnitude_backward) OP(cross_entropy) OP(distill) OP(adamw) OP(sum_squares) OP(cast) OP(dequantise)
 /* Those of host memory alone; other tables have NULL there, and the front door dies. */
 #define EACH_HOST_OP(OP)                                                                                    \
-    OP(linear_stored) OP(embedding_stored) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)
+    OP(linear_stored) OP(embedding_stored) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)    \
+    OP(route) OP(route_backward) OP(spread) OP(collect) OP(collect_backward)                                \
+    OP(grouped_forward) OP(grouped_backward_input) OP(grouped_backward_weight)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */

@@ -18,11 +18,11 @@
 enum { ROWS = 2, ROW_TOKENS = 24, NUM_TOKENS = ROWS * ROW_TOKENS };
 
 static const char *const VARIANTS[] = {
-    "llama2",       "llama3",     "llama32_tied",   "mistral",    "smollm2",  "lucie",
-    "croissant",    "eurollm",    "qwen3",          "qwen3_tied", "nemotron", "nemotron_wide",
-    "qwen2",        "qwen2_tied", "olmo2",          "smollm3",    "yarn",     "ministral3",
-    "gemma3",       "gemma3_old", "mistral_window", "ministral",  "gemma2",   "olmo3",
-    "proportional", "apertus",    "apertus_tied",   "granite",    "phi3"};
+    "llama2",    "llama3",  "llama32_tied", "mistral",      "smollm2",       "lucie",        "croissant",
+    "eurollm",   "qwen3",   "qwen3_tied",   "nemotron",     "nemotron_wide", "qwen2",        "qwen2_tied",
+    "olmo2",     "smollm3", "yarn",         "ministral3",   "gemma3",        "gemma3_old",   "mistral_window",
+    "ministral", "gemma2",  "olmo3",        "proportional", "apertus",       "apertus_tied", "granite",
+    "phi3",      "mixtral", "qwen3_moe",    "olmoe"};
 
 /* One golden model with everything it takes to train it. */
 struct fixture {
@@ -261,7 +261,11 @@ static int num_tensors(const struct model_config *config) {
         /* norms after the branches */
         {"gemma3_text", 13, 2}, /* norms of queries and keys, norms after the branches */
         {"nemotron", 10, 3},    /* biases of norms, no gate */
-        {"apertus", 12, 2}};    /* as qwen3, two values of xIELU, no gate; two more that nothing trains */
+        /* the router and the experts' matrices in place of three; norms of queries and keys */
+        {"mixtral", 7 + 4 * 3, 2},
+        {"qwen3_moe", 9 + 6 * 3, 2},
+        {"olmoe", 9 + 4 * 3, 2},
+        {"apertus", 12, 2}}; /* as qwen3, two values of xIELU, no gate; two more that nothing trains */
     int per_layer = 9, outside = 2;
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
         if (strcmp(config->model_type, families[i].model_type) == 0) {
@@ -291,6 +295,28 @@ static void check_gradients(enum recompute recompute, int zero_stage) {
         moved = moved * 1.01f + 1e-2f;
         device_upload(&f.dev, first, &moved);
         assert_true(worst_error(&f, "grad.", false, &num_compared) > 1e-5);
+        fixture_close(&f);
+    }
+}
+
+/* other_way - the loss with the routers' weights renormalised where they are not, or not where they are. */
+static double other_way(struct fixture *f) {
+    for (int layer = 0; layer < f->config.num_layers; layer++)
+        f->model.layers[layer].plan.route.renormalises ^= 1;
+    return gradients(f);
+}
+
+/* The control of the families with experts: the other way the loss is another one, and that is the one that was computed beside
+ * transformers. */
+static void test_renormalised(void **state) {
+    (void)state;
+    static const char *const variants[] = {"mixtral", "qwen3_moe", "olmoe"};
+    for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
+        struct fixture f;
+        fixture_open(&f, variants[v], RECOMPUTE_NONE, 0);
+        double loss = other_way(&f), want = number(&f, "wrong/other_renormalisation");
+        assert_true(fabs(loss - want) < 1e-5 * want);
+        assert_true(fabs(loss - number(&f, "loss")) > 1e-3 * want);
         fixture_close(&f);
     }
 }
@@ -412,13 +438,10 @@ static void test_decode_equals_forward(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_wrong_logits_are_noticed),
-        cmocka_unit_test(test_longest),
-        cmocka_unit_test(test_gradients),
-        cmocka_unit_test(test_gradients_recomputed),
-        cmocka_unit_test(test_ten_steps),
-        cmocka_unit_test(test_decode_equals_forward),
+        cmocka_unit_test(test_logits),       cmocka_unit_test(test_wrong_logits_are_noticed),
+        cmocka_unit_test(test_longest),      cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_renormalised), cmocka_unit_test(test_gradients_recomputed),
+        cmocka_unit_test(test_ten_steps),    cmocka_unit_test(test_decode_equals_forward),
         cmocka_unit_test(test_no_targets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

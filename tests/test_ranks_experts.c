@@ -1,6 +1,6 @@
 /* test_ranks_experts.c - parameters that each expert of a layer has, in a family that nobody publishes (run with 1, 2, 3 and 4
  * ranks, at every stage): the list of them, their names and numbers, and that they are initialised, updated, saved, read again and
- * gone on with as any other parameter, to the same bits on any number of ranks.  Nothing computes experts yet: the test brings
+ * gone on with as any other parameter, to the same bits on any number of ranks.  The family has no router: the test brings
  * the gradients.  Controls: the weights in the middle are other ones, and so are those with another expert's gradients. */
 #include "checkpoints/export/export.h"
 #include "checkpoints/family/family_internal.h"
@@ -31,7 +31,8 @@ static const struct family family_experts = {.model_type = "experts",
                                              .params = expert_params,
                                              .num_params = sizeof expert_params / sizeof expert_params[0],
                                              .change_plan = change_plan,
-                                             .experts_key = "num_experts"};
+                                             .experts_key = "num_experts",
+                                             .experts = {.num_chosen = 2}};
 const struct family *const family_list[] = {&family_experts};
 const int num_families = 1;
 
@@ -49,6 +50,7 @@ static struct model_config expert_config(void) {
                                  .num_kv_heads = 1,
                                  .head_dim = 10,
                                  .num_experts = EXPERTS,
+                                 .num_chosen = 2,
                                  .norm_eps = 1e-5f,
                                  .initializer_range = 0.15f,
                                  .rope_theta = 10000.0,
@@ -195,6 +197,9 @@ static void test_refused(void **state) {
                  {",\"num_experts\":5,\"num_local_experts\":6", "num_local_experts is 6"},
                  {",\"num_experts\":-1", "num_experts is -1"},
                  {",\"num_experts\":100000", "100000 experts"},
+                 {",\"num_experts\":5,\"num_experts_per_tok\":6",
+                  "num_experts_per_tok is 6, expected 1 to the 5 experts"},
+                 {",\"num_experts\":5,\"num_experts_per_tok\":0", "num_experts_per_tok is 0"},
                  {",\"num_experts\":5", NULL}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct model_config config;

@@ -14,8 +14,6 @@
  * "unknown". */
 static const struct family unsupported[] = {
     {.model_type = "nemotron_h", .reason = "state-space layers (Mamba-2) between those of attention"},
-    {.model_type = "qwen3_moe", .reason = "mixture of experts"},
-    {.model_type = "mixtral", .reason = "mixture of experts"},
     {.model_type = "gpt_oss", .reason = "mixture of experts, attention sinks"},
     {.model_type = "gemma4_text", .reason = "heads of 512 elements, layers that share keys and values"},
     {.model_type = "deepseek_v3", .reason = "multi-head latent attention, mixture of experts"},

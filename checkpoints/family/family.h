@@ -72,6 +72,7 @@ enum tensor_role {
     ROLE_DOWN_LENGTHS,
     ROLE_QKV_LENGTHS,
     ROLE_GATE_UP_LENGTHS,
+    ROLE_ROUTER,      /* whose products with a row say which experts it goes to; where the plan has experts */
     ROLE_EXPERT_GATE, /* PARAM_EXPERT, and so the next two; where the plan has experts */
     ROLE_EXPERT_UP,
     ROLE_EXPERT_DOWN,
@@ -90,6 +91,7 @@ enum dim {
     DIM_GATE_UP, /* 2 F */
     DIM_HEAD,    /* D */
     DIM_HEADS,   /* H */
+    DIM_EXPERTS, /* E */
     DIM_ONE,     /* 1 */
     DIM_RANK     /* R of the pair's target */
 };
@@ -207,7 +209,11 @@ struct model_config {
     int num_heads;         /* H */
     int num_kv_heads;      /* G */
     int head_dim;          /* D; may differ from C / H */
-    int num_experts;       /* of each layer whose plan has some; 0: no layer has */
+    int num_experts;       /* E of each layer whose plan has some; 0: no layer has */
+    int num_chosen;        /* K of them that compute a row */
+    bool renormalises;     /* the weights of the chosen are divided by their sum */
+    double router_loss;    /* router_aux_loss_coef, which files carry; nothing computes with it */
+    int64_t dense_width;   /* intermediate_size where experts have a width of their own; as router_loss */
     int rotary_dim;        /* R: the first elements of a head that are rotated; 0: all of it */
     /* Of a family with local layers, else 0: a layer whose number leaves window_whole when it is divided by window_period
      * sees all of its document, the others see a window of keys up to their own, itself included. */
@@ -254,8 +260,9 @@ struct norm_plan {
     bool bias;    /* it has a bias of its own; NORM_LAYER alone */
 };
 
-/* Two matrices multiply in a gated feed-forward, gate and up; in a plain one an activation stands between up and down. */
-enum ffn_kind { FFN_GATED, FFN_PLAIN };
+/* Two matrices multiply in a gated feed-forward, gate and up; in a plain one an activation stands between up and down.  Experts are
+ * gated ones, of which each row has some. */
+enum ffn_kind { FFN_GATED, FFN_PLAIN, FFN_EXPERTS };
 
 /* What is normalised before the rotation, by the norm's kind and offset but with no mean taken away and no bias: nothing,
  * each head of the queries and of the keys, or all of a row's queries and all of its keys. */
@@ -276,7 +283,7 @@ struct layer_plan {
     int64_t window;    /* keys up to its own that a row sees, itself included; 0: all of its document */
     int64_t block;     /* rows of a block of its document, to whose end a row sees on; 0: to itself */
     enum ffn_kind ffn;
-    enum gate gate; /* of a gated feed-forward block */
+    enum gate gate; /* of a gated feed-forward block, and of experts */
     enum act act;   /* of a plain one */
     float scale;    /* multiplies q.k */
     float
@@ -287,8 +294,13 @@ struct layer_plan {
     int64_t temperature_span; /* positions, from 0 on, for which that is 1 */
     float softcap;            /* of the scores, see struct attention_args; 0: none */
     int num_experts;          /* that have matrices of their own (PARAM_EXPERT): the model's, or none */
+    struct route_args route;  /* of FFN_EXPERTS */
     bool sinks; /* each head has a key more, without a value, whose score is learnt (op_sinks_forward) */
 };
+
+/* family_expert_defaults - the numbers of experts by the family's class where they are 0; returns 0, or -1 with err set: the family has
+ * no experts and is asked for some, or what it always does is asked for otherwise. */
+int family_expert_defaults(struct model_config *config, struct err *err);
 
 /* family_has_softcaps - whether there may be soft-caps of scores and logits.
  * family_has_local_layers - whether the fields of local layers mean anything.  family_has_local_base - and rope_local_theta.

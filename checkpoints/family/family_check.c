@@ -187,6 +187,9 @@ static int check_relations(const struct model_config *config, struct err *err) {
         return err_set(err,
                        "%d experts with an intermediate_size of %lld, expected at most %d, and %d together",
                        config->num_experts, (long long)config->ffn_width, MODEL_MAX_EXPERTS, MODEL_MAX_FFN);
+    if (config->num_experts > 0 && (config->num_chosen < 1 || config->num_chosen > config->num_experts))
+        return err_set(err, "num_experts_per_tok is %d, expected 1 to the %d experts", config->num_chosen,
+                       config->num_experts);
     if (config->num_heads % config->num_kv_heads != 0)
         return err_set(err, "num_attention_heads %d is not a multiple of num_key_value_heads %d",
                        config->num_heads, config->num_kv_heads);

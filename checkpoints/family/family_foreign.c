@@ -68,6 +68,12 @@ static const struct foreign_key never[] = {
     {"attention_out_bias", 0},
     {"lm_head_bias", 0},
     {"n_routed_experts", 0},
+    {"mlp_only_layers", 0},
+    {"decoder_sparse_step", 1},
+    {"router_jitter_noise", 0},
+    {"output_router_logits", 0},
+    {"shared_expert_intermediate_size", 0},
+    {"num_shared_experts", 0},
 };
 
 int family_refuse_foreign(const struct model_config *config, const json_t *text, struct err *err) {
@@ -85,6 +91,7 @@ int family_refuse_foreign(const struct model_config *config, const json_t *text,
         {"qkv_bias", plan.qkv_bias ? 1 : 0},
         {"num_experts", config->num_experts},
         {"num_local_experts", config->num_experts},
+        {"norm_topk_prob", config->renormalises ? 1 : 0},
         {"use_qk_norm", plan.qk_norm != QK_NORM_NONE ? 1 : 0},
         {"qk_norm", plan.qk_norm != QK_NORM_NONE ? 1 : 0},
         {"post_norm", plan.place != NORM_PRE ? 1 : 0},

@@ -4,10 +4,16 @@
 
 #include "checkpoints/family/family_internal.h"
 
+/* is_read - a GGUF file has the matrices of all experts in one tensor, which is not read yet. */
+static bool is_read(const struct family *family) {
+    return !family->experts_key;
+}
+
 int family_set_gguf(struct model_config *config, const char *name, size_t length_bytes) {
     for (int i = 0; i < num_families; i++) { /* the first of those that share a name: llama before mistral */
         const struct family *family = family_list[i];
-        if (strlen(family->gguf) != length_bytes || memcmp(family->gguf, name, length_bytes) != 0)
+        if (!is_read(family) || strlen(family->gguf) != length_bytes ||
+            memcmp(family->gguf, name, length_bytes) != 0)
             continue;
         return model_config_set_family(config, family->model_type, NULL);
     }
@@ -24,7 +30,7 @@ const char *family_gguf_names(char *text, size_t room_bytes) {
     size_t used = 0;
     text[0] = '\0';
     for (int i = 0; i < num_families && used < room_bytes; i++)
-        if (!strstr(text, family_list[i]->gguf))
+        if (is_read(family_list[i]) && !strstr(text, family_list[i]->gguf))
             used += (size_t)snprintf(text + used, room_bytes - used, "%s%s", used ? ", " : "",
                                      family_list[i]->gguf);
     return text;

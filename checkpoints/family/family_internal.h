@@ -32,6 +32,15 @@ struct local_layers {
         ignores_types; /* transformers does not read layer_types of this class: the window is that of all layers */
 };
 
+/* Of a family with experts, by its class. */
+struct expert_facts {
+    const char *width_key;       /* of ffn_width in config.json; NULL: intermediate_size */
+    int num_experts, num_chosen; /* where the keys are missing */
+    int64_t width, dense_width;
+    double router_loss;
+    bool renormalises; /* always; otherwise norm_topk_prob says it */
+};
+
 /* What llama.cpp knows of a family without a key in the file. */
 struct gguf_facts {
     bool has_head;    /* it wants output.weight, which a tied model does not have */
@@ -59,7 +68,8 @@ struct family {
     /* change_plan - what a layer does otherwise than Llama's, whose plan it is handed; NULL: nothing. */
     void (*change_plan)(const struct model_config *config, int layer, struct layer_plan *plan);
 
-    const char *experts_key;    /* of num_experts in config.json; NULL: the family has no experts */
+    const char *experts_key; /* of num_experts in config.json; NULL: the family has no experts */
+    struct expert_facts experts;
     const char *eps_key;        /* of norm_eps in config.json; NULL: rms_norm_eps */
     const char *activation_key; /* of the next in config.json; NULL: hidden_act */
     const char *activation;     /* the only one; NULL: silu, also called swish */
@@ -107,7 +117,10 @@ struct family {
                                                                                                              \
     FAMILY(olmo3)                                                                                            \
     FAMILY(granite)                                                                                          \
-    FAMILY(phi3) FAMILY(smollm3) FAMILY(nemotron) FAMILY(gemma2) FAMILY(gemma3_text) FAMILY(apertus)
+    FAMILY(phi3)                                                                                             \
+    FAMILY(smollm3)                                                                                          \
+    FAMILY(nemotron) FAMILY(gemma2) FAMILY(gemma3_text) FAMILY(apertus) FAMILY(mixtral) FAMILY(qwen3_moe)    \
+        FAMILY(olmoe)
 #define FAMILY_DECLARE(name) extern const struct family family_##name;
 EACH_FAMILY(FAMILY_DECLARE)
 extern const struct family *const family_list[];
@@ -115,6 +128,13 @@ extern const int num_families;
 
 /* family_of - the family of a checked configuration. */
 const struct family *family_of(const struct model_config *config);
+
+/* family_add_experts - to the plan of a layer: in place of its feed-forward block. */
+static inline void family_add_experts(const struct model_config *config, struct layer_plan *plan) {
+    plan->ffn = FFN_EXPERTS;
+    plan->num_experts = config->num_experts;
+    plan->route = (struct route_args){.num_chosen = config->num_chosen, .renormalises = config->renormalises};
+}
 
 /* adapter_rows - the rows of the parameters of an adapter, [*count]; none where the model has no adapter. */
 const struct param_spec *adapter_rows(const struct model_config *config, int *count);

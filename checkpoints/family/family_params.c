@@ -253,6 +253,8 @@ static int64_t dim_size(const struct model_config *config, enum dim dim) {
         return config->head_dim;
     case DIM_HEADS:
         return config->num_heads;
+    case DIM_EXPERTS:
+        return config->num_experts;
     case DIM_RANK: /* of a pair: param_shape knows which */
         break;
     }

@@ -57,15 +57,40 @@ static int read_size(const json_t *root, const char *key, int64_t fallback, int6
     return fallback ? json_get_int_or(root, key, fallback, size, err) : json_get_int(root, key, size, err);
 }
 
+/* experts_key - the family's own, or the other one where a file has that instead: transformers 5 writes Qwen3's experts under the
+ * name of Mixtral's. */
+static const char *experts_key(const struct family *family, const json_t *root) {
+    const char *other = strcmp(family->experts_key, "num_experts") == 0 ? "num_local_experts" : "num_experts";
+    return !json_find(root, family->experts_key) && json_find(root, other) ? other : family->experts_key;
+}
+
+/* parse_experts - of a family that has some.  Returns 0, or -1 with err set. */
+static int parse_experts(struct model_config *config, const struct family *family, const json_t *root,
+                         struct err *err) {
+    const struct expert_facts *class = &family->experts;
+    if (!family->experts_key)
+        return 0;
+    config->renormalises = class->renormalises;
+    if (read_count(root, experts_key(family, root), class->num_experts, &config->num_experts, err) != 0 ||
+        read_count(root, "num_experts_per_tok", class->num_chosen, &config->num_chosen, err) != 0 ||
+        json_get_double_or(root, "router_aux_loss_coef", class->router_loss, &config->router_loss, err) != 0)
+        return -1;
+    if (!class->renormalises &&
+        json_get_bool_or(root, "norm_topk_prob", false, &config->renormalises, err) != 0)
+        return -1;
+    return class->width_key ? read_size(root, class->width_key, class->width, &config->ffn_width, err) : 0;
+}
+
 /* parse_sizes - what has no sensible default must be given; the defaults are those of the family's class. */
 static int parse_sizes(struct model_config *config, const struct family *family, const json_t *root,
                        struct err *err) {
     double eps, deviation;
     const struct class_sizes *class = &family->default_sizes;
-    if (family->experts_key && read_count(root, family->experts_key, 0, &config->num_experts, err) != 0)
-        return -1;
-    if (read_size(root, "hidden_size", class->width, &config->width, err) != 0 ||
-        read_size(root, "intermediate_size", class->ffn_width, &config->ffn_width, err) != 0 ||
+    int64_t *ffn_width = family->experts.width_key ? &config->dense_width : &config->ffn_width;
+    int64_t dense_width = family->experts.dense_width ? family->experts.dense_width : class->ffn_width;
+    if (parse_experts(config, family, root, err) != 0 ||
+        read_size(root, "hidden_size", class->width, &config->width, err) != 0 ||
+        read_size(root, "intermediate_size", dense_width, ffn_width, err) != 0 ||
         read_size(root, "vocab_size", class->vocab_size, &config->vocab_size, err) != 0 ||
         json_get_int_or(root, "max_position_embeddings", family->default_positions, &config->max_positions,
                         err) != 0 ||

@@ -35,6 +35,26 @@ struct layer_plan family_layer_plan(const struct model_config *config, int layer
     return plan;
 }
 
+int family_expert_defaults(struct model_config *config, struct err *err) {
+    const struct family *family = family_of(config);
+    if (!family->experts_key && (config->num_experts > 0 || config->num_chosen > 0))
+        return err_set(err, "model_type '%s' has no experts", config->model_type);
+    if (!family->experts_key) {
+        config->renormalises = false;
+        return 0;
+    }
+    if (family->experts.renormalises && !config->renormalises)
+        return err_set(err, "the weights of a token's experts always add up to one in model_type '%s'",
+                       config->model_type);
+    if (config->num_experts == 0)
+        config->num_experts = family->experts.num_experts;
+    if (config->num_chosen == 0)
+        config->num_chosen = family->experts.num_chosen;
+    config->router_loss = family->experts.router_loss;
+    config->dense_width = family->experts.dense_width;
+    return 0;
+}
+
 struct norm_plan family_final_norm(const struct model_config *config) {
     return family_of(config)->norm;
 }

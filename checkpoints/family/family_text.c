@@ -45,19 +45,33 @@ static const char *torch_dtype_name(enum dtype dtype) {
     return dtype == DTYPE_F16 ? "float16" : "float32";
 }
 
+/* set_ffn - the feed-forward block, or the experts. */
+static void set_ffn(json_t *root, const struct model_config *config) {
+    const struct family *family = family_of(config);
+    const char *width_key = family->experts.width_key;
+    set_int(root, "intermediate_size", width_key ? config->dense_width : config->ffn_width);
+    if (!family->experts_key)
+        return;
+    if (width_key)
+        set_int(root, width_key, config->ffn_width);
+    set_int(root, family->experts_key, config->num_experts);
+    set_int(root, "num_experts_per_tok", config->num_chosen);
+    set_float(root, "router_aux_loss_coef", (float)config->router_loss);
+    if (!family->experts.renormalises)
+        json_object_set_new(root, "norm_topk_prob", json_boolean(config->renormalises));
+}
+
 /* set_sizes - head_dim and others are written even where the source left them to a default: one meaning for
  * all loaders. */
 static void set_sizes(json_t *root, const struct model_config *config) {
     set_int(root, "hidden_size", config->width);
-    set_int(root, "intermediate_size", config->ffn_width);
+    set_ffn(root, config);
     set_int(root, "vocab_size", config->vocab_size);
     set_int(root, "max_position_embeddings", config->max_positions);
     set_int(root, "num_hidden_layers", config->num_layers);
     set_int(root, "num_attention_heads", config->num_heads);
     set_int(root, "num_key_value_heads", config->num_kv_heads);
     set_int(root, "head_dim", config->head_dim);
-    if (family_of(config)->experts_key)
-        set_int(root, family_of(config)->experts_key, config->num_experts);
     set_float(root, family_eps_key(family_of(config)), config->norm_eps);
     set_float(root, "initializer_range", config->initializer_range);
     json_object_set_new(root, "tie_word_embeddings", json_boolean(config->tied_head));

@@ -29,6 +29,7 @@ static void complete_architecture(struct model_config *model, const char *family
     if (model->model_type[0]) {
         model_config_rotate(model, 0);
         family_local_defaults(model);
+        family_expert_defaults(model, &(struct err){""}); /* check_architecture tells what is wrong */
         if (family_has_local_base(model) && model->rope_local_theta == 0) /* the class has one for all */
             model->rope_local_theta = model->rope_theta;
         if (family_has_multipliers(model) && model->head_dim > 0) /* the class's 1 is for no width of heads */
@@ -121,6 +122,13 @@ static int check_architecture(const struct loading *loading) {
         if (sizes[i].value < 1)
             return config_fail_key(loading, sizes[i].name, "'%s' is missing; a new model needs it",
                                    sizes[i].name);
+    named = *model;
+    if (family_expert_defaults(&named, &err) != 0)
+        return config_fail_key(loading, "model.architecture.experts", "%s", err.text);
+    if (model->num_chosen > model->num_experts)
+        return config_fail_key(loading, "model.architecture.experts_per_token",
+                               "'model.architecture.experts_per_token' is %d of %d experts", model->num_chosen,
+                               model->num_experts);
     if (model->num_heads % model->num_kv_heads != 0)
         return config_fail_key(loading, "model.architecture.kv_heads",
                                "'model.architecture.kv_heads' is %d, which does not divide the %d heads",

@@ -77,6 +77,10 @@ void rotate_row(struct tensor qkv, int64_t row, const struct rotation *rotation,
 struct linear_cache *linear_cache_create(void);
 void linear_cache_free(struct linear_cache *cache);
 
+/* linear_part_input - op_linear_part_backward_input, which adds to dx where args say so; 16-bit values are not scaled. */
+void linear_part_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
+                       const struct column_args *args);
+
 /* block_gemm_version - the block product for AVX-512 (0), AVX2 (1) or any processor (2); NULL where this
  * processor or compiler cannot run it (block.c). */
 enum { BLOCK_GEMM_VERSIONS = 3 };

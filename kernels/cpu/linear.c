@@ -327,16 +327,22 @@ void cpu_linear_part_forward(struct device *dev, struct tensor y, struct tensor 
         multiply(dev, &product, c, scaled(dev, x, args->scale), w.data);
 }
 
-void cpu_linear_part_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
-                                    const struct column_args *args) {
+void linear_part_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
+                       const struct column_args *args) {
     struct product product = input_product(dx, dy, w);
     void *a = from_column(dy, args->first);
-    if (w.dtype == DTYPE_F32) {
+    product.write = args->write;
+    if (w.dtype == DTYPE_F32)
         multiply_sgemm(dev, &product, args->scale, dx.data, a, w.data);
-        return;
-    }
-    multiply(dev, &product, dx.data, a, w.data);
-    if (args->scale != 1)
+    else
+        multiply(dev, &product, dx.data, a, w.data);
+}
+
+void cpu_linear_part_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
+                                    const struct column_args *args) {
+    const struct column_args part = {.first = args->first, .scale = args->scale};
+    linear_part_input(dev, dx, dy, w, &part);
+    if (w.dtype != DTYPE_F32 && args->scale != 1)
         cpu_take_columns(dev, dx, dx, &(struct column_args){.first = 0, .scale = args->scale});
 }
 

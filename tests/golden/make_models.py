@@ -148,6 +148,18 @@ VARIANTS = {
                      "vocab_size": 72, "rope": {"rope_theta": 1000.0, **LLAMA3_ROPE, "factor": 4.0,
                      "original_max_position_embeddings": 32}, "rms_norm_eps": 1e-5, "tie": True, "old": True,
                      "qk_norm": True, "class": "Apertus", "seed": 290},
+    # Experts: two of four with weights that add up to one; two of six of a width of their own and heads that are normalised; two of four with the
+    # probabilities as they are, rows normalised.  The gaps between the chosen and the others are wide (checked below).
+    "mixtral": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 24,
+                "vocab_size": 64, "rope": {"rope_theta": 1000000.0}, "rms_norm_eps": 1e-5, "class": "Mixtral", "seed": 360,
+                "experts": {"num_local_experts": 4, "num_experts_per_tok": 2}},
+    "qwen3_moe": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
+                  "vocab_size": 64, "head_dim": 16, "rope": {"rope_theta": 1000000.0}, "rms_norm_eps": 1e-6,
+                  "class": "Qwen3Moe", "qk_norm": True, "seed": 370, "experts": {
+                      "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 20, "norm_topk_prob": True}},
+    "olmoe": {"hidden_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 16,
+              "vocab_size": 64, "rope": {"rope_theta": 10000.0}, "rms_norm_eps": 1e-5, "class": "Olmoe", "seed": 392,
+              "experts": {"num_experts": 4, "num_experts_per_tok": 2}},
 }
 WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
@@ -187,7 +199,7 @@ def make_config(name, spec):
     for key in ("query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping"):
         if key in spec:
             shared[key] = spec[key]
-    shared |= spec.get("multipliers", {})
+    shared |= spec.get("multipliers", {}) | spec.get("experts", {})
     if "original" in spec:
         shared["original_max_position_embeddings"] = spec["original"]
     if "types" in spec:
@@ -391,7 +403,46 @@ def rotate(x, frequencies, order):
     return torch.cat([a, b], dim=-1) if order == "half" else torch.stack([a, b], dim=-1).flatten(-2)
 
 
-def own_forward(spec, weights, order="half", scaled=True):
+def renormalises(spec):
+    return spec["class"] == "Mixtral" or spec["experts"].get("norm_topk_prob", False)
+
+
+def own_experts(h, w, spec, seen):
+    """A block of experts, expert by expert; seen: gets the least distance between a chosen probability and one that is not."""
+    probabilities = (h @ w("mlp.gate.weight").T).softmax(-1)
+    count = spec["experts"]["num_experts_per_tok"]
+    values, chosen = probabilities.topk(count + 1, -1)
+    seen.append((values[:, count - 1] - values[:, count]).min().item())
+    values, chosen = values[:, :count], chosen[:, :count]
+    if spec.get("flipped", False) != renormalises(spec):
+        values = values / values.sum(-1, keepdim=True)
+    out = torch.zeros_like(h)
+    for expert in range(probabilities.shape[1]):
+        gate, up = (h @ w("mlp.experts.gate_up_proj")[expert].T).chunk(2, -1)
+        weight = (values * (chosen == expert)).sum(-1, keepdim=True)
+        out = out + weight * ((silu(gate) * up) @ w("mlp.experts.down_proj")[expert].T)
+    return out
+
+
+def in_files(spec, tensors):
+    """Tensors under the names of the files, which have the matrices of each expert by themselves."""
+    names = {"Mixtral": ("block_sparse_moe", "w1", "w3", "w2")}.get(spec.get("class"), ("mlp", "gate_proj", "up_proj", "down_proj"))
+    out = {}
+    for key, value in tensors.items():
+        layer, found, rest = key.partition(".mlp.")
+        if "experts" not in spec or not found:
+            out[key] = value
+        elif rest == "gate.weight":
+            out[f"{layer}.{names[0]}.gate.weight"] = value
+        else:
+            for expert, matrix in enumerate(value):
+                parts = matrix.chunk(2, 0) if rest == "experts.gate_up_proj" else (matrix,)
+                for part, name in zip(parts, names[1:3] if len(parts) == 2 else names[3:]):
+                    out[f"{layer}.{names[0]}.experts.{expert}.{name}.weight"] = part
+    return out
+
+
+def own_forward(spec, weights, order="half", scaled=True, gaps=None):
     """A forward pass of Llama, Granite, Phi-3, Mistral, Ministral, Qwen2, Qwen3, OLMo 2 and 3, SmolLM3, Ministral 3, Gemma 2 and 3, Apertus or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
@@ -443,7 +494,7 @@ def own_forward(spec, weights, order="half", scaled=True):
             q, k, v = (x @ w("self_attn.qkv_proj").T).split(sizes, dim=-1)
         else:
             q, k, v = (x @ w(f"self_attn.{name}_proj").T + bias(f"{layer}.self_attn.{name}_proj") for name in "qkv")
-        if spec.get("class") in ("Olmo2", "Olmo3"):
+        if spec.get("class") in ("Olmo2", "Olmo3", "Olmoe"):
             q, k = norm(q, f"{layer}.self_attn.q_norm"), norm(k, f"{layer}.self_attn.k_norm")
         q, k = split(q, heads), split(k, kv_heads)
         if spec.get("qk_norm") or is_gemma3(spec):
@@ -471,6 +522,9 @@ def own_forward(spec, weights, order="half", scaled=True):
             x = x + residual * (norm(a, f"{name}.post_attention_layernorm") if after or sandwich else a)
             before = "feedforward" if own else "pre_feedforward" if sandwich else "post_attention"
             h = x if after else norm(x, f"{name}.{before}_layernorm")
+            if "experts" in spec:
+                x = x + own_experts(h, lambda key, name=name: weights[f"{name}.{key}"], spec, [] if gaps is None else gaps)
+                continue
             whole = spec.get("class") == "Phi3"
             up = (h @ w("mlp.gate_up_proj").T).chunk(2, -1)[1] if whole else h @ w("mlp.up_proj").T
             if spec.get("nemotron"):
@@ -606,16 +660,24 @@ def make_variant(name, spec, folder, seed):
               ("model.norm.weight", "model.layers.0.self_attn." + ("qkv" if spec.get("class") == "Phi3" else "k") + "_proj.weight")}
     noise["final"] = check(name, "final values against f64", max(
         relative_error(value, own_final[key]) for key, value in finals.items()), 1e-4)
+    wrong = {}
+    if "experts" in spec:
+        gaps = []
+        one_by_one(own_forward(spec, weights_f64(load_model(folder)), gaps=gaps), batch)
+        check(name, "one over the least gap of a router", 1 / min(gaps), 1e4)
+        flipped = one_by_one(own_forward(spec | {"flipped": True}, weights_f64(load_model(folder))), batch)
+        wrong["other_renormalisation"] = mean_loss(flipped, batch).item()
+        assert abs(wrong["other_renormalisation"] / loss.item() - 1) > 1e-3, f"{name}: renormalised or not is the same here"
     counts = (batch["targets"] != NO_TARGET).sum(1)
     mean_of_means = (nll.sum(1) / counts).mean().item()
     assert abs(mean_of_means / loss.item() - 1) > 1e-4, f"{name}: this batch cannot tell a mean of means"
     tensors = {key: value.int() for key, value in batch.items()} | {"logits": logits.detach(), "nll": nll.detach()}
-    tensors |= {f"grad.{key}": value for key, value in gradients.items()}
+    tensors |= {f"grad.{key}": value for key, value in in_files(spec, gradients).items()}
     tensors |= {f"final.{key}": value for key, value in finals.items()}
     facts = {"name": name, "torch": torch.__version__.split("+")[0], "transformers": transformers.__version__,
              "documents": DOCUMENTS, "targets": int(counts.sum()), "loss": loss.item(),
              "adamw": ADAMW | {"max_grad_norm": max_grad_norm}, "run": run,
-             "wrong": {"mean_of_row_means": mean_of_means}, "noise": noise}
+             "wrong": {"mean_of_row_means": mean_of_means} | wrong, "noise": noise}
     write_expected(folder, tensors, facts)
     return batch
 

@@ -89,8 +89,9 @@ void cpu_linear_forward(struct device *dev, struct tensor y, struct tensor x, st
     cpu_linear_part_forward(dev, y, x, w, &(struct column_args){.scale = 1, .write = OP_OVERWRITE});
 }
 
-static void backward_input(struct tensor dx, struct tensor dy, struct tensor w,
-                           const struct column_args *args) {
+void linear_part_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
+                       const struct column_args *args) {
+    (void)dev;
     struct product p = {.m = dy.dims[0], .n = w.dims[1], .k = w.dims[0]};
     p.a = (struct operand){.tensor = dy, .first = args->first};
     p.b = (struct operand){.tensor = w};
@@ -101,14 +102,12 @@ static void backward_input(struct tensor dx, struct tensor dy, struct tensor w,
 
 void cpu_linear_part_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
                                     const struct column_args *args) {
-    (void)dev;
-    backward_input(dx, dy, w, &(struct column_args){args->first, args->scale, OP_OVERWRITE});
+    linear_part_input(dev, dx, dy, w, &(struct column_args){args->first, args->scale, OP_OVERWRITE});
 }
 
 void cpu_linear_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
                                enum op_write write) {
-    (void)dev;
-    backward_input(dx, dy, w, &(struct column_args){.scale = 1, .write = write});
+    linear_part_input(dev, dx, dy, w, &(struct column_args){.scale = 1, .write = write});
 }
 
 void cpu_linear_part_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,

@@ -25,6 +25,19 @@ struct tensor flight_entry(const struct flight *flight, struct tensor t, int ent
     return tensor_1d(first, t.dtype, flight->num_tokens);
 }
 
+/* cut_experts - acts that were made for the largest batch. */
+static void cut_experts(struct expert_acts *acts, int64_t num_rows) {
+    struct tensor *by_row[] = {&acts->logits, &acts->routes.experts, &acts->routes.weights,
+                               &acts->routes.places};
+    struct tensor *by_place[] = {&acts->routes.sources, &acts->gate_up, &acts->hidden, &acts->out};
+    if (!acts->logits.ndim)
+        return;
+    for (size_t i = 0; i < sizeof by_row / sizeof *by_row; i++)
+        *by_row[i] = tensor_rows(*by_row[i], 0, num_rows);
+    for (size_t i = 0; i < sizeof by_place / sizeof *by_place; i++)
+        *by_place[i] = tensor_rows(*by_place[i], 0, num_rows * acts->routes.places.dims[1]);
+}
+
 struct layer_acts flight_acts(const struct flight *flight, int layer) {
     struct layer_acts acts = flight->acts[layer];
     struct tensor *all[] = {&acts.norm1, &acts.attention_out, &acts.middle, &acts.norm2, &acts.ffn_out};
@@ -42,6 +55,7 @@ struct layer_acts flight_acts(const struct flight *flight, int layer) {
             *of_heads[i] = flight_whole_rows(flight, *of_heads[i]);
     for (size_t i = 0; i < sizeof stats / sizeof stats[0]; i++)
         *stats[i] = flight_stats(flight, *stats[i]);
+    cut_experts(&acts.experts, flight->num_tokens);
     return acts;
 }
 

@@ -5,6 +5,7 @@
 #include "checkpoints/family/adapter.h"
 #include "data/tokens/tokens.h"
 #include "kernels/arena.h"
+#include "kernels/op_args.h"
 
 /* Rows [first_row, end_row) of a document that is learnt against another one; the two of a pair follow one another.  reference:
  * the sum of its targets' log-probabilities as the reference model has it. */
@@ -32,6 +33,13 @@ struct batch {
     float *teacher_logps;
 };
 
+/* The same of a block of experts (experts.h); places are rows of what experts compute, M = N K.  Absent where there is none. */
+struct expert_acts {
+    struct tensor logits; /* [N, E] f32, the router's */
+    struct expert_routes routes;
+    struct tensor gate_up, hidden, out; /* [M, 2F], [M, F], [M, C]; the backward works where they stand */
+};
+
 /* What one layer's backward needs from its forward, and what else the forward works in. */
 struct layer_acts {
     struct tensor norm1; /* [N, C]; absent where the layer's plan has no norm before its branches */
@@ -55,6 +63,7 @@ struct layer_acts {
     struct tensor hidden;  /* [N, F] */
     struct tensor ffn_out; /* as attention_out */
     struct norm_stats ffn_stats;
+    struct expert_acts experts;
     /* [N, R]: what A of each pair made of what it read, kept for the backward; absent where nothing is trained */
     struct tensor pair_rows[ADAPTER_TARGET_COUNT];
 };

@@ -9,6 +9,10 @@ static int check_whole(const struct model_config *config, struct err *err) {
             "parallel.tensor: model_type '%s' has queries, keys and values, or gate and up, as one "
             "matrix, which ranks cannot divide; set it to 1",
             config->model_type);
+    if (config->num_experts > 0)
+        return err_set(
+            err, "parallel.tensor: model_type '%s' has experts, which ranks do not divide yet; set it to 1",
+            config->model_type);
     for (int layer = 0; layer < config->num_layers; layer++)
         if (family_layer_plan(config, layer).qk_norm == QK_NORM_ROWS)
             return err_set(

@@ -23,6 +23,10 @@ static bool learns_gate_up(const struct model_setup *setup, const struct layer_p
     return learns(setup, layer, ROLE_GATE_UP, ROLE_GATE_UP) || learns(setup, layer, ROLE_GATE, ROLE_UP);
 }
 
+static bool learns_experts(const struct model_setup *setup, const struct layer_plan *plan, int layer) {
+    return plan->ffn == FFN_EXPERTS && learns(setup, layer, ROLE_ROUTER, ROLE_EXPERT_DOWN);
+}
+
 static bool learns_down(const struct model_setup *setup, const struct layer_plan *plan, int layer) {
     (void)plan;
     return learns(setup, layer, ROLE_DOWN, ROLE_DOWN);
@@ -58,6 +62,7 @@ static const struct reader {
     {learns_qkv, KEPT_NORM1, KEPT_INPUT},           /* the gradients of weights: what their product read */
     {learns_gate_up, KEPT_NORM2, KEPT_MIDDLE},
     {learns_down, KEPT_HIDDEN, KEPT_HIDDEN},
+    {learns_experts, KEPT_NORM2, KEPT_MIDDLE},
     {attends_again, KEPT_INPUT, KEPT_INPUT}, /* where what is computed again begins */
     {feeds_again, KEPT_MIDDLE, KEPT_MIDDLE},
     {has_term, KEPT_ALL, KEPT_ALL}, /* the objective's, of each layer's output */

@@ -3,6 +3,7 @@
 #include "train/model/layer.h"
 
 #include "train/model/context.h"
+#include "train/model/experts.h"
 #include "train/model/heads.h"
 #include "train/model/joined.h"
 #include "train/model/pairs.h"
@@ -57,23 +58,35 @@ static void add_pairs(const struct model *model, struct layer_weights *w, int la
         pairs_add(&w->qkv, model, layer, ROLE_QKV, ROLE_QKV);
     else
         pairs_add(&w->qkv, model, layer, ROLE_QUERY, ROLE_VALUE);
+    pairs_add(&w->output, model, layer, ROLE_OUTPUT, ROLE_OUTPUT);
+    if (model->layers[layer].plan.ffn == FFN_EXPERTS)
+        return;
     if (param_spec(config, ROLE_GATE_UP))
         pairs_add(&w->gate_up, model, layer, ROLE_GATE_UP, ROLE_GATE_UP);
     else
         pairs_add(&w->gate_up, model, layer, first, ROLE_UP);
-    pairs_add(&w->output, model, layer, ROLE_OUTPUT, ROLE_OUTPUT);
     pairs_add(&w->down, model, layer, ROLE_DOWN, ROLE_DOWN);
+}
+
+/* add_ffn - the matrices of the feed-forward block. */
+static void add_ffn(const struct model *model, struct layer_weights *w, int layer) {
+    const struct layer_plan *plan = &model->layers[layer].plan;
+    enum tensor_role first = plan->ffn == FFN_GATED ? ROLE_GATE : ROLE_UP;
+    if (plan->ffn == FFN_EXPERTS) {
+        w->experts = experts_weights(model, layer);
+        return;
+    }
+    w->gate_up.w = product_weight(model, 1 + layer, ROLE_GATE_UP, first, ROLE_UP);
+    w->down.w = params_weight(model->params, 1 + layer, ROLE_DOWN);
 }
 
 struct layer_weights layer_weights(const struct model *model, int layer) {
     const struct params *params = model->params;
     const struct layer_plan *plan = &model->layers[layer].plan;
     int unit = 1 + layer;
-    enum tensor_role first = plan->ffn == FFN_GATED ? ROLE_GATE : ROLE_UP;
     struct layer_weights w = {.qkv = {.w = product_weight(model, unit, ROLE_QKV, ROLE_QUERY, ROLE_VALUE)},
-                              .output = {.w = params_weight(params, unit, ROLE_OUTPUT)},
-                              .gate_up = {.w = product_weight(model, unit, ROLE_GATE_UP, first, ROLE_UP)},
-                              .down = {.w = params_weight(params, unit, ROLE_DOWN)}};
+                              .output = {.w = params_weight(params, unit, ROLE_OUTPUT)}};
+    add_ffn(model, &w, layer);
     if (model_has_adapter(model->setup.config))
         add_pairs(model, &w, layer);
     if (has_norm_before(plan)) {
@@ -169,8 +182,14 @@ static struct xielu xielu_args(const struct layer_weights *w) {
                           w->xielu.eps.value};
 }
 
+/* ffn_hidden - what is left to be added up, or multiplied by the last matrix. */
 static void ffn_hidden(struct model *model, struct work *l) {
     struct xielu xielu = xielu_args(l->w);
+    if (l->plan->ffn == FFN_EXPERTS) {
+        struct experts block = {&l->a.experts, &l->w->experts, l->plan};
+        experts_compute(model, &block, l->ffn_in);
+        return;
+    }
     linear_forward(model->dev, l->a.gate_up, joined_gather(model, model->along, l->ffn_in), &l->w->gate_up);
     if (l->plan->ffn == FFN_GATED)
         op_glu_forward(model->dev, l->a.hidden, l->a.gate_up, l->plan->gate);
@@ -185,8 +204,12 @@ static void ffn_branch(struct model *model, struct work *l) {
     bool after = has_norm_after(l->plan);
     struct norm norm = norm_args(&l->w->post_norm2);
     struct tensor out = after ? l->a.ffn_out : l->branch;
-    linear_forward(model->dev, joined_partial(model, out), l->a.hidden, &l->w->down);
-    joined_sum(model, model->along, out);
+    if (l->plan->ffn == FFN_EXPERTS) {
+        experts_collect(model, out, &l->a.experts);
+    } else {
+        linear_forward(model->dev, joined_partial(model, out), l->a.hidden, &l->w->down);
+        joined_sum(model, model->along, out);
+    }
     if (after)
         op_norm_forward(model->dev, l->branch, l->a.ffn_stats, l->a.ffn_out, &norm);
     scale_branch(model, l);
@@ -295,15 +318,13 @@ static void before_backward(struct model *model, const struct layer_plan *plan, 
         op_add(model->dev, dx, dx, dnorm);
 }
 
-static void ffn_backward(struct model *model, struct work *l) {
-    struct tensor dx = branch_gradient(model, l->plan), dnorm = model_rows(model, model->dnorm);
+/* dense_backward - from dy, the gradient of the block's output, to that of what it read. */
+static void dense_backward(struct model *model, struct work *l, struct tensor dnorm, struct tensor dy,
+                           struct tensor ffn_in) {
     struct tensor dhidden = joined_rows(model, model->dhidden), dgate_up = l->a.gate_up;
     struct xielu xielu = xielu_args(l->w);
     struct xielu_grad dxielu = {l->w->xielu.alpha_p.grad, l->w->xielu.alpha_n.grad};
-    if (has_norm_after(l->plan))
-        dx = after_backward(model, &l->w->post_norm2, l->a.ffn_out, l->a.ffn_stats);
-    struct tensor ffn_in = what_was_read(l, has_norm_before(l->plan) ? KEPT_NORM2 : KEPT_MIDDLE, l->ffn_in);
-    linear_backward(model->dev, dhidden, joined_gather(model, model->along, dx),
+    linear_backward(model->dev, dhidden, joined_gather(model, model->along, dy),
                     what_was_read(l, KEPT_HIDDEN, l->a.hidden), &l->w->down, OP_OVERWRITE);
     if (l->plan->ffn == FFN_GATED)
         op_glu_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->gate);
@@ -314,6 +335,18 @@ static void ffn_backward(struct model *model, struct work *l) {
     linear_backward(model->dev, joined_partial(model, dnorm), dgate_up,
                     joined_gather(model, model->along, ffn_in), &l->w->gate_up, OP_OVERWRITE);
     joined_sum(model, model->along, dnorm);
+}
+
+static void ffn_backward(struct model *model, struct work *l) {
+    struct tensor dy = branch_gradient(model, l->plan), dnorm = model_rows(model, model->dnorm);
+    if (has_norm_after(l->plan))
+        dy = after_backward(model, &l->w->post_norm2, l->a.ffn_out, l->a.ffn_stats);
+    struct tensor ffn_in = what_was_read(l, has_norm_before(l->plan) ? KEPT_NORM2 : KEPT_MIDDLE, l->ffn_in);
+    struct experts block = {&l->a.experts, &l->w->experts, l->plan};
+    if (l->plan->ffn == FFN_EXPERTS)
+        experts_backward(model, dnorm, dy, ffn_in, &block);
+    else
+        dense_backward(model, l, dnorm, dy, ffn_in);
     before_backward(model, l->plan, &l->w->norm2, l->a.middle, l->a.stats2);
 }
 

@@ -6,6 +6,12 @@
 #include "train/model/model.h"
 #include "train/model/norm.h"
 
+/* The matrices of a block of experts; those of all experts one below the other. */
+struct expert_weights {
+    struct linear router;         /* [E, C] */
+    struct weight gate, up, down; /* [E F, C] twice, [E C, F] */
+};
+
 /* The weights of one layer, with their gradients between params_grad_begin and params_grad_end.  Those that the plan does
  * not ask for are absent. */
 struct layer_weights {
@@ -16,6 +22,7 @@ struct layer_weights {
     struct linear qkv, output;
     struct linear gate_up; /* up alone where there is no gate */
     struct linear down;
+    struct expert_weights experts; /* in place of these two */
     struct {
         struct weight alpha_p, alpha_n, beta, eps; /* one value each */
     } xielu;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/model/experts.h"
 #include "train/model/joined.h"
 #include "train/model/kept.h"
 #include "train/model/norm.h"
@@ -84,9 +85,13 @@ static void place_ffn(struct model *model, const struct layer_setup *own, struct
             a->norm2 = take_rows(model, c->width);
         a->stats2 = norm_stats_take(&model->arena, &plan->norm, n);
     }
-    a->gate_up = take_joined(model, (plan->ffn == FFN_GATED ? 2 : 1) * ffn_width);
-    if (own->kept & KEPT_HIDDEN)
-        a->hidden = take_joined(model, ffn_width);
+    if (plan->ffn == FFN_EXPERTS) {
+        experts_take(model, plan, a);
+    } else {
+        a->gate_up = take_joined(model, (plan->ffn == FFN_GATED ? 2 : 1) * ffn_width);
+        if (own->kept & KEPT_HIDDEN)
+            a->hidden = take_joined(model, ffn_width);
+    }
     if (plan->place != NORM_PRE) {
         a->ffn_out = take_rows(model, c->width);
         a->ffn_stats = norm_stats_take(&model->arena, &plan->norm, n);
@@ -103,6 +108,8 @@ static struct layer_setup union_setup(const struct model *model) {
             all->qk_norm = plan->qk_norm;
         if (plan->norm.kind == NORM_LAYER)
             all->norm = plan->norm;
+        CHECK((plan->ffn == FFN_EXPERTS) == (all->ffn == FFN_EXPERTS),
+              "layer %d: some layers have experts and others have none, which is not computed yet", layer);
         if (plan->ffn == FFN_GATED)
             all->ffn = FFN_GATED;
         if (plan->place != all->place)
@@ -174,7 +181,7 @@ static void lend(struct model *model, int layer) {
         a->middle = model->middle;
     if (!(kept & KEPT_NORM2))
         a->norm2 = model->dnorm;
-    if (!(kept & KEPT_HIDDEN))
+    if (!(kept & KEPT_HIDDEN) && model->dhidden.ndim)
         a->hidden = model->dhidden;
 }
 
@@ -269,7 +276,8 @@ static void place_gradients(struct model *model) {
         model->dbranch = take_2d(model, type, n, c->width);
     model->dattended = take_3d(model, type, joined, part.num_heads, c->head_dim);
     model->dqkv = take_3d(model, type, joined, part.num_heads + 2 * part.num_kv_heads, c->head_dim);
-    model->dhidden = take_joined(model, part.ffn_width);
+    if (all.ffn != FFN_EXPERTS)
+        model->dhidden = take_joined(model, part.ffn_width);
 }
 
 static void place_rotation(struct model *model, int r) {
@@ -333,6 +341,7 @@ static void place_all(struct model *model) {
     place_layers(model);
     place_inputs(model);
     model->branch = take_rows(model, model->setup.config->width);
+    experts_take_shared(model);
     for (int r = 0; r < model->num_rotations; r++)
         place_rotation(model, r);
     place_temperature(model);
@@ -395,7 +404,6 @@ static void plan_layers(struct model *model) {
     for (int layer = 0; layer < num_layers; layer++) {
         struct layer_setup *own = &model->layers[layer];
         own->plan = family_layer_plan(model->setup.config, layer);
-        CHECK(own->plan.num_experts == 0, "layer %d has experts, which nothing computes yet", layer);
         own->mask = mask_of(&model->flight, &own->plan);
         own->rotation = rotation_of(model, layer);
         own->tempers = tempers(model, layer);

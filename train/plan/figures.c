@@ -10,8 +10,11 @@ static double matrix_parameters(const struct model_config *model) {
     struct param at = PARAM_START;
     while (family_next_param(model, &at)) {
         struct tensor shape = param_shape(model, at);
-        if (shape.ndim >= 2 && param_spec(model, at.role)->place == PLACE_LAYER)
-            in_layers += (double)tensor_count(shape);
+        if (shape.ndim < 2 || param_spec(model, at.role)->place != PLACE_LAYER)
+            continue;
+        bool is_expert = param_spec(model, at.role)->traits & PARAM_EXPERT;
+        in_layers +=
+            (double)tensor_count(shape) * (is_expert ? (double)model->num_chosen / model->num_experts : 1);
     }
     return in_layers + (double)model->width * (double)model->vocab_size;
 }
@@ -21,10 +24,27 @@ static double below_share(const struct model_config *model) {
     return model->num_layers > 0 ? (double)kept_first(&setup) / model->num_layers : 0;
 }
 
+/* num_gated - a layer with experts is as many of them as a row has. */
 static int num_gated(const struct model_config *model) {
     int count = 0;
     for (int layer = 0; layer < model->num_layers; layer++)
-        count += family_layer_plan(model, layer).ffn == FFN_GATED;
+        switch (family_layer_plan(model, layer).ffn) {
+        case FFN_GATED:
+            count++;
+            break;
+        case FFN_EXPERTS:
+            count += model->num_chosen;
+            break;
+        case FFN_PLAIN:
+            break;
+        }
+    return count;
+}
+
+static int num_plain(const struct model_config *model) {
+    int count = 0;
+    for (int layer = 0; layer < model->num_layers; layer++)
+        count += family_layer_plan(model, layer).ffn == FFN_PLAIN;
     return count;
 }
 
@@ -37,10 +57,10 @@ struct model_figures figures_count(const struct config *config, const struct mod
                               .own_trained = (double)divided_num_trained(&first),
                               .below_share = below_share(model),
                               .num_gated = num_gated(model),
+                              .num_plain = num_plain(model),
                               .state_bytes =
                                   optimizer_state_bytes(optimizer, model, config->optimizer.state_dtype),
                               .update_flops = optimizer_flops(optimizer, model)};
-    f.num_plain = model->num_layers - f.num_gated;
     f.trained_share = model_has_adapter(model) ? f.trained / f.matrices : 1;
     return f;
 }

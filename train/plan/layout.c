@@ -137,7 +137,12 @@ static int check_context(const struct config *config, const struct model_config 
                          (micro > 0 ? micro : 1) * config->data.sequence_tokens, err);
 }
 
-int layout_check_device(const struct config *config, bool on_gpu, struct err *err) {
+int layout_check_device(const struct config *config, const struct model_config *model, bool on_gpu,
+                        struct err *err) {
+    if (model->num_experts > 0 && on_gpu)
+        return err_set(
+            err, "a model of %d experts, for which there are no kernels on GPUs yet: set run.device to cpu",
+            model->num_experts);
     if (config->train.reproducible == REPRODUCIBLE_OFF || !on_gpu)
         return 0;
     return err_set(err,

@@ -55,7 +55,8 @@ int layout_check_sizes(const struct config *config, const struct model_config *m
                        struct err *err);
 
 /* layout_check_device - what the run file asks for is there on such a device.  Returns 0, or -1 with err set. */
-int layout_check_device(const struct config *config, bool on_gpu, struct err *err);
+int layout_check_device(const struct config *config, const struct model_config *model, bool on_gpu,
+                        struct err *err);
 
 /* layout_check - the memory, and beside it headroom_bytes, fits into what a device has free.  Returns 0, or
  * -1 with err set: the sizes, the largest consumers and ways to shrink. */

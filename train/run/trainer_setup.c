@@ -110,7 +110,7 @@ static bool take_device(struct trainer *t) {
         return false;
     auto_layout_finish(&t->auto_layout, &t->model_config, &t->rank, t->comm);
     t->config = &t->auto_layout.config;
-    int status = layout_check_device(t->config, !t->rank.dev.ops->host_memory, &err);
+    int status = layout_check_device(t->config, &t->model_config, !t->rank.dev.ops->host_memory, &err);
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     if (t->auto_layout.why[0])

@@ -1,0 +1,226 @@
+/* experts.c - rows to experts and back.  Each output is made by one thread, its sums in the order of the choices, so that the number
+ * of threads changes nothing. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+
+/* --- the choice --- */
+
+/* softmax - of one row, in f32, as the routers of the families do. */
+static void softmax(float *p, const float *z, int64_t count) {
+    float largest = z[0], sum = 0;
+    for (int64_t e = 1; e < count; e++)
+        largest = z[e] > largest ? z[e] : largest;
+    for (int64_t e = 0; e < count; e++)
+        sum += p[e] = expf(z[e] - largest);
+    for (int64_t e = 0; e < count; e++)
+        p[e] /= sum;
+}
+
+/* largest_left - of those not yet chosen; of equal ones the first.  A row with a NaN gets the first experts, and its weights are NaN. */
+static int32_t largest_left(const float *p, int64_t count, const int32_t *chosen, int num_chosen) {
+    int32_t best = -1;
+    for (int32_t e = 0; e < count; e++) {
+        bool taken = false;
+        for (int k = 0; k < num_chosen; k++)
+            taken |= chosen[k] == e;
+        if (!taken && (best < 0 || p[e] > p[best]))
+            best = e;
+    }
+    return best;
+}
+
+static void choose(const struct expert_routes *routes, int64_t row, const float *p, int64_t num_experts,
+                   const struct route_args *args) {
+    int32_t *experts = (int32_t *)routes->experts.data + row * args->num_chosen;
+    float *weights = (float *)routes->weights.data + row * args->num_chosen, sum = 0;
+    for (int k = 0; k < args->num_chosen; k++) {
+        experts[k] = largest_left(p, num_experts, experts, k);
+        weights[k] = p[experts[k]];
+        sum += weights[k];
+    }
+    for (int k = 0; k < args->num_chosen && args->renormalises; k++)
+        weights[k] /= sum;
+}
+
+/* sort_places - by expert, then by row: two passes over the choices. */
+static void sort_places(const struct expert_routes *routes) {
+    const int32_t *experts = routes->experts.data;
+    int32_t *starts = routes->starts.data, *places = routes->places.data, *sources = routes->sources.data;
+    int64_t num_experts = routes->starts.dims[0] - 1, count = tensor_count(routes->experts);
+    memset(starts, 0, tensor_bytes(routes->starts));
+    for (int64_t i = 0; i < count; i++)
+        starts[experts[i] + 1]++;
+    for (int64_t e = 0; e < num_experts; e++)
+        starts[e + 1] += starts[e];
+    for (int64_t i = 0; i < count; i++) { /* starts[e] runs to the end of e, which is where e + 1 begins */
+        places[i] = starts[experts[i]]++;
+        sources[places[i]] = (int32_t)i;
+    }
+    memmove(starts + 1, starts, (size_t)num_experts * sizeof *starts);
+    starts[0] = 0;
+}
+
+void cpu_route(struct device *dev, const struct expert_routes *routes, struct tensor logits,
+               const struct route_args *args) {
+    int64_t num_rows = logits.dims[0], num_experts = logits.dims[1];
+    float *room = cpu_scratch(dev, (size_t)(dev->num_threads * num_experts) * sizeof(float));
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+    for (int64_t i = 0; i < num_rows; i++) {
+        float *p = room + cpu_thread() * num_experts;
+        softmax(p, (const float *)logits.data + i * num_experts, num_experts);
+        choose(routes, i, p, num_experts, args);
+    }
+    sort_places(routes);
+}
+
+/* route_row_backward - dz of row i; z has been made p. */
+static void route_row_backward(struct tensor dlogits, const float *p, struct tensor dweights,
+                               const struct expert_routes *routes, int64_t i, const struct route_args *args) {
+    int64_t num_experts = dlogits.dims[1], first = i * args->num_chosen;
+    const int32_t *experts = (const int32_t *)routes->experts.data + first;
+    const float *weights = (const float *)routes->weights.data + first,
+                *dw = (const float *)dweights.data + first;
+    float dot = 0, *dz = (float *)dlogits.data + i * num_experts;
+    for (int k = 0; k < args->num_chosen; k++)
+        dot += weights[k] * dw[k];
+    for (int64_t e = 0; e < num_experts; e++)
+        dz[e] = args->renormalises ? 0 : -p[e] * dot;
+    for (int k = 0; k < args->num_chosen; k++)
+        dz[experts[k]] += weights[k] * (args->renormalises ? dw[k] - dot : dw[k]);
+}
+
+void cpu_route_backward(struct device *dev, struct tensor dlogits, struct tensor dweights,
+                        struct tensor logits, const struct expert_routes *routes,
+                        const struct route_args *args) {
+    int64_t num_rows = logits.dims[0], num_experts = logits.dims[1];
+    float *room = cpu_scratch(dev, (size_t)(dev->num_threads * num_experts) * sizeof(float));
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+    for (int64_t i = 0; i < num_rows; i++) {
+        float *p = room + cpu_thread() * num_experts;
+        softmax(p, (const float *)logits.data + i * num_experts, num_experts);
+        route_row_backward(dlogits, p, dweights, routes, i, args);
+    }
+}
+
+/* --- there and back --- */
+
+void cpu_spread(struct device *dev, struct tensor y, struct tensor x, const struct expert_routes *routes) {
+    const int32_t *sources = routes->sources.data;
+    int64_t chosen = routes->places.dims[1], count = y.dims[0];
+    size_t row_bytes = (size_t)x.dims[1] * dtype_bytes(x.dtype);
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+    for (int64_t p = 0; p < count; p++)
+        memcpy((char *)y.data + (size_t)p * row_bytes,
+               (char *)x.data + (size_t)(sources[p] / chosen) * row_bytes, row_bytes);
+}
+
+CPU_CLONES
+static void add_scaled(float *restrict sum, const float *restrict x, float weight, int64_t count) {
+    for (int64_t c = 0; c < count; c++)
+        sum[c] += weight * x[c];
+}
+
+CPU_CLONES
+static float dot_rows(const float *restrict a, const float *restrict b, int64_t count) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t c = 0; c < count; c++)
+        sum += a[c] * b[c];
+    return sum;
+}
+
+CPU_CLONES
+static void scale_row(float *restrict y, const float *restrict x, float weight, int64_t count) {
+    for (int64_t c = 0; c < count; c++)
+        y[c] = weight * x[c];
+}
+
+void cpu_collect(struct device *dev, struct tensor y, struct tensor x, struct tensor weights,
+                 const struct expert_routes *routes) {
+    const int32_t *places = routes->places.data;
+    const float *factors = weights.data;
+    int64_t chosen = routes->places.dims[1], width = y.dims[1], num_rows = y.dims[0];
+    float *room = cpu_scratch(dev, (size_t)(2 * dev->num_threads * width) * sizeof(float));
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+    for (int64_t i = 0; i < num_rows; i++) {
+        float *buffer = room + 2 * cpu_thread() * width;
+        float *sum = row_target(y, i * width, buffer + width);
+        memset(sum, 0, (size_t)width * sizeof *sum);
+        for (int64_t k = i * chosen; k < (i + 1) * chosen; k++)
+            add_scaled(sum, row_open(x, places[k] * width, width, buffer), factors ? factors[k] : 1, width);
+        row_commit(y, i * width, width, sum);
+    }
+}
+
+/* One row of x and dx at a time, for they may be one. */
+void cpu_collect_backward(struct device *dev, struct tensor dx, struct tensor dweights, struct tensor dy,
+                          struct tensor x, const struct expert_routes *routes) {
+    const int32_t *sources = routes->sources.data;
+    const float *weights = routes->weights.data;
+    float *dw = dweights.data;
+    int64_t chosen = routes->places.dims[1], width = dy.dims[1], count = x.dims[0];
+    float *room = cpu_scratch(dev, (size_t)(3 * dev->num_threads * width) * sizeof(float));
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+    for (int64_t p = 0; p < count; p++) {
+        float *buffer = room + 3 * cpu_thread() * width;
+        const float *of_y = row_open(dy, sources[p] / chosen * width, width, buffer);
+        dw[sources[p]] = dot_rows(of_y, row_open(x, p * width, width, buffer + width), width);
+        float *to = row_target(dx, p * width, buffer + 2 * width);
+        scale_row(to, of_y, weights[sources[p]], width);
+        row_commit(dx, p * width, width, to);
+    }
+}
+
+/* --- products --- */
+
+/* The places of one expert, and its matrix. */
+struct group {
+    int64_t first, count, expert;
+};
+
+/* next_group - of those that have places; false after the last. */
+static bool next_group(struct tensor starts, struct group *group) {
+    const int32_t *at = starts.data;
+    while (++group->expert < starts.dims[0] - 1) {
+        group->first = at[group->expert];
+        group->count = at[group->expert + 1] - group->first;
+        if (group->count > 0)
+            return true;
+    }
+    return false;
+}
+
+static struct tensor places_of(struct tensor t, const struct group *group) {
+    return tensor_rows(t, group->first, group->count);
+}
+
+static struct tensor matrix_of(struct tensor w, struct tensor starts, int64_t expert) {
+    int64_t rows = w.dims[0] / (starts.dims[0] - 1);
+    return tensor_rows(w, expert * rows, rows);
+}
+
+void cpu_grouped_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w,
+                         struct tensor starts, const struct column_args *args) {
+    const struct column_args part = {.first = args->first, .scale = 1};
+    for (struct group g = {.expert = -1}; next_group(starts, &g);)
+        cpu_linear_part_forward(dev, places_of(y, &g), places_of(x, &g), matrix_of(w, starts, g.expert),
+                                &part);
+}
+
+void cpu_grouped_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
+                                struct tensor starts, const struct column_args *args) {
+    for (struct group g = {.expert = -1}; next_group(starts, &g);)
+        linear_part_input(dev, places_of(dx, &g), places_of(dy, &g), matrix_of(w, starts, g.expert), args);
+}
+
+/* An expert without places has a gradient of zero. */
+void cpu_grouped_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
+                                 struct tensor starts, const struct column_args *args) {
+    if (args->write == OP_OVERWRITE)
+        memset(dw.data, 0, tensor_bytes(dw));
+    for (struct group g = {.expert = -1}; next_group(starts, &g);)
+        cpu_linear_part_backward_weight(dev, matrix_of(dw, starts, g.expert), places_of(dy, &g),
+                                        places_of(x, &g), args);
+}

@@ -1,0 +1,149 @@
+/* ops_experts.c - the front door of the ops of experts, which host memory alone has so far. */
+#include "kernels/ops_check.h"
+
+static void expect_host(struct device *dev, const char *op) {
+    CHECK(dev->ops->route, "%s: the device '%s' does not compute experts", op, dev->ops->name);
+}
+
+/* expect_routes - of num_rows rows (ANY: of as many as they say); returns the number of places. */
+static int64_t expect_routes(const char *op, const struct expert_routes *routes, int64_t num_rows) {
+    op_expect(op, "places", routes->places, (struct expected){I32, 2, {num_rows, ANY}});
+    int64_t rows = routes->places.dims[0], chosen = routes->places.dims[1];
+    op_expect(op, "experts", routes->experts, (struct expected){I32, 2, {rows, chosen}});
+    op_expect(op, "weights", routes->weights, (struct expected){F32, 2, {rows, chosen}});
+    op_expect(op, "sources", routes->sources, (struct expected){I32, 1, {rows * chosen}});
+    op_expect(op, "starts", routes->starts, (struct expected){I32, 1, {ANY}});
+    return rows * chosen;
+}
+
+static void expect_logits(const char *op, const char *name, struct tensor logits,
+                          const struct expert_routes *routes, const struct route_args *args) {
+    op_expect(op, name, logits, (struct expected){F32, 2, {routes->places.dims[0], ANY}});
+    op_expect(op, "starts", routes->starts, (struct expected){I32, 1, {logits.dims[1] + 1}});
+    CHECK(args->num_chosen == routes->places.dims[1] && args->num_chosen > 0 &&
+              args->num_chosen <= logits.dims[1],
+          "%s: %d of %lld experts, and routes for %lld", op, args->num_chosen, (long long)logits.dims[1],
+          (long long)routes->places.dims[1]);
+}
+
+void op_route(struct device *dev, const struct expert_routes *routes, struct tensor logits,
+              const struct route_args *args) {
+    const char *op = "route";
+    expect_host(dev, op);
+    expect_routes(op, routes, ANY);
+    expect_logits(op, "logits", logits, routes, args);
+    struct op_call call = op_call_begin(dev, OP_ROUTE, op, 0);
+    dev->ops->route(dev, routes, logits, args);
+    op_call_end(call);
+    op_scan(dev, op, "weights", routes->weights);
+}
+
+void op_route_backward(struct device *dev, struct tensor dlogits, struct tensor dweights,
+                       struct tensor logits, const struct expert_routes *routes,
+                       const struct route_args *args) {
+    const char *op = "route_backward";
+    expect_host(dev, op);
+    expect_routes(op, routes, ANY);
+    expect_logits(op, "logits", logits, routes, args);
+    expect_logits(op, "dlogits", dlogits, routes, args);
+    op_expect(op, "dweights", dweights,
+              (struct expected){F32, 2, {routes->places.dims[0], routes->places.dims[1]}});
+    struct op_call call = op_call_begin(dev, OP_ROUTE, op, 0);
+    dev->ops->route_backward(dev, dlogits, dweights, logits, routes, args);
+    op_call_end(call);
+    op_scan(dev, op, "dlogits", dlogits);
+}
+
+void op_spread(struct device *dev, struct tensor y, struct tensor x, const struct expert_routes *routes) {
+    const char *op = "spread";
+    expect_host(dev, op);
+    op_expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    int64_t places = expect_routes(op, routes, x.dims[0]);
+    op_expect(op, "y", y, (struct expected){op_type_of(x), 2, {places, x.dims[1]}});
+    struct op_call call = op_call_begin(dev, OP_ROUTE, op, 0);
+    dev->ops->spread(dev, y, x, routes);
+    op_call_end(call);
+    op_scan(dev, op, "y", y);
+}
+
+/* expect_collected - x at the places of what y has rows of. */
+static void expect_collected(const char *op, struct tensor y, struct tensor x, struct tensor weights,
+                             const struct expert_routes *routes) {
+    op_expect(op, "y", y, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    int64_t places = expect_routes(op, routes, y.dims[0]);
+    op_expect(op, "x", x, (struct expected){op_type_of(y), 2, {places, y.dims[1]}});
+    if (weights.data)
+        op_expect(op, "weights", weights,
+                  (struct expected){F32, 2, {routes->places.dims[0], routes->places.dims[1]}});
+}
+
+void op_collect(struct device *dev, struct tensor y, struct tensor x, struct tensor weights,
+                const struct expert_routes *routes) {
+    const char *op = "collect";
+    expect_host(dev, op);
+    expect_collected(op, y, x, weights, routes);
+    struct op_call call = op_call_begin(dev, OP_ROUTE, op, 0);
+    dev->ops->collect(dev, y, x, weights, routes);
+    op_call_end(call);
+    op_scan(dev, op, "y", y);
+}
+
+void op_collect_backward(struct device *dev, struct tensor dx, struct tensor dweights, struct tensor dy,
+                         struct tensor x, const struct expert_routes *routes) {
+    const char *op = "collect_backward";
+    expect_host(dev, op);
+    expect_collected(op, dy, x, dweights, routes);
+    expect_collected(op, dy, dx, dweights, routes);
+    struct op_call call = op_call_begin(dev, OP_ROUTE, op, 0);
+    dev->ops->collect_backward(dev, dx, dweights, dy, x, routes);
+    op_call_end(call);
+    op_scan(dev, op, "dx", dx);
+}
+
+/* expect_grouped - places of `wide`, of which columns [first, first + O') are one expert's outputs; w of every expert. */
+static double expect_grouped(const char *op, struct tensor wide, struct tensor narrow, struct tensor w,
+                             struct tensor starts, const struct column_args *args) {
+    op_expect(op, "starts", starts, (struct expected){I32, 1, {ANY}});
+    int64_t num_experts = starts.dims[0] - 1, outputs = num_experts > 0 ? w.dims[0] / num_experts : 0;
+    op_expect(op, "inputs", narrow, (struct expected){ACTIVATION, 2, {ANY, w.dims[1]}});
+    op_expect(op, "outputs", wide, (struct expected){op_type_of(narrow), 2, {narrow.dims[0], ANY}});
+    CHECK(num_experts > 0 && w.dims[0] % num_experts == 0, "%s: %lld rows for %lld experts", op,
+          (long long)w.dims[0], (long long)num_experts);
+    CHECK(args->first >= 0 && args->first <= wide.dims[1] - outputs && args->scale == 1,
+          "%s: columns %lld to %lld of %lld, scaled by %g", op, (long long)args->first,
+          (long long)(args->first + outputs - 1), (long long)wide.dims[1], (double)args->scale);
+    return 2.0 * (double)narrow.dims[0] * (double)outputs * (double)w.dims[1];
+}
+
+void op_grouped_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w,
+                        struct tensor starts, const struct column_args *args) {
+    const char *op = "grouped_forward";
+    expect_host(dev, op);
+    op_expect(op, "w", w, (struct expected){op_type_of(x), 2, {ANY, ANY}});
+    struct op_call call = op_call_begin(dev, OP_LINEAR, op, expect_grouped(op, y, x, w, starts, args));
+    dev->ops->grouped_forward(dev, y, x, w, starts, args);
+    op_call_end(call);
+    op_scan(dev, op, "y", y);
+}
+
+void op_grouped_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
+                               struct tensor starts, const struct column_args *args) {
+    const char *op = "grouped_backward_input";
+    expect_host(dev, op);
+    op_expect(op, "w", w, (struct expected){op_type_of(dx), 2, {ANY, ANY}});
+    struct op_call call = op_call_begin(dev, OP_LINEAR, op, expect_grouped(op, dy, dx, w, starts, args));
+    dev->ops->grouped_backward_input(dev, dx, dy, w, starts, args);
+    op_call_end(call);
+    op_scan(dev, op, "dx", dx);
+}
+
+void op_grouped_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
+                                struct tensor starts, const struct column_args *args) {
+    const char *op = "grouped_backward_weight";
+    expect_host(dev, op);
+    op_expect(op, "dw", dw, (struct expected){F32, 2, {ANY, ANY}});
+    struct op_call call = op_call_begin(dev, OP_LINEAR, op, expect_grouped(op, dy, x, dw, starts, args));
+    dev->ops->grouped_backward_weight(dev, dw, dy, x, starts, args);
+    op_call_end(call);
+    op_scan(dev, op, "dw", dw);
+}

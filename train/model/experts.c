@@ -1,0 +1,84 @@
+/* experts.c - a block of experts, forward and backward, one line per operation. */
+#include "train/model/experts.h"
+
+struct expert_weights experts_weights(const struct model *model, int layer) {
+    const struct params *params = model->params;
+    int unit = 1 + layer;
+    return (struct expert_weights){.router = {.w = params_weight(params, unit, ROLE_ROUTER)},
+                                   .gate = params_experts(params, unit, ROLE_EXPERT_GATE),
+                                   .up = params_experts(params, unit, ROLE_EXPERT_UP),
+                                   .down = params_experts(params, unit, ROLE_EXPERT_DOWN)};
+}
+
+/* at_places - a buffer that all layers share, cut to the places of this batch. */
+static struct tensor at_places(struct tensor buffer, const struct expert_acts *acts) {
+    return tensor_rows(buffer, 0, acts->out.dims[0]);
+}
+
+void experts_compute(struct model *model, const struct experts *block, struct tensor x) {
+    const struct expert_acts *acts = block->acts;
+    const struct expert_weights *w = block->w;
+    struct device *dev = model->dev;
+    struct tensor spread = at_places(model->experts.spread, acts), starts = acts->routes.starts;
+    const struct column_args gate = {.first = 0, .scale = 1},
+                             up = {.first = acts->hidden.dims[1], .scale = 1};
+    linear_forward(dev, acts->logits, x, &w->router);
+    op_route(dev, &acts->routes, acts->logits, &block->plan->route);
+    op_spread(dev, spread, x, &acts->routes);
+    op_grouped_forward(dev, acts->gate_up, spread, w->gate.value, starts, &gate);
+    op_grouped_forward(dev, acts->gate_up, spread, w->up.value, starts, &up);
+    op_glu_forward(dev, acts->hidden, acts->gate_up, block->plan->gate);
+    op_grouped_forward(dev, acts->out, acts->hidden, w->down.value, starts, &gate);
+}
+
+void experts_collect(struct model *model, struct tensor y, const struct expert_acts *acts) {
+    op_collect(model->dev, y, acts->out, acts->routes.weights, &acts->routes);
+}
+
+/* matrix_backward - the gradient of one of the experts' matrices, where it is wanted; x: what stands at the places. */
+static void matrix_backward(struct model *model, const struct weight *w, struct tensor dy, struct tensor x,
+                            struct tensor starts, int64_t first) {
+    const struct column_args args = {.first = first, .scale = 1, .write = w->write};
+    if (w->grad.data)
+        op_grouped_backward_weight(model->dev, w->grad, dy, x, starts, &args);
+}
+
+/* inputs_backward - from the gradient of gate and up: those of their matrices, and of what experts read, which takes the
+ * place of their outputs. */
+static void inputs_backward(struct model *model, struct tensor x, const struct expert_acts *acts,
+                            const struct expert_weights *w) {
+    struct device *dev = model->dev;
+    struct tensor spread = at_places(model->experts.spread, acts), starts = acts->routes.starts;
+    int64_t half = acts->hidden.dims[1];
+    const struct column_args gate = {.first = 0, .scale = 1},
+                             up = {.first = half, .scale = 1, .write = OP_ACCUMULATE};
+    if (w->gate.grad.data || w->up.grad.data) {
+        CHECK(x.data, "experts of %lld rows learn, and what they read was not kept",
+              (long long)spread.dims[0]);
+        op_spread(dev, spread, x, &acts->routes);
+    }
+    matrix_backward(model, &w->gate, acts->gate_up, spread, starts, 0);
+    matrix_backward(model, &w->up, acts->gate_up, spread, starts, half);
+    op_grouped_backward_input(dev, acts->out, acts->gate_up, w->gate.value, starts, &gate);
+    op_grouped_backward_input(dev, acts->out, acts->gate_up, w->up.value, starts, &up);
+}
+
+void experts_backward(struct model *model, struct tensor dx, struct tensor dy, struct tensor x,
+                      const struct experts *block) {
+    const struct expert_acts *acts = block->acts;
+    const struct expert_weights *w = block->w;
+    struct device *dev = model->dev;
+    const struct expert_routes *routes = &acts->routes;
+    struct tensor dhidden = at_places(model->experts.dhidden, acts), none = {0};
+    struct tensor dweights = model_rows(model, model->experts.dweights),
+                  dlogits = model_rows(model, model->experts.dlogits);
+    const struct column_args whole = {.scale = 1};
+    op_collect_backward(dev, acts->out, dweights, dy, acts->out, routes);
+    matrix_backward(model, &w->down, acts->out, acts->hidden, routes->starts, 0);
+    op_grouped_backward_input(dev, dhidden, acts->out, w->down.value, routes->starts, &whole);
+    op_glu_backward(dev, acts->gate_up, dhidden, acts->gate_up, block->plan->gate);
+    inputs_backward(model, x, acts, w);
+    op_collect(dev, dx, acts->out, none, routes);
+    op_route_backward(dev, dlogits, dweights, acts->logits, routes, &block->plan->route);
+    linear_backward(dev, dx, dlogits, x, &w->router, OP_ACCUMULATE);
+}
