@@ -119,8 +119,8 @@ struct family {
     FAMILY(granite)                                                                                          \
     FAMILY(phi3)                                                                                             \
     FAMILY(smollm3)                                                                                          \
-    FAMILY(nemotron) FAMILY(gemma2) FAMILY(gemma3_text) FAMILY(apertus) FAMILY(mixtral) FAMILY(qwen3_moe)    \
-        FAMILY(olmoe)
+    FAMILY(nemotron)                                                                                         \
+    FAMILY(gemma2) FAMILY(gemma3_text) FAMILY(apertus) FAMILY(mixtral) FAMILY(qwen3_moe) FAMILY(olmoe)
 #define FAMILY_DECLARE(name) extern const struct family family_##name;
 EACH_FAMILY(FAMILY_DECLARE)
 extern const struct family *const family_list[];
