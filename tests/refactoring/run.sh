@@ -170,14 +170,14 @@ row_with_exports() {
 path_of() { echo "--set model.path=$work/models/$1"; }
 
 # family_rows - every variant with its exports; but llama.cpp has no model with the scales of gemma3_old and gemma2, with proportional
-# positions, and no Apertus whose head is the embedding.
+# positions, and no Apertus whose head is the embedding, and experts are not written to its files.
 family_rows() {
     local folder variant kind
     for folder in "$work"/models/*; do
         variant=${folder##*/} kind=all
         case $variant in llama3 | smollm2) kind=sample ;; esac
         case $variant in
-        gemma3_old | gemma2 | proportional | apertus_tied)
+        gemma3_old | gemma2 | proportional | apertus_tied | mixtral | qwen3_moe | olmoe)
             # shellcheck disable=SC2046
             row all "family-$variant" 0 "$atelier" $(path_of "$variant")
             continue
@@ -257,6 +257,15 @@ tensor_rows() {
     # shellcheck disable=SC2046
     row all "tensor-llama3-4-ranks-replicas" 4 "$atelier" $(path_of llama3) --set parallel.tensor=2 \
         --set parallel.replicas=2 --set parallel.stage=1
+}
+
+# expert_rows - experts of several ranks.
+expert_rows() {
+    # shellcheck disable=SC2046
+    row sample "experts-mixtral-2-ranks-stage-3-bf16" 2 "$atelier" $(path_of mixtral) --set parallel.stage=3 \
+        --set train.compute=bf16
+    # shellcheck disable=SC2046
+    row all "experts-qwen3_moe-4-ranks-stage-2" 4 "$atelier" $(path_of qwen3_moe) --set parallel.stage=2
 }
 
 # memory_rows - what is computed again, moments in bf16, masters in host memory, a new model.
@@ -434,6 +443,7 @@ all_rows() {
     reduce_rows
     wire_rows
     tensor_rows
+    expert_rows
     memory_rows
     vocabulary_rows
     adapter_rows
