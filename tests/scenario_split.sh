@@ -23,7 +23,7 @@ prepare() {
 texts() {
     "$atelier" inspect "$work/$1.h5" --show 1000 --json --tokenizer data/sample/tokenizer >"$work/texts.json" ||
         fail "'$1.h5' is not shown"
-    sed -n 's/^ *"text": "\(.*\)"$/\1/p' "$work/texts.json" | sort
+    sed -n 's/^ *"text": "\(.*\)",\{0,1\}$/\1/p' "$work/texts.json" | sort
 }
 
 many="{path: $work/many.jsonl, name: many}"
