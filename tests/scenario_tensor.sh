@@ -58,7 +58,7 @@ taken=$(sed -n 's/.*memory per rank, planned: \([0-9.]*\) GiB.*/\1/p' "$log" | h
 run 0 "$atelier" plan "$tiny" --ranks 2 --set run.device=cpu --set "run.folder=$work/planned" --set "data.train=$work/fiches.h5" \
     --set parallel.tensor=2 --set train.steps=1 --set train.recompute=layer --set parallel.stage=0
 expect_output "2 divide the tensors of a layer"
-expect_output "GB a rank and step between ranks that divide tensors"
+expect_output "[MG]B a rank and step between ranks that divide tensors"
 [ -n "$taken" ] || fail "the run does not tell its memory"
 expect "memory by plan and by train" "$taken" "$(sed -n 's/^memory  *\([0-9.]*\) GiB a rank.*/\1/p' "$log")"
 
