@@ -127,8 +127,8 @@ static int check_architecture(const struct loading *loading) {
         return config_fail_key(loading, "model.architecture.experts", "%s", err.text);
     if (model->num_chosen > model->num_experts)
         return config_fail_key(loading, "model.architecture.experts_per_token",
-                               "'model.architecture.experts_per_token' is %d of %d experts", model->num_chosen,
-                               model->num_experts);
+                               "'model.architecture.experts_per_token' is %d of %d experts",
+                               model->num_chosen, model->num_experts);
     if (model->num_heads % model->num_kv_heads != 0)
         return config_fail_key(loading, "model.architecture.kv_heads",
                                "'model.architecture.kv_heads' is %d, which does not divide the %d heads",
