@@ -36,7 +36,7 @@ static void add_segment(struct params *params, struct segment *s, const struct u
         int64_t end = i + 1 < s->num_tensors ? t->offset + t->count : s->count;
         struct tensor values = tensor_1d(grad + t->offset, DTYPE_F32, end - t->offset);
         float largest = op_fixed_add(params->dev, sums + t->offset, values, t->unit_exponent, write);
-        if (isnan(largest) || largest > t->largest_term) /* what is no number stays */
+        if (isnan(largest) || largest > t->largest_term) /* what is not a number stays */
             t->largest_term = largest;
     }
 }
