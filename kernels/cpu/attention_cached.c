@@ -28,12 +28,6 @@ static void fill_cache(const struct cached_job *job) {
     }
 }
 
-CPU_CLONES
-static void add_scaled(float *restrict to, const float *restrict from, int64_t count, float factor) {
-    for (int64_t i = 0; i < count; i++)
-        to[i] += factor * from[i];
-}
-
 /* softmax_in_place - scores of one query become e^(score - max); returns their sum, and the maximum in *largest. */
 CPU_CLONES_FUSED
 static float softmax_in_place(float *scores, int64_t count, float *largest) {
@@ -69,7 +63,7 @@ static void cached_row(const struct cached_job *job, int64_t row, int64_t head, 
     memset(out, 0, (size_t)head_dim * sizeof(float));
     for (int64_t j = 0; j < num_keys; j++) {
         int64_t at = (j * args->num_kv_heads + kv_head) * head_dim;
-        add_scaled(out, row_open(job->v_cache, at, head_dim, cache_row), head_dim, scores[j] * inverse);
+        row_add(out, row_open(job->v_cache, at, head_dim, cache_row), head_dim, scores[j] * inverse);
     }
     row_commit(job->out, out_at, head_dim, out);
 }

@@ -7,19 +7,6 @@
 /* Enough blocks to occupy 32 threads; each costs one row of scratch. */
 enum { SUM_BLOCKS = 32 };
 
-CPU_CLONES
-/* scale_row, add_row - y = scale x, y += scale x. */
-static void scale_row(float *restrict y, const float *restrict x, int64_t count, float scale) {
-    for (int64_t i = 0; i < count; i++)
-        y[i] = scale * x[i];
-}
-
-CPU_CLONES
-static void add_row(float *restrict y, const float *restrict x, int64_t count, float scale) {
-    for (int64_t i = 0; i < count; i++)
-        y[i] += scale * x[i];
-}
-
 void cpu_take_columns(struct device *dev, struct tensor y, struct tensor x, const struct column_args *args) {
     int64_t width = x.dims[1], count = y.dims[1];
     float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * 2 * count) * sizeof(float));
@@ -28,7 +15,7 @@ void cpu_take_columns(struct device *dev, struct tensor y, struct tensor x, cons
         float *buffers = scratch + cpu_thread() * 2 * count;
         const float *from = row_open(x, i * width + args->first, count, buffers);
         float *to = row_target(y, i * count, buffers + count);
-        scale_row(to, from, count, args->scale);
+        row_scale(to, from, count, args->scale);
         row_commit(y, i * count, count, to);
     }
 }
@@ -43,7 +30,7 @@ void cpu_put_columns(struct device *dev, struct tensor y, struct tensor x, const
         int64_t at = i * width + args->first;
         bool adds = args->write == OP_ACCUMULATE;
         float *to = adds ? row_open(y, at, count, buffers + count) : row_target(y, at, buffers + count);
-        (adds ? add_row : scale_row)(to, from, count, args->scale);
+        (adds ? row_add : row_scale)(to, from, count, args->scale);
         row_commit(y, at, count, to);
     }
 }
@@ -58,8 +45,8 @@ void cpu_column_sums(struct device *dev, struct tensor dw, struct tensor dy) {
         float *sums = partial + block * width;
         memset(sums, 0, (size_t)width * sizeof(float));
         for (int64_t i = block * num_rows / SUM_BLOCKS; i < (block + 1) * num_rows / SUM_BLOCKS; i++)
-            add_row(sums, row_open(dy, i * width, width, buffers + cpu_thread() * width), width, 1.0f);
+            row_add(sums, row_open(dy, i * width, width, buffers + cpu_thread() * width), width, 1.0f);
     }
     for (int block = 0; block < SUM_BLOCKS; block++)
-        add_row(dw.data, partial + block * width, width, 1.0f);
+        row_add(dw.data, partial + block * width, width, 1.0f);
 }

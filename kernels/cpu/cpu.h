@@ -70,6 +70,10 @@ float *row_open(struct tensor t, int64_t first, int64_t count, float *buffer);
 float *row_target(struct tensor t, int64_t first, float *buffer);
 void row_commit(struct tensor t, int64_t first, int64_t count, const float *values);
 
+/* row_scale, row_add - y = scale x, y += scale x, of rows in f32 that do not overlap. */
+void row_scale(float *restrict y, const float *restrict x, int64_t count, float scale);
+void row_add(float *restrict y, const float *restrict x, int64_t count, float scale);
+
 /* rotate_row - rotate the heads of one row of qkv in place, or back for sign -1.  buffer: room for a row. */
 void rotate_row(struct tensor qkv, int64_t row, const struct rotation *rotation, float sign, float *buffer);
 

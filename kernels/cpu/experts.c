@@ -116,27 +116,6 @@ void cpu_spread(struct device *dev, struct tensor y, struct tensor x, const stru
                (char *)x.data + (size_t)(sources[p] / chosen) * row_bytes, row_bytes);
 }
 
-CPU_CLONES
-static void add_scaled(float *restrict sum, const float *restrict x, float weight, int64_t count) {
-    for (int64_t c = 0; c < count; c++)
-        sum[c] += weight * x[c];
-}
-
-CPU_CLONES
-static float dot_rows(const float *restrict a, const float *restrict b, int64_t count) {
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t c = 0; c < count; c++)
-        sum += a[c] * b[c];
-    return sum;
-}
-
-CPU_CLONES
-static void scale_row(float *restrict y, const float *restrict x, float weight, int64_t count) {
-    for (int64_t c = 0; c < count; c++)
-        y[c] = weight * x[c];
-}
-
 void cpu_collect(struct device *dev, struct tensor y, struct tensor x, struct tensor weights,
                  const struct expert_routes *routes) {
     const int32_t *places = routes->places.data;
@@ -149,7 +128,7 @@ void cpu_collect(struct device *dev, struct tensor y, struct tensor x, struct te
         float *sum = row_target(y, i * width, buffer + width);
         memset(sum, 0, (size_t)width * sizeof *sum);
         for (int64_t k = i * chosen; k < (i + 1) * chosen; k++)
-            add_scaled(sum, row_open(x, places[k] * width, width, buffer), factors ? factors[k] : 1, width);
+            row_add(sum, row_open(x, places[k] * width, width, buffer), width, factors ? factors[k] : 1);
         row_commit(y, i * width, width, sum);
     }
 }
@@ -166,9 +145,9 @@ void cpu_collect_backward(struct device *dev, struct tensor dx, struct tensor dw
     for (int64_t p = 0; p < count; p++) {
         float *buffer = room + 3 * cpu_thread() * width;
         const float *of_y = row_open(dy, sources[p] / chosen * width, width, buffer);
-        dw[sources[p]] = dot_rows(of_y, row_open(x, p * width, width, buffer + width), width);
+        dw[sources[p]] = dot_f32(of_y, row_open(x, p * width, width, buffer + width), width);
         float *to = row_target(dx, p * width, buffer + 2 * width);
-        scale_row(to, of_y, weights[sources[p]], width);
+        row_scale(to, of_y, width, weights[sources[p]]);
         row_commit(dx, p * width, width, to);
     }
 }

@@ -53,6 +53,18 @@ float *row_target(struct tensor t, int64_t first, float *buffer) {
     return t.dtype == DTYPE_F32 ? (float *)t.data + first : buffer;
 }
 
+CPU_CLONES
+void row_scale(float *restrict y, const float *restrict x, int64_t count, float scale) {
+    for (int64_t i = 0; i < count; i++)
+        y[i] = scale * x[i];
+}
+
+CPU_CLONES
+void row_add(float *restrict y, const float *restrict x, int64_t count, float scale) {
+    for (int64_t i = 0; i < count; i++)
+        y[i] += scale * x[i];
+}
+
 void row_commit(struct tensor t, int64_t first, int64_t count, const float *values) {
     uint16_t *half = (uint16_t *)t.data + first;
     if (t.dtype == DTYPE_BF16)
