@@ -14,6 +14,18 @@ void *arena_take(struct arena *arena, int64_t count, enum dtype dtype) {
     return arena->base + start;
 }
 
+struct tensor arena_take_1d(struct arena *arena, enum dtype dtype, int64_t d0) {
+    return tensor_1d(arena_take(arena, d0, dtype), dtype, d0);
+}
+
+struct tensor arena_take_2d(struct arena *arena, enum dtype dtype, int64_t d0, int64_t d1) {
+    return tensor_2d(arena_take(arena, d0 * d1, dtype), dtype, d0, d1);
+}
+
+struct tensor arena_take_3d(struct arena *arena, enum dtype dtype, int64_t d0, int64_t d1, int64_t d2) {
+    return tensor_3d(arena_take(arena, d0 * d1 * d2, dtype), dtype, d0, d1, d2);
+}
+
 /* used_bytes begins anew: the second round of the same calls must end where the first did. */
 void arena_allocate(struct arena *arena, struct device *dev) {
     arena->size_bytes = arena->used_bytes ? arena->used_bytes : ARENA_ALIGN_BYTES;

@@ -20,6 +20,11 @@ struct arena {
 enum { ARENA_ALIGN_BYTES = 256 };
 void *arena_take(struct arena *arena, int64_t count, enum dtype dtype);
 
+/* arena_take_1d, arena_take_2d, arena_take_3d - the same, as a tensor of that shape. */
+struct tensor arena_take_1d(struct arena *arena, enum dtype dtype, int64_t d0);
+struct tensor arena_take_2d(struct arena *arena, enum dtype dtype, int64_t d0, int64_t d1);
+struct tensor arena_take_3d(struct arena *arena, enum dtype dtype, int64_t d0, int64_t d1, int64_t d2);
+
 /* arena_allocate - allocate what was measured and start handing out.  Dies when memory is out.  arena_free
  * ends. */
 void arena_allocate(struct arena *arena, struct device *dev);

@@ -17,32 +17,21 @@ struct tensor model_rows(const struct model *model, struct tensor t) {
     return flight_rows(&model->flight, t);
 }
 
-static struct tensor take_1d(struct model *model, enum dtype dtype, int64_t d0) {
-    return tensor_1d(arena_take(&model->arena, d0, dtype), dtype, d0);
-}
-
-static struct tensor take_2d(struct model *model, enum dtype dtype, int64_t d0, int64_t d1) {
-    return tensor_2d(arena_take(&model->arena, d0 * d1, dtype), dtype, d0, d1);
-}
-
-static struct tensor take_3d(struct model *model, enum dtype dtype, int64_t d0, int64_t d1, int64_t d2) {
-    return tensor_3d(arena_take(&model->arena, d0 * d1 * d2, dtype), dtype, d0, d1, d2);
-}
-
 static struct tensor take_rows(struct model *model, int64_t width) {
-    return take_2d(model, model->setup.compute, model_own_tokens(&model->setup), width);
+    return arena_take_2d(&model->arena, model->setup.compute, model_own_tokens(&model->setup), width);
 }
 
 /* take_joined - rows of all ranks that divide tensors. */
 static struct tensor take_joined(struct model *model, int64_t width) {
-    return take_2d(model, model->setup.compute, model_joined_tokens(&model->setup), width);
+    return arena_take_2d(&model->arena, model->setup.compute, model_joined_tokens(&model->setup), width);
 }
 
 static void place_qk_norm(struct model *model, struct layer_acts *a) {
     struct layer_part part = joined_part(&model->setup);
     int64_t n = model_joined_tokens(&model->setup), heads = part.num_heads + part.num_kv_heads;
-    a->raw_heads = take_3d(model, model->setup.compute, n, heads, model->setup.config->head_dim);
-    a->head_rstd = take_2d(model, DTYPE_F32, n, heads);
+    a->raw_heads =
+        arena_take_3d(&model->arena, model->setup.compute, n, heads, model->setup.config->head_dim);
+    a->head_rstd = arena_take_2d(&model->arena, DTYPE_F32, n, heads);
 }
 
 static void place_attention(struct model *model, const struct layer_setup *own, struct layer_acts *a) {
@@ -57,13 +46,14 @@ static void place_attention(struct model *model, const struct layer_setup *own, 
             a->norm1 = take_rows(model, c->width);
         a->stats1 = norm_stats_take(&model->arena, &plan->norm, model_own_tokens(&model->setup));
     }
-    a->qkv = take_3d(model, type, all, (part.num_heads + 2 * part.num_kv_heads) / parts, c->head_dim);
+    a->qkv = arena_take_3d(&model->arena, type, all, (part.num_heads + 2 * part.num_kv_heads) / parts,
+                           c->head_dim);
     if (plan->qk_norm)
         place_qk_norm(model, a);
-    a->attended = take_3d(model, type, joined, part.num_heads, c->head_dim);
+    a->attended = arena_take_3d(&model->arena, type, joined, part.num_heads, c->head_dim);
     if (parts > 1)
-        a->attended_heads = take_3d(model, type, all, part.num_heads / parts, c->head_dim);
-    a->lse = take_2d(model, DTYPE_F32, all, part.num_heads / parts);
+        a->attended_heads = arena_take_3d(&model->arena, type, all, part.num_heads / parts, c->head_dim);
+    a->lse = arena_take_2d(&model->arena, DTYPE_F32, all, part.num_heads / parts);
 }
 
 static void place_middle(struct model *model, const struct layer_setup *own, struct layer_acts *a) {
@@ -199,20 +189,20 @@ static void place_lent(struct model *model) {
 
 static void place_batch(struct model *model) {
     int64_t n = model_own_tokens(&model->setup), all = model->setup.max_tokens;
-    model->flight.tokens = take_1d(model, DTYPE_I32, n);
-    model->flight.targets = take_2d(model, DTYPE_I32, model->flight.num_entries, n);
+    model->flight.tokens = arena_take_1d(&model->arena, DTYPE_I32, n);
+    model->flight.targets = arena_take_2d(&model->arena, DTYPE_I32, model->flight.num_entries, n);
     for (int m = 0; m < model->flight.num_masks; m++) {
         struct mask *mask = &model->flight.masks[m];
-        mask->first_key = take_1d(model, DTYPE_I32, all);
+        mask->first_key = arena_take_1d(&model->arena, DTYPE_I32, all);
         if (mask->block)
-            mask->last_key = take_1d(model, DTYPE_I32, all);
+            mask->last_key = arena_take_1d(&model->arena, DTYPE_I32, all);
     }
-    model->flight.positions = take_1d(model, DTYPE_I32, model_joined_tokens(&model->setup));
+    model->flight.positions = arena_take_1d(&model->arena, DTYPE_I32, model_joined_tokens(&model->setup));
     if (model->flight.num_context > 1)
-        model->flight.whole_positions = take_1d(model, DTYPE_I32, all);
+        model->flight.whole_positions = arena_take_1d(&model->arena, DTYPE_I32, all);
     if (pairs_drop(&model->setup))
-        model->flight.places = take_1d(model, DTYPE_I32, n);
-    model->flight.weights = take_2d(model, DTYPE_F32, model->flight.num_entries, n);
+        model->flight.places = arena_take_1d(&model->arena, DTYPE_I32, n);
+    model->flight.weights = arena_take_2d(&model->arena, DTYPE_F32, model->flight.num_entries, n);
 }
 
 /* place_teacher - what it says of a batch, and how far the rows are from it. */
@@ -221,9 +211,9 @@ static void place_teacher(struct model *model) {
     model->flight.top_k = k;
     if (k == 0)
         return;
-    model->flight.teacher_ids = take_2d(model, DTYPE_I32, n, k);
-    model->flight.teacher_logps = take_2d(model, DTYPE_F32, n, k);
-    model->flight.divergences = take_1d(model, DTYPE_F32, n);
+    model->flight.teacher_ids = arena_take_2d(&model->arena, DTYPE_I32, n, k);
+    model->flight.teacher_logps = arena_take_2d(&model->arena, DTYPE_F32, n, k);
+    model->flight.divergences = arena_take_1d(&model->arena, DTYPE_F32, n);
 }
 
 int64_t model_head_rows(const struct model_setup *setup) {
@@ -244,22 +234,22 @@ static bool has_short_logits(const struct model *model) {
 static void place_logits(struct model *model, int64_t chunk, int64_t vocab_size) {
     enum dtype type = model->setup.compute;
     bool is_short = has_short_logits(model);
-    model->logits = take_2d(model, DTYPE_F32, is_short ? (chunk + 1) / 2 : chunk, vocab_size);
+    model->logits = arena_take_2d(&model->arena, DTYPE_F32, is_short ? (chunk + 1) / 2 : chunk, vocab_size);
     model->grad_logits = model->dlogits = model->logits;
     if (is_short)
         model->grad_logits = model->dlogits = tensor_2d(model->logits.data, type, chunk, vocab_size);
     else if (model->setup.trains && type != DTYPE_F32)
-        model->dlogits = take_2d(model, type, chunk, vocab_size);
+        model->dlogits = arena_take_2d(&model->arena, type, chunk, vocab_size);
 }
 
 static void place_head(struct model *model) {
     const struct model_config *c = model->setup.config;
     int64_t n = model_own_tokens(&model->setup), chunk = model_head_rows(&model->setup);
     enum dtype type = model->setup.compute;
-    model->flight.final = take_2d(model, type, n, c->width);
+    model->flight.final = arena_take_2d(&model->arena, type, n, c->width);
     struct norm_plan norm = family_final_norm(c);
     model->flight.final_stats = norm_stats_take(&model->arena, &norm, n);
-    model->flight.losses = take_2d(model, DTYPE_F32, model->flight.num_entries, n);
+    model->flight.losses = arena_take_2d(&model->arena, DTYPE_F32, model->flight.num_entries, n);
     place_logits(model, chunk, c->vocab_size);
     vocab_take(model, chunk);
 }
@@ -269,13 +259,14 @@ static void place_gradients(struct model *model) {
     struct layer_part part = joined_part(&model->setup);
     int64_t n = model_own_tokens(&model->setup), joined = model_joined_tokens(&model->setup);
     enum dtype type = model->setup.compute;
-    model->dx = take_2d(model, type, n, c->width);
-    model->dnorm = take_2d(model, type, n, c->width);
+    model->dx = arena_take_2d(&model->arena, type, n, c->width);
+    model->dnorm = arena_take_2d(&model->arena, type, n, c->width);
     struct layer_plan all = union_setup(model).plan;
     if (all.place != NORM_PRE || all.branch_scale != 1)
-        model->dbranch = take_2d(model, type, n, c->width);
-    model->dattended = take_3d(model, type, joined, part.num_heads, c->head_dim);
-    model->dqkv = take_3d(model, type, joined, part.num_heads + 2 * part.num_kv_heads, c->head_dim);
+        model->dbranch = arena_take_2d(&model->arena, type, n, c->width);
+    model->dattended = arena_take_3d(&model->arena, type, joined, part.num_heads, c->head_dim);
+    model->dqkv =
+        arena_take_3d(&model->arena, type, joined, part.num_heads + 2 * part.num_kv_heads, c->head_dim);
     if (all.ffn != FFN_EXPERTS)
         model->dhidden = take_joined(model, part.ffn_width);
 }
@@ -283,8 +274,8 @@ static void place_gradients(struct model *model) {
 static void place_rotation(struct model *model, int r) {
     struct rotation *rotation = &model->rotations[r];
     int64_t half = model->layers[tables_first_layer(model, r)].plan.rotary_dim / 2;
-    rotation->cos = take_2d(model, DTYPE_F32, model->setup.max_positions, half);
-    rotation->sin = take_2d(model, DTYPE_F32, model->setup.max_positions, half);
+    rotation->cos = arena_take_2d(&model->arena, DTYPE_F32, model->setup.max_positions, half);
+    rotation->sin = arena_take_2d(&model->arena, DTYPE_F32, model->setup.max_positions, half);
     rotation->layout = ROPE_HALVES; /* as all families that are read come */
     struct layer_part part = joined_part(&model->setup);
     rotation->num_rotated = part.num_heads + part.num_kv_heads;
@@ -295,8 +286,8 @@ static void place_temperature(struct model *model) {
     struct rotation *temperature = &model->temperature;
     if (tables_tempered_layer(model) < 0)
         return;
-    temperature->cos = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
-    temperature->sin = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
+    temperature->cos = arena_take_2d(&model->arena, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
+    temperature->sin = arena_take_2d(&model->arena, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
     temperature->layout = ROPE_HALVES;
     temperature->num_rotated = joined_part(&model->setup).num_heads;
 }
@@ -305,8 +296,9 @@ static void place_temperature(struct model *model) {
 static void place_pieces(struct model *model) {
     struct layer_part part = joined_part(&model->setup);
     for (int i = 0; i < 2 && model->flight.num_context > 1; i++)
-        model->pieces[i] = take_3d(model, model->setup.compute, model_joined_tokens(&model->setup),
-                                   part.num_heads + 2 * part.num_kv_heads, model->setup.config->head_dim);
+        model->pieces[i] =
+            arena_take_3d(&model->arena, model->setup.compute, model_joined_tokens(&model->setup),
+                          part.num_heads + 2 * part.num_kv_heads, model->setup.config->head_dim);
 }
 
 /* place_joined - rows on their way between the ranks that divide tensors. */
@@ -317,7 +309,7 @@ static void place_joined(struct model *model) {
     model->joined = take_joined(model, width);
     model->partial = take_joined(model, width);
     if (model->setup.compute != DTYPE_F32)
-        model->summed = take_2d(model, DTYPE_F32, 2 * model_own_tokens(&model->setup), width);
+        model->summed = arena_take_2d(&model->arena, DTYPE_F32, 2 * model_own_tokens(&model->setup), width);
 }
 
 /* place_pair_rows - of every pair its own, for layers compute nothing of it again: with a rank of 16 they are small beside x. */
@@ -333,7 +325,7 @@ static void place_pair_rows(struct model *model) {
 static void place_pairs(struct model *model) {
     int64_t bytes = pairs_bytes(&model->setup);
     if (bytes > 0)
-        model->pairs = take_1d(model, DTYPE_F32, bytes / (int64_t)sizeof(float));
+        model->pairs = arena_take_1d(&model->arena, DTYPE_F32, bytes / (int64_t)sizeof(float));
 }
 
 static void place_all(struct model *model) {

@@ -10,10 +10,9 @@ struct norm norm_args(const struct model_norm *norm) {
 }
 
 struct norm_stats norm_stats_take(struct arena *arena, const struct norm_plan *plan, int64_t num_rows) {
-    struct norm_stats stats = {.rstd =
-                                   tensor_1d(arena_take(arena, num_rows, DTYPE_F32), DTYPE_F32, num_rows)};
+    struct norm_stats stats = {.rstd = arena_take_1d(arena, DTYPE_F32, num_rows)};
     if (plan->kind == NORM_LAYER)
-        stats.mean = tensor_1d(arena_take(arena, num_rows, DTYPE_F32), DTYPE_F32, num_rows);
+        stats.mean = arena_take_1d(arena, DTYPE_F32, num_rows);
     return stats;
 }
 

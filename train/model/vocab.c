@@ -14,25 +14,17 @@ static int64_t run_count(const struct model_setup *setup) {
     return setup->config->vocab_size / setup->tensor.size;
 }
 
-static struct tensor take(struct model *model, enum dtype dtype, int64_t d0, int64_t d1) {
-    return tensor_2d(arena_take(&model->arena, d0 * d1, dtype), dtype, d0, d1);
-}
-
-static struct tensor take_ids(struct model *model, int64_t count) {
-    return tensor_1d(arena_take(&model->arena, count, DTYPE_I32), DTYPE_I32, count);
-}
-
 void vocab_take(struct model *model, int64_t chunk_rows) {
     struct vocab *v = &model->vocab;
     int64_t joined = model_joined_tokens(&model->setup), ranks = model->setup.tensor.size;
     if (!vocab_is_divided(&model->setup))
         return;
-    v->asked = take_ids(model, joined);
-    v->picked = take_ids(model, model_own_tokens(&model->setup));
-    v->own_rows = take_ids(model, joined);
-    v->own_ids = take_ids(model, joined);
-    v->logits = take(model, DTYPE_F32, chunk_rows * ranks, run_count(&model->setup));
-    v->pieces = take(model, DTYPE_F32, chunk_rows * ranks, run_count(&model->setup));
+    v->asked = arena_take_1d(&model->arena, DTYPE_I32, joined);
+    v->picked = arena_take_1d(&model->arena, DTYPE_I32, model_own_tokens(&model->setup));
+    v->own_rows = arena_take_1d(&model->arena, DTYPE_I32, joined);
+    v->own_ids = arena_take_1d(&model->arena, DTYPE_I32, joined);
+    v->logits = arena_take_2d(&model->arena, DTYPE_F32, chunk_rows * ranks, run_count(&model->setup));
+    v->pieces = arena_take_2d(&model->arena, DTYPE_F32, chunk_rows * ranks, run_count(&model->setup));
 }
 
 /* upload - the first of a list, where there are some. */
