@@ -24,28 +24,20 @@ static double below_share(const struct model_config *model) {
     return model->num_layers > 0 ? (double)kept_first(&setup) / model->num_layers : 0;
 }
 
-/* num_gated - a layer with experts is as many of them as a row has. */
-static int num_gated(const struct model_config *model) {
-    int count = 0;
-    for (int layer = 0; layer < model->num_layers; layer++)
-        switch (family_layer_plan(model, layer).ffn) {
+/* count_layers - by their feed-forward part; one with experts is as many gated ones as a row has. */
+static void count_layers(struct model_figures *f) {
+    for (int layer = 0; layer < f->model->num_layers; layer++)
+        switch (family_layer_plan(f->model, layer).ffn) {
         case FFN_GATED:
-            count++;
+            f->num_gated++;
             break;
         case FFN_EXPERTS:
-            count += model->num_chosen;
+            f->num_gated += f->model->num_chosen;
             break;
         case FFN_PLAIN:
+            f->num_plain++;
             break;
         }
-    return count;
-}
-
-static int num_plain(const struct model_config *model) {
-    int count = 0;
-    for (int layer = 0; layer < model->num_layers; layer++)
-        count += family_layer_plan(model, layer).ffn == FFN_PLAIN;
-    return count;
 }
 
 struct model_figures figures_count(const struct config *config, const struct model_config *model) {
@@ -56,11 +48,10 @@ struct model_figures figures_count(const struct config *config, const struct mod
                               .trained = (double)model_num_trained(model),
                               .own_trained = (double)divided_num_trained(&first),
                               .below_share = below_share(model),
-                              .num_gated = num_gated(model),
-                              .num_plain = num_plain(model),
                               .state_bytes =
                                   optimizer_state_bytes(optimizer, model, config->optimizer.state_dtype),
                               .update_flops = optimizer_flops(optimizer, model)};
+    count_layers(&f);
     f.trained_share = model_has_adapter(model) ? f.trained / f.matrices : 1;
     return f;
 }
