@@ -54,6 +54,26 @@ static int check_vendor(const struct job_request *request, struct diagnostics *d
         has_other ? "slurm.partition" : "site, this one's profile has neither");
 }
 
+/* is_suffix_of_site - the site appends it for some partition. */
+static bool is_suffix_of_site(const struct site *site, const char *suffix) {
+    for (int i = 0; i < site->num_partitions; i++)
+        if (site->partitions[i].account_suffix && strcmp(site->partitions[i].account_suffix, suffix) == 0)
+            return true;
+    return false;
+}
+
+/* drops_suffix - the run file's account has the suffix of the training's partition, and a task beside it runs on
+ * another one: the same project pays there under that partition's suffix. */
+static bool drops_suffix(const struct job_request *request, const char *project, const char *given,
+                         const char *suffix, struct diagnostics *diagnostics) {
+    if (!request->task || !is_suffix_of_site(request->site, given))
+        return false;
+    diagnostic_add(diagnostics, DIAGNOSTIC_NOTE,
+                   "account '%.*s%s' pays for '%s' on partition '%s'; '%.60s' is that of other partitions",
+                   (int)(given - project), project, suffix, request->task, request->partition->name, project);
+    return true;
+}
+
 /* choose_account - the project with the partition's suffix. */
 static int choose_account(struct job_request *request, struct diagnostics *diagnostics) {
     const char *suffix = request->partition->account_suffix ? request->partition->account_suffix : "";
@@ -73,13 +93,16 @@ static int choose_account(struct job_request *request, struct diagnostics *diagn
         return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
                               "'slurm.account' is '%.60s', which is not an account of Slurm", project);
     const char *given_suffix = strchr(project, '@');
-    if (given_suffix && suffix[0] && strcmp(given_suffix, suffix) != 0)
+    int length = given_suffix ? (int)(given_suffix - project) : (int)strlen(project);
+    bool fits = !given_suffix || !suffix[0] || strcmp(given_suffix, suffix) == 0;
+    if (!fits && !drops_suffix(request, project, given_suffix, suffix, diagnostics))
         return diagnostic_add(
             diagnostics, DIAGNOSTIC_ERROR,
             "account '%.60s' does not fit partition '%s', which takes '%.*s%s': write slurm.account "
             "without its suffix, or choose the other partition",
-            project, request->partition->name, (int)(given_suffix - project), project, suffix);
-    request->account = xasprintf("%s%s", project, given_suffix ? "" : suffix);
+            project, request->partition->name, length, project, suffix);
+    request->account = fits ? xasprintf("%s%s", project, given_suffix ? "" : suffix)
+                            : xasprintf("%.*s%s", length, project, suffix);
     return 0;
 }
 

@@ -108,6 +108,28 @@ static void test_named(void **state) {
     }
 }
 
+/* The account of the training's partition, in the run file: the project pays for the task under the suffix of its own. */
+static void test_account(void **state) {
+    (void)state;
+    struct requested p;
+    request_task(&p, JEANZAY, "slurm.account=abc@h100", &PREPARE);
+    assert_int_equal(p.diagnostics.num_errors, 0);
+    assert_string_equal(p.request.account, "abc@cpu");
+    assert_true(
+        is_said(&p, DIAGNOSTIC_NOTE,
+                "account 'abc@cpu' pays for 'prepare' on partition 'cpu_p1'; 'abc@h100' is that of other"));
+    requested_release(&p);
+    request_task(&p, JEANZAY, "slurm.account=abc@cpu", &PREPARE);
+    assert_string_equal(p.request.account, "abc@cpu");
+    assert_false(is_said(&p, DIAGNOSTIC_NOTE, "pays for"));
+    requested_release(&p);
+    /* A suffix that no partition of the site has is not replaced. */
+    request_task(&p, JEANZAY, "slurm.account=abc@h200", &PREPARE);
+    assert_true(is_said(&p, DIAGNOSTIC_ERROR, "account 'abc@h200' does not fit partition 'cpu_p1'"));
+    assert_null(p.request.account);
+    requested_release(&p);
+}
+
 /* A site whose nodes all have GPUs: refused with the way out, which works. */
 static void test_gpus_alone(void **state) {
     (void)state;
@@ -170,6 +192,7 @@ static void test_script(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_partition), cmocka_unit_test(test_named),
-                                       cmocka_unit_test(test_gpus_alone), cmocka_unit_test(test_script)};
+                                       cmocka_unit_test(test_account), cmocka_unit_test(test_gpus_alone),
+                                       cmocka_unit_test(test_script)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
