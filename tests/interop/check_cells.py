@@ -81,8 +81,19 @@ def write(rows, path):
         writer.writerows([cell(value) for value in row.values()] for row in rows)
 
 
+def first_lines(rows, name):
+    """The line on which each row begins: a cell may hold line breaks, and a table has a header."""
+    if name.endswith(".jsonl"):
+        return list(range(1, len(rows) + 1))
+    lines, line = [], 2
+    for row in rows:
+        lines.append(line)
+        line += 1 + sum(cell(value).count("\n") for value in row.values())
+    return lines
+
+
 def prepared(rows, name, keys, folder):
-    """All arrays of the token file, and what was left out."""
+    """All arrays of the token file, and what was left out; of the places the numbers of the rows."""
     path, output = os.path.join(folder, name), os.path.join(folder, name + ".h5")
     write(rows, path)
     config = os.path.join(folder, "run.yaml")
@@ -97,6 +108,10 @@ def prepared(rows, name, keys, folder):
         file.visititems(lambda where, item: arrays.update({where: item[()].tolist()})
                         if isinstance(item, h5py.Dataset) and item.dtype.kind in "iu" else None)
     said = json.loads(done.stdout)
+    del arrays["doc_files"]  # the name, which is another one
+    row_of = {line: row for row, line in enumerate(first_lines(rows, name))}
+    arrays["doc_record"] = [row_of.get(line) for line in arrays["doc_record"]]
+    assert None not in arrays["doc_record"], f"{name}: a document of a line on which no row begins"
     return arrays, {key: value for key, value in said.items() if isinstance(value, (int, dict)) and "bytes" not in key}
 
 
