@@ -62,14 +62,17 @@ static void test_hints(void **state) {
     expect("Per-Device-Train-Batch-Size: 4\n", NULL, "did you mean 'train.micro_sequences'?");
     expect("learning_rate: 1\n", NULL, "did you mean 'optimizer.learning_rate'?");
     expect("warmup_steps: 1\n", NULL, "did you mean 'schedule.warmup_steps'?");
-    expect("adapter: lora\n", NULL,
-           "'adapter' is a value, expected a mapping of keys; adapter.method says which");
+    expect(
+        "adapter: lora\n", NULL,
+        "'axo.yaml' line 1 column 1: 'adapter' is a value, expected a mapping of keys (did you mean 'adapter.method'? lora, "
+        "dora or none; its keys stand below 'adapter:')");
     expect("lora_r: 8\n", NULL, "(did you mean 'adapter.rank'?)");
     expect("use_dora: true\n", NULL, "unknown key 'use_dora' (did you mean 'adapter.method'? dora)");
     expect("pissa_init: true\n", NULL,
            "unknown key 'pissa_init' (no counterpart: adapters are LoRA pairs, or DoRA");
-    expect("optimizer: adamw_torch\n", NULL,
-           "'optimizer' is a value, expected a mapping of keys; optimizer.kind says which");
+    expect(
+        "optimizer: adamw_torch\n", NULL,
+        "'optimizer' is a value, expected a mapping of keys (did you mean 'optimizer.kind'? adamw or muon");
     /* words that mean something only with their section */
     expect("", "optimizer.type=muon", "(did you mean 'optimizer.kind'? adamw or muon)");
     expect("", "prepare.chat=true", "(did you mean 'prepare.sources'? 'chat: true' of a source)");
@@ -96,7 +99,17 @@ static void test_all_at_once(void **state) {
     expect(text, NULL, "\n    line 6 column 1: unknown key 'lora_bias' (no counterpart: an adapter has");
     expect(text, NULL, "'train.steps' is 'many', expected an integer");
     expect("lr: 1\noptimizer: adamw\nepochs: 1\nrun: {seed: x}\nschedule: {warmup_ratio: 0}\n", NULL,
-           "3 unknown keys"); /* a fault hides none */
+           "4 wrong keys"); /* a fault hides none */
+    /* A section that has a value is told with them, whatever comes first, and so are those after it. */
+    static const char sections[] = "adapter: lora\nbase_model: a/b\noptimizer: adamw_torch\ndata: x\n";
+    expect(sections, NULL, "config 'axo.yaml': 4 wrong keys;");
+    expect(
+        sections, NULL,
+        "\n    line 1 column 1: 'adapter' is a value, expected a mapping of keys (did you mean 'adapter.method'");
+    expect(
+        sections, NULL,
+        "\n    line 3 column 1: 'optimizer' is a value, expected a mapping of keys (did you mean 'optimizer.k");
+    expect(sections, NULL, "\n    line 4 column 1: 'data' is a value, expected a mapping of keys");
     expect("zz1: 1\n", "zz2=1", "\n    option '--set zz2=1': unknown key 'zz2'");
     char many[3000] = ""; /* more than are told one by one: in few words, but all */
     for (int i = 0; i < 40; i++)
@@ -127,7 +140,7 @@ static void test_whole_files(void **state) {
                    *lost = strstr(message, "('atelier help config' lists them)");
         if (lost)
             fail_msg("'%s': %.*s", path, 200, lost > message + 60 ? lost - 60 : message);
-        assert_non_null(strstr(message, "unknown keys"));
+        assert_non_null(strstr(message, " keys; 'atelier help config'"));
         assert_null(strstr(message, " more"));
         char *more = xasprintf("%s\nqqqqqqq: 1\n", text); /* the control */
         message = refused(more, NULL);

@@ -220,14 +220,6 @@ static int set_key(struct loading *loading, int index, const struct config_node 
     return set_value(loading, key, loading->values, node);
 }
 
-/* not_a_section - a value where keys are expected.  Returns -1. */
-static int not_a_section(struct loading *loading, const struct config_node *node, const char *name) {
-    char note[160];
-    config_unknown_note(loading, name, note, sizeof note);
-    return fail_node(loading, node, "'%s' is %s, expected a mapping of keys%s", name,
-                     config_node_kind_name(node), note);
-}
-
 /* read_section - after the first fault only the names are looked at: all unknown keys are told together. */
 static int read_section(struct loading *loading, const struct config_node *map, const char *prefix) {
     for (const struct config_node *child = map->first; child; child = child->next) {
@@ -248,7 +240,7 @@ static int read_section(struct loading *loading, const struct config_node *map, 
         if (child->kind == NODE_MAP)
             read_section(loading, child, name);
         else
-            loading->has_failed = loading->has_failed || not_a_section(loading, child, name) != 0;
+            config_unknown_add_value(loading, child, name);
     }
     return loading->has_failed ? -1 : 0;
 }

@@ -23,6 +23,7 @@ struct loading {
     struct key_origin *origins; /* one for each key of config_table */
     struct err *err;
     int num_unknown; /* keys that the table has not, told together: config_unknown.h */
+    bool has_value;  /* among them a section that has a value in place of keys */
     bool has_failed; /* a fault other than an unknown key was said */
     char *unknown;   /* malloc'ed: a line for each of the first */
     char *

@@ -131,6 +131,19 @@ static void add_brief(struct loading *loading, const char *name, const char *hin
     free(before);
 }
 
+/* add_line - to what is told; after MAX_TOLD the brief lists alone are. */
+static void add_line(struct loading *loading, const char *line) {
+    loading->num_unknown++;
+    if (loading->num_unknown > MAX_TOLD)
+        return;
+    bool is_first_option = loading->num_unknown == 1 && loading->override;
+    const char *before = loading->unknown ? loading->unknown : "";
+    char *all =
+        is_first_option ? xstrdup(line) : xasprintf("%s%s%s", before, before[0] ? "\n    " : "", line);
+    free(loading->unknown);
+    loading->unknown = all;
+}
+
 /* All are gathered before anything is said: a file of another program has dozens, and one run should tell them
  * all. */
 void config_unknown_add(struct loading *loading, const struct config_node *node, const char *name,
@@ -140,35 +153,38 @@ void config_unknown_add(struct loading *loading, const struct config_node *node,
     place_of(loading, node, place, sizeof place);
     if (list)
         snprintf(of, sizeof of, " in '%.100s'", list->name);
-    loading->num_unknown++;
     add_brief(loading, name, hint);
-    if (loading->num_unknown > MAX_TOLD)
-        return;
-    const char *before = loading->unknown ? loading->unknown : "";
-    char *all;
-    if (loading->num_unknown == 1 && loading->override)
-        all = xasprintf("%sunknown key '%.60s'%s (%s)", place, name, of, hint);
-    else
-        all = xasprintf("%s%s%sunknown key '%.60s'%s (%s)", before, before[0] ? "\n    " : "", place, name,
-                        of, hint);
-    free(loading->unknown);
-    loading->unknown = all;
+    char *line = xasprintf("%sunknown key '%.60s'%s (%s)", place, name, of, hint);
+    add_line(loading, line);
+    free(line);
+}
+
+void config_unknown_add_value(struct loading *loading, const struct config_node *node, const char *name) {
+    char place[160], hint[LONGEST_HINT] = "";
+    bool is_foreign = loading->config && foreign_hint(name, hint, sizeof hint);
+    place_of(loading, node, place, sizeof place);
+    add_brief(loading, name, hint);
+    loading->has_value = true;
+    char *line = xasprintf("%s'%.60s' is %s, expected a mapping of keys%s%s%s", place, name,
+                           config_node_kind_name(node), is_foreign ? " (" : "", hint, is_foreign ? ")" : "");
+    add_line(loading, line);
+    free(line);
 }
 
 /* tell_all - every key with its hint, or where there are many all of them in few words. */
 static void tell_all(struct loading *loading) {
     static const char *const heads[] = {"\n    here: ", "\n    no counterpart: ", "\n    not known: "};
-    const char *parts[3], *begins[3];
+    const char *parts[3], *begins[3], *wrong = loading->has_value ? "wrong" : "unknown";
     for (int kind = 0; kind < 3; kind++) {
         parts[kind] = loading->brief[kind] ? loading->brief[kind] : "";
         begins[kind] = loading->brief[kind] ? heads[kind] : "";
     }
     if (loading->num_unknown <= MAX_TOLD)
-        err_set(loading->err, "%s '%.200s': %d unknown keys; %s\n    %s", loading->kind, loading->origin,
-                loading->num_unknown, loading->where_listed, loading->unknown);
+        err_set(loading->err, "%s '%.200s': %d %s keys; %s\n    %s", loading->kind, loading->origin,
+                loading->num_unknown, wrong, loading->where_listed, loading->unknown);
     else
-        err_set(loading->err, "%s '%.200s': %d unknown keys; %s%s%s%s%s%s%s", loading->kind, loading->origin,
-                loading->num_unknown, loading->where_listed, begins[WITH_KEY], parts[WITH_KEY],
+        err_set(loading->err, "%s '%.200s': %d %s keys; %s%s%s%s%s%s%s", loading->kind, loading->origin,
+                loading->num_unknown, wrong, loading->where_listed, begins[WITH_KEY], parts[WITH_KEY],
                 begins[WITHOUT], parts[WITHOUT], begins[LOST], parts[LOST]);
 }
 
@@ -195,11 +211,6 @@ int config_unknown_end(struct loading *loading, int status) {
     free(loading->unknown);
     loading->unknown = NULL;
     loading->num_unknown = 0;
+    loading->has_value = false;
     return -1;
-}
-
-void config_unknown_note(const struct loading *loading, const char *name, char *text, size_t room_bytes) {
-    const struct foreign_word *foreign = loading->config ? foreign_key(name) : NULL;
-    snprintf(text, room_bytes, "%s%s", foreign && foreign->note ? "; " : "",
-             foreign && foreign->note ? foreign->note : "");
 }

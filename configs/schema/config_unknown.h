@@ -14,7 +14,6 @@ void config_unknown_add(struct loading *loading, const struct config_node *node,
  * were known; else -1, and loading->err tells the unknown ones first.  Frees the list. */
 int config_unknown_end(struct loading *loading, int status);
 
-/* config_unknown_note - for a section that is given a value: how other programs' word of that name is said
- * here; "" or
- * "; " and a sentence. */
-void config_unknown_note(const struct loading *loading, const char *name, char *text, size_t room_bytes);
+/* config_unknown_add_value - name, of a section, has a value where its keys are expected ("adapter: lora"): told with the
+ * unknown keys, for files of other programs hold both. */
+void config_unknown_add_value(struct loading *loading, const struct config_node *node, const char *name);

@@ -127,7 +127,7 @@ static const struct foreign_word KEYS[] = {
     {"betas", "optimizer.beta1", "and optimizer.beta2"},
     {"wd decay", "optimizer.weight_decay", NULL},
     {"optim", "optimizer.kind", NULL},
-    {"optimizer", NULL, "optimizer.kind says which, adamw or muon; its keys stand below it"},
+    {"optimizer", "optimizer.kind", "adamw or muon; its keys stand below 'optimizer:'"},
     {"fused", NULL, "AdamW is always one kernel"},
     {"max_grad_norm clip_grad_norm gradient_clipping grad_clip_norm use_clipping "
      "grad_norm_clip gradient_clip_val clip_grad gradient_clip_norm",
@@ -168,7 +168,7 @@ static const struct foreign_word KEYS[] = {
      "parallel.context", "ranks that share the tokens of a text"},
     {"heads_k_stride ring_attn_func", NULL,
      "ranks that share a text exchange rows for heads, with no ring (parallel.context)"},
-    {"adapter", NULL, "adapter.method says which, lora, dora or none; its keys stand below it"},
+    {"adapter", "adapter.method", "lora, dora or none; its keys stand below 'adapter:'"},
     {"peft use_peft lora use_lora peft_config lora_config lora_args finetuning_type", "adapter.method",
      "lora, or none where all weights are trained ('full')"},
     {"lora_r lora_rank", "adapter.rank", NULL},
