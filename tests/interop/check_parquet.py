@@ -256,7 +256,7 @@ def prepared(folder, path, source):
     held = {}
     with h5py.File(out) as file:
         file.visititems(lambda name, item: held.update({name: item[()].tolist()}) if isinstance(item, h5py.Dataset)
-                        and name not in ("sources/sha256", "sources/name") else None)
+                        and name not in ("sources/sha256", "sources/name", "doc_files") else None)
     return held
 
 
