@@ -85,8 +85,9 @@ static void test_names(void **state) {
     assert_int_equal(file_create(ahead, "", 0, &err), 0);
     struct tensorboard *board;
     assert_int_equal(tensorboard_open(&board, run, 0, &err), 0);
-    tensorboard_step(
-        board, &(struct step_record){.step = 1, .loss = NAN, .grad_norm = INFINITY, .learning_rate = 1});
+    tensorboard_step(board,
+                     &(struct step_record){.step = 1, .loss = NAN, .grad_norm = INFINITY, .learning_rate = 1},
+                     4096);
     tensorboard_close(board);
     newest(folder, last);
     assert_true(strcmp(last, strrchr(ahead, '/') + 1) > 0);
@@ -96,6 +97,10 @@ static void test_names(void **state) {
     assert_non_null(bytes);
     assert_non_null(memmem(bytes, length, "brain.Event:2", 13));
     assert_non_null(memmem(bytes, length, "train/learning_rate", 19));
+    /* tag, then simple_value, field 2 of 32 bits: the number that was given, not one that was asked for again */
+    static const char peak[] = {'p', 'e', 'a',  'k', '_', 'b',        'y', 't',
+                                'e', 's', 0x15, 0,   0,   (char)0x80, 0x45};
+    assert_non_null(memmem(bytes, length, peak, sizeof peak));
     assert_null(memmem(bytes, length, "train/loss", 10)); /* what is not a number is not a point */
     assert_null(memmem(bytes, length, "train/grad_norm", 15));
     free(bytes);
@@ -116,7 +121,7 @@ static void test_no_folder(void **state) {
     assert_null(board);
     assert_non_null(strstr(err.text, "tensorboard"));
     tensorboard_close(NULL);
-    tensorboard_step(NULL, &(struct step_record){.step = 1});
+    tensorboard_step(NULL, &(struct step_record){.step = 1}, 0);
     free(folder);
     free(run);
 }

@@ -286,10 +286,11 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
         snprintf(name, sizeof name, "%s_s", phase_name((enum phase)p));
         metrics_put_number(m->lines, name, r->phase_s[p], 6);
     }
-    fprintf(m->lines, ", \"peak_memory_bytes\": %lld", (long long)peak_memory_bytes());
+    int64_t peak_bytes = peak_memory_bytes(); /* asked once: it grows between two questions */
+    fprintf(m->lines, ", \"peak_memory_bytes\": %lld", (long long)peak_bytes);
     metrics_end_line(m);
     metrics_flush(m, m->lines, "metrics.jsonl");
-    tensorboard_step(m->board, r);
+    tensorboard_step(m->board, r, peak_bytes);
     show_step(m, r);
 }
 

@@ -119,7 +119,7 @@ static void add_preference(struct tensorboard *board, const char *group, const s
     add(board, group, "kl", p->kl);
 }
 
-void tensorboard_step(struct tensorboard *board, const struct step_record *r) {
+void tensorboard_step(struct tensorboard *board, const struct step_record *r, int64_t peak_bytes) {
     if (!board)
         return;
     event_begin(&board->event, wall_s(), r->step);
@@ -138,7 +138,7 @@ void tensorboard_step(struct tensorboard *board, const struct step_record *r) {
         snprintf(name, sizeof name, "%s_s", phase_name((enum phase)p));
         add(board, "phases", name, r->phase_s[p]);
     }
-    add(board, "memory", "peak_bytes", (double)peak_memory_bytes());
+    add(board, "memory", "peak_bytes", (double)peak_bytes);
     put_event(board);
 }
 

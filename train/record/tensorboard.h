@@ -12,8 +12,9 @@ struct tensorboard;
 int tensorboard_open(struct tensorboard **board, const char *run_folder, int64_t first_step, struct err *err);
 void tensorboard_close(struct tensorboard *board);
 
-/* tensorboard_step, tensorboard_validation - what is not a number is left out.  Each is in the file when the call returns. */
-void tensorboard_step(struct tensorboard *board, const struct step_record *record);
+/* tensorboard_step, tensorboard_validation - what is not a number is left out.  Each is in the file when the call returns.
+ * peak_bytes: of this process's memory, as metrics.jsonl has it. */
+void tensorboard_step(struct tensorboard *board, const struct step_record *record, int64_t peak_bytes);
 void tensorboard_validation(struct tensorboard *board, int64_t step, double loss,
                             const struct preference_record *preference);
 /* tensorboard_sources - of a validation: its bits per byte, and of several sources "valid_loss/NAME" and "valid_bits_per_byte/NAME".
