@@ -64,3 +64,13 @@ expect_output "'schedule.warmup_steps' is 500, expected less than train.steps \\
 run 2 "$atelier" train "$tiny" --set "data.train=$work/fiches.h5" --set train.epochs=-1 --set "run.folder=$work/odds"
 expect_output "expected a number from 0 to 1e\\+06"
 say "stopped, started again, refused: as the steps say"
+
+# --- steps that read the data many times over, before they are paid for ---
+run 0 "$atelier" plan "$by_steps" --set "data.train=$work/fiches.h5" --set train.steps=5000 --set "run.folder=$work/plan"
+expect_output "^warning: '$work/fiches.h5' has [0-9]+ sequences, and is read [0-9.]+ times over in 5000 steps of 8 sequences; \
+train.epochs in place of train.steps says how often"
+run 0 "$atelier" plan "$by_steps" --set "data.train=$work/fiches.h5" --set train.steps=2 --set "run.folder=$work/plan"
+! grep -q 'times over' "$log" || fail "two steps are said to read the data many times over"
+run 75 "$atelier" train "$by_steps" --set "data.train=$work/fiches.h5" --set train.steps=5000 --set train.stop_after_s=1 --set "run.folder=$work/many"
+expect_output "^warning: '$work/fiches.h5' has [0-9]+ sequences, and is read"
+say "steps that read a file many times over are told by plan and train"

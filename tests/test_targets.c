@@ -10,6 +10,7 @@
 #include "data/tokens/loader.h"
 #include "tests/check.h"
 #include "train/measure/summary.h"
+#include "train/plan/repeats.h"
 #include "train/run/run_data.h"
 
 enum { T = 16, VOCAB = 64, LONGEST = 100, NO_TARGET = -1, ALL_TARGETS = -2 };
@@ -240,26 +241,27 @@ static void test_repeats_text(void **state) {
     char text[700], a[] = "a.h5", b[] = "b.h5";
     struct data_file files[] = {{a, 3}, {b, 1}};
     struct config config = {.data = {.train = files, .num_train = 2},
-                            .train = {.steps = 100, .batch_sequences = 4}}; /* 300 of a, 100 of b */
-    assert_string_equal(run_data_repeats_text(&config, 0, 75, text, sizeof text), ""); /* four times */
-    assert_string_equal(run_data_repeats_text(&config, 0, 60, text, sizeof text),
+                            .train = {.steps = 100, .batch_sequences = 4}};   /* 300 of a, 100 of b */
+    assert_string_equal(repeats_text(&config, 0, 75, text, sizeof text), ""); /* four times */
+    assert_string_equal(repeats_text(&config, 0, 60, text, sizeof text),
+                        "'a.h5' has 60 sequences, and is read 5 times over in 100 steps of 4 sequences; "
+                        "train.epochs in place of train.steps says how often");
+    config.train.epochs = 20; /* who asked for it needs no remedy */
+    assert_string_equal(repeats_text(&config, 0, 60, text, sizeof text),
                         "'a.h5' has 60 sequences, and is read 5 times over in 100 steps of 4 sequences");
-    assert_string_equal(run_data_repeats_text(&config, 1, 60, text, sizeof text), "");
+    config.train.epochs = 0;
+    assert_string_equal(repeats_text(&config, 1, 60, text, sizeof text), "");
     config.train.steps = 1000; /* no powers of ten: 3000 sequences of a for one, for 17 and for 300 */
-    assert_non_null(
-        strstr(run_data_repeats_text(&config, 0, 1, text, sizeof text), "is read 3000 times over"));
-    assert_non_null(
-        strstr(run_data_repeats_text(&config, 0, 17, text, sizeof text), "is read 176 times over"));
-    assert_non_null(
-        strstr(run_data_repeats_text(&config, 0, 300, text, sizeof text), "is read 10 times over"));
+    assert_non_null(strstr(repeats_text(&config, 0, 1, text, sizeof text), "is read 3000 times over"));
+    assert_non_null(strstr(repeats_text(&config, 0, 17, text, sizeof text), "is read 176 times over"));
+    assert_non_null(strstr(repeats_text(&config, 0, 300, text, sizeof text), "is read 10 times over"));
     assert_int_equal(summary_digits(999.4), 3);
     assert_int_equal(summary_digits(2666.7), 4);
     config.train.steps = 100;
     files[1].weight = 1e-6;
-    assert_non_null(strstr(run_data_repeats_text(&config, 1, 60, text, sizeof text),
-                           "warning: 'b.h5' is hardly ever read"));
+    assert_non_null(strstr(repeats_text(&config, 1, 60, text, sizeof text), "'b.h5' is hardly ever read"));
     files[1].weight = 0.0076; /* one sequence */
-    assert_string_equal(run_data_repeats_text(&config, 1, 60, text, sizeof text), "");
+    assert_string_equal(repeats_text(&config, 1, 60, text, sizeof text), "");
 }
 
 int main(void) {

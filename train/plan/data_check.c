@@ -9,6 +9,7 @@
 #include "train/model/objective.h"
 #include "train/plan/data_open.h"
 #include "train/plan/prepare_tokenizer.h"
+#include "train/plan/repeats.h"
 
 int data_check_kind(const struct config *config, enum token_preference found, const char *subject,
                     struct err *err) {
@@ -123,6 +124,15 @@ static struct loader *open_there(const struct config *config, const struct data_
     return loader;
 }
 
+/* warn_repeats - of files that are there, which the loader has in their order. */
+static void warn_repeats(const struct config *config, const struct loader *train) {
+    char text[700];
+    for (int i = 0, opened = 0; train && i < config->data.num_train; i++)
+        if (path_exists(config->data.train[i].path) &&
+            repeats_text(config, i, loader_epoch_samples(train, opened++), text, sizeof text)[0])
+            warn("%s", text);
+}
+
 /* check_loading - as a run opens them. */
 static int check_loading(const struct config *config, int64_t vocab_size, struct err *err) {
     struct loader *train = open_there(config, config->data.train, config->data.num_train, vocab_size, err),
@@ -130,6 +140,8 @@ static int check_loading(const struct config *config, int64_t vocab_size, struct
     if (!err->text[0])
         valid = open_there(config, config->data.valid, config->data.num_valid, vocab_size, err);
     int status = err->text[0] ? -1 : data_check_targets(config, train, valid, err);
+    if (status == 0)
+        warn_repeats(config, train);
     loader_close(train);
     loader_close(valid);
     return status;

@@ -15,6 +15,6 @@ int data_check_tokenizer(const char *found, const char *wanted, const char *subj
 
 /* data_check_plan - both, of the files of data.train and data.valid, and what their loader refuses: documents or pairs that are too
  * long, nothing to learn.  A file that is not there yet is judged by the prepare section, where that will write it; what neither
- * tells is left to `train`.  model_hash: of the model's tokenizer, "" where it is not known; vocab_size: of the model, 0 where it
+ * tells is left to `train`.  Warns of files that are read many times over, or next to never (repeats.h).  model_hash: of the model's tokenizer, "" where it is not known; vocab_size: of the model, 0 where it
  * is not.  Returns 0, or -1 with err set: what is wrong, as `train` says it. */
 int data_check_plan(const struct config *config, const char *model_hash, int64_t vocab_size, struct err *err);

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "train/measure/summary.h"
 #include "train/plan/data_check.h"
 #include "train/plan/data_open.h"
+#include "train/plan/repeats.h"
 #include "train/run/run_teachers.h"
 
 /* open_files - with data.verify: all, each rank reads its share of their blocks against the checksums.  vocab_size
@@ -102,32 +102,6 @@ const char *run_data_long_text(const struct config *config, const struct long_do
     return text;
 }
 
-/* By the weights, as the loader shares out the samples: a small file with a large weight is read many times
- * over. */
-const char *run_data_repeats_text(const struct config *config, int file, int64_t epoch_samples, char *text,
-                                  size_t room_bytes) {
-    /* Read four times over a text teaches nearly as much as a new one would (Muennighoff et al. 2023, Scaling
-     * Data-Constrained Language Models). */
-    static const double MANY = 4;
-    double sum = 0, all = (double)config->train.steps * (double)config->train.batch_sequences;
-    for (int i = 0; i < config->data.num_train; i++)
-        sum += config->data.train[i].weight;
-    double samples = all * config->data.train[file].weight / sum;
-    double times = epoch_samples > 0 ? samples / (double)epoch_samples : 0;
-    text[0] = '\0';
-    if (times > MANY)
-        snprintf(text, room_bytes,
-                 "'%.300s' has %lld sequences, and is read %.*g times over in %lld steps of %lld sequences",
-                 config->data.train[file].path, (long long)epoch_samples, summary_digits(times), times,
-                 (long long)config->train.steps, (long long)config->train.batch_sequences);
-    else if (samples < 1)
-        snprintf(
-            text, room_bytes,
-            "warning: '%.300s' is hardly ever read: its weight gives it %.2g of the %.0f sequences of the run",
-            config->data.train[file].path, samples, all);
-    return text;
-}
-
 /* tell_epochs - what train.epochs means. */
 static void tell_epochs(const struct config *config, const struct loader *train, struct metrics *metrics) {
     int64_t num_sequences = 0;
@@ -172,8 +146,8 @@ int run_data_tell(const struct config *config, const struct loader *train, struc
     tell_epochs(config, train, metrics);
     tell_packing(config, train, metrics);
     for (int i = 0; i < loader_num_files(train); i++) {
-        if (run_data_repeats_text(config, i, loader_epoch_samples(train, i), text, sizeof text)[0])
-            metrics_note(metrics, "%s", text);
+        if (repeats_text(config, i, loader_epoch_samples(train, i), text, sizeof text)[0])
+            metrics_note(metrics, "warning: %s", text);
         if (loader_long_documents(train, i, &facts, err) != 0)
             return -1;
         if (!run_data_long_text(config, &facts, text, sizeof text)[0])

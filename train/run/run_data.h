@@ -28,8 +28,3 @@ int run_data_tell(const struct config *config, const struct loader *train, struc
 /* run_data_long_text - the line itself into the caller's buffer; "" where nothing is to be said. */
 const char *run_data_long_text(const struct config *config, const struct long_documents *facts, char *text,
                                size_t room_bytes);
-
-/* run_data_repeats_text - that file of data.train, of so many samples, is read more than four times over in the run, or not once;
- * "" where neither is so. */
-const char *run_data_repeats_text(const struct config *config, int file, int64_t epoch_samples, char *text,
-                                  size_t room_bytes);
