@@ -338,10 +338,20 @@ int site_profile_here(struct site *site, const char *name, struct err *err) {
     return site_profile(site, "local", err);
 }
 
+/* fail_discovered - of a site that nobody named, say why it was taken: sbatch on PATH, as on a laptop with Slurm's clients. */
+static int fail_discovered(const char *name, struct err *err) {
+    if (name || getenv("ATELIER_SITE"))
+        return -1;
+    struct err cause = *err;
+    return err_set(
+        err, "%s; the site was chosen because sbatch is on PATH: slurm.site local is this computer alone",
+        cause.text);
+}
+
 int site_open(struct site *site, const char *name, struct err *err) {
     int status = site_profile(site, name, err);
-    if (status == 0 && site->discover)
-        status = site_discover(site, err);
+    if (status == 0 && site->discover && site_discover(site, err) != 0)
+        status = fail_discovered(name, err);
     if (status != 0)
         site_release(site);
     return status;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "slurm/site_compare.h"
 #include "tests/check.h"
@@ -301,11 +302,48 @@ static void test_compare(void **state) {
     cluster_release(&cluster);
 }
 
+/* make_program - a script that says why on standard error and fails. */
+static void make_program(const char *folder, const char *name) {
+    static const char text[] = "#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n";
+    char *path = xasprintf("%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fputs(text, file) < 0, false);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(chmod(path, 0755), 0);
+    free(path);
+}
+
+/* Slurm's clients on a laptop: why the cluster's profile was taken is said, but not to who named it. */
+static void test_broken_sinfo(void **state) {
+    (void)state;
+    static const char chosen[] =
+        "the site was chosen because sbatch is on PATH: slurm.site local is this computer alone";
+    char *folder = test_folder("site_clients"), *before = xstrdup(getenv("PATH"));
+    char *path = xasprintf("%s:%s", folder, before);
+    struct site site;
+    struct err err = {""};
+    make_program(folder, "sbatch");
+    make_program(folder, "sinfo");
+    assert_int_equal(setenv("PATH", path, 1), 0);
+    assert_int_equal(site_open(&site, NULL, &err), -1);
+    assert_non_null(strstr(err.text, "site 'generic' is read from Slurm: "));
+    assert_non_null(strstr(err.text, "Unable to contact slurm controller"));
+    assert_non_null(strstr(err.text, chosen));
+    assert_int_equal(site_open(&site, "generic", &err), -1);
+    assert_non_null(strstr(err.text, "site 'generic' is read from Slurm: "));
+    assert_null(strstr(err.text, chosen));
+    assert_int_equal(setenv("PATH", before, 1), 0);
+    free(path);
+    free(before);
+    free(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_texts),   cmocka_unit_test(test_here),
-        cmocka_unit_test(test_values),   cmocka_unit_test(test_shipped), cmocka_unit_test(test_sinfo),
-        cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_refusals),     cmocka_unit_test(test_texts),   cmocka_unit_test(test_here),
+        cmocka_unit_test(test_values),       cmocka_unit_test(test_shipped), cmocka_unit_test(test_sinfo),
+        cmocka_unit_test(test_broken_sinfo), cmocka_unit_test(test_compare),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
