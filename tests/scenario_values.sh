@@ -66,7 +66,7 @@ say "weights that are not finite: tensor, count and place named by train on 1 an
 # --- finite weights whose activations are not: no number is printed, no text written ---
 odd_model overflow model.norm.weight 0 '\346\261\141\177' 16 # 3e38
 run 1 "$atelier" eval "$work/overflow" --data "$work/fiches-valid.h5"
-expect_output "^error: the loss of '$work/overflow' is not finite at token [0-9]* of document [0-9]* of '$work/fiches-valid.h5' .*source '.*overflowed f32.*lower learning rate"
+expect_output "^error: the loss of '$work/overflow' is not finite at token [0-9]* of document [0-9]* of '$work/fiches-valid.h5' \('data[^()]* line [0-9]*\), source '[^']*': .*overflowed f32.*lower learning rate"
 run 1 "$atelier" eval "$work/overflow" --data "$work/fiches-valid.h5" --json
 if grep -q '"loss"' "$log"; then
     fail "eval printed a loss that is not a number"

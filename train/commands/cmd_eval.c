@@ -214,7 +214,7 @@ static int not_finite(const struct eval *eval, int64_t index, int64_t row, struc
     token_place_note(place, note);
     free(place);
     return err_set(err,
-                   "the loss of '%s' is not finite at token %lld of document %lld of '%s'%s (source '%s'): "
+                   "the loss of '%s' is not finite at token %lld of document %lld of '%s'%s, source '%s': "
                    "although the weights are finite, an activation or a logit overflowed f32, as after a "
                    "training that diverged; evaluate an earlier checkpoint, or train again with a lower "
                    "learning rate",
