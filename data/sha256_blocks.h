@@ -9,5 +9,7 @@ extern const uint32_t SHA256_ROUND_CONSTANTS[64];
 /* sha256_blocks_portable - count blocks of 64 bytes, which may lie at any address, into the state; on every processor. */
 void sha256_blocks_portable(uint32_t state[8], const unsigned char *blocks, size_t count);
 
-/* sha256_blocks_x86 - the same by the processor's own instructions (SHA-NI); NULL where it has none. */
+/* sha256_blocks_x86, sha256_blocks_arm - the same by the processor's own instructions (SHA-NI, ARMv8's SHA2); NULL where it has none,
+ * or is of another kind. */
 sha256_blocks_fn *sha256_blocks_x86(void);
+sha256_blocks_fn *sha256_blocks_arm(void);
