@@ -84,8 +84,11 @@ static char *quoted_text(const char *text) {
     return out;
 }
 
-/* shortest_real - the fewest digits that read back as the same number. */
+/* shortest_real - the fewest digits that read back as the same number; whole numbers as people write them: 60, never 6e+01. */
 static char *shortest_real(double value, int most_digits) {
+    static const double LARGEST_PLAIN = 1e15; /* below 2^53: each whole number is itself */
+    if (fabs(value) < LARGEST_PLAIN && value == floor(value))
+        return xasprintf("%.0f", value);
     for (int digits = 1; digits < most_digits; digits++) {
         char *text = xasprintf("%.*g", digits, value);
         double back = strtod(text, NULL);

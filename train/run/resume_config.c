@@ -151,8 +151,15 @@ static bool is_told_elsewhere(const char *name) {
     return false;
 }
 
+/* same_number - a version may write a number otherwise than the one before: 6e+01, 60. */
+static bool same_number(const char *a, const char *b) {
+    char *end_a, *end_b;
+    double x = strtod(a, &end_a), y = strtod(b, &end_b);
+    return end_a > a && end_b > b && *end_a == '\0' && *end_b == '\0' && x == y;
+}
+
 static bool same_text(const char *a, const char *b) {
-    return a && b ? strcmp(a, b) == 0 : a == b;
+    return a && b ? strcmp(a, b) == 0 || same_number(a, b) : a == b;
 }
 
 /* What is told of the free keys that changed: one line for all, several where they are many. */
