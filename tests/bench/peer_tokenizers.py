@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Speed of atelier's tokenizer beside the package `tokenizers`, on one thread, in turns.
+"""Speed of atelier's tokenizer beside other programs, on one thread, in turns.
 
     peer_tokenizers.py BENCH TOKENIZER.json... --corpus FILE.jsonl.zst [--rounds 5]
 
-BENCH is the program built from tests/bench/bench_tokenizer.c.  Each round runs, for each tokenizer, atelier (documents
-one at a time), `tokenizers` one document at a time, and its encode_batch (with TOKENIZERS_PARALLELISM=false, one
-thread as well).  Both sides are timed in processor time, so that a busy machine disturbs less; printed are medians of
-the rounds.  The reference keeps its cache of words between rounds; atelier starts with an empty one.
+BENCH is the program built from tests/bench/bench_tokenizer.c.  The peers are the package `tokenizers`, and of `tiktoken`, `tokie`
+and `budtiktok` those that are installed and read the file.  Each round runs, for each tokenizer, atelier (documents one at a
+time), then each peer one document at a time and, where it has that, in one batch (asked for one thread); the faster of the
+two counts.  All are timed in processor seconds of the whole process, so that a busy machine disturbs less and a peer's threads are
+counted.  Peers keep their caches between rounds; atelier starts with an empty one.  A peer whose ids are not those of
+`tokenizers` is said to have others, and how many documents they are.  Printed are medians of the rounds.
 """
 import argparse
 import json
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import time
 
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.update(TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "interop"))
 
 from tokenizers import Tokenizer  # noqa: E402
@@ -31,16 +33,73 @@ def timed(work):
     return result, time.process_time() - start
 
 
-def one_round(bench, path, tokenizer, texts, stream):
+def byte_of_letter():
+    """The letters by which byte-level vocabularies write bytes (GPT-2's table), backwards."""
+    kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in kept]
+    return {chr(b): b for b in kept} | {chr(256 + i): b for i, b in enumerate(others)}
+
+
+def open_tiktoken(path):
+    import tiktoken
+    model = json.loads(path.read_text(encoding="utf-8"))
+    if model["pre_tokenizer"]["type"] != "Sequence" or not model["model"].get("ignore_merges"):
+        raise ValueError("not a vocabulary that tiktoken can express")
+    pattern = next(part["pattern"]["Regex"] for part in model["pre_tokenizer"]["pretokenizers"] if part["type"] == "Split")
+    letters = byte_of_letter()
+    ranks = {bytes(letters[letter] for letter in token): number for token, number in model["model"]["vocab"].items()}
+    encoding = tiktoken.Encoding("peer", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    begin = Tokenizer.from_file(str(path)).encode("").ids  # what a tokenizer sets before each text is not tiktoken's part
+    return (lambda text: begin + encoding.encode_ordinary(text),
+            lambda texts: encoding.encode_ordinary_batch(texts, num_threads=1))
+
+
+def open_tokenizers(path):
+    tokenizer = Tokenizer.from_file(str(path))
+    return lambda text: tokenizer.encode(text).ids, tokenizer.encode_batch
+
+
+def open_tokie(path):
+    import tokie
+    tokenizer = tokie.Tokenizer.from_json(str(path))
+    return lambda text: tokenizer.encode(text).ids, tokenizer.encode_batch
+
+
+def open_budtiktok(path):
+    import budtiktok
+    budtiktok.set_num_threads(1)
+    tokenizer = budtiktok.Tokenizer.from_file(str(path))
+    return lambda text: tokenizer.encode(text).ids, tokenizer.encode_batch
+
+
+PEERS = {"tokenizers": open_tokenizers, "tiktoken": open_tiktoken, "tokie": open_tokie, "budtiktok": open_budtiktok}
+
+
+def open_peers(path, texts, wanted):
+    """Those that can be had, and of how many documents each has other ids."""
+    peers = {}
+    for name, opened in PEERS.items():
+        try:
+            single, batch = opened(path)
+            others = sum(list(single(text)) != ids for text, ids in zip(texts, wanted))
+        except Exception as fault:  # a package that is absent, or cannot read the file
+            print(f"{path.parent.name}: {name} is left out: {type(fault).__name__} {str(fault)[:100]}")
+            continue
+        peers[name] = (single, batch, others)
+    return peers
+
+
+def one_round(bench, path, peers, texts, stream, num_tokens):
     done = subprocess.run([bench, str(path), "1"], input=stream, capture_output=True, check=True)
     ours = json.loads(done.stdout)
-    megabytes = ours["mb"]
-    count, single = timed(lambda: sum(len(tokenizer.encode(text).ids) for text in texts))
-    _, batch = timed(lambda: tokenizer.encode_batch(texts))
-    if count != ours["tokens"]:
-        sys.exit(f"{path}: {ours['tokens']} tokens, the reference has {count}")
-    _, load = timed(lambda: Tokenizer.from_file(str(path)))
-    return ours["first_mb_per_s"], megabytes / single, megabytes / batch, ours["load_s"], load
+    if num_tokens != ours["tokens"]:
+        sys.exit(f"{path}: {ours['tokens']} tokens, the reference has {num_tokens}")
+    speeds = {"atelier": ours["first_mb_per_s"]}
+    for name, (single, batch, _) in peers.items():
+        _, one_by_one = timed(lambda: sum(len(single(text)) for text in texts))
+        _, together = timed(lambda: batch(texts))
+        speeds[name] = ours["mb"] / min(one_by_one, together)
+    return speeds
 
 
 def main():
@@ -52,17 +111,17 @@ def main():
     options = parser.parse_args()
     texts = documents(options.corpus)
     stream = frames([text.encode() for text in texts])
-    loaded = {path: Tokenizer.from_file(str(path)) for path in options.tokenizers}
-    rounds = {path: [] for path in loaded}
-    for _ in range(options.rounds):
-        for path, tokenizer in loaded.items():
-            rounds[path].append(one_round(options.bench, path, tokenizer, texts, stream))
     print(f"{options.corpus.name}: {len(texts)} documents, {len(stream) / 1e6:.1f} MB; medians of {options.rounds} rounds")
-    print("tokenizer      atelier MB/s   encode MB/s   ratio   encode_batch MB/s   ratio   load s   reference load s")
-    for path, results in rounds.items():
-        ours, single, batch, load, their_load = (statistics.median(column) for column in zip(*results))
-        print(f"{path.parent.name:14} {ours:12.1f} {single:13.2f} {ours / single:7.1f} {batch:19.2f} {ours / batch:7.1f} "
-              f"{load:8.3f} {their_load:18.3f}")
+    for path in options.tokenizers:
+        wanted = [encoding.ids for encoding in Tokenizer.from_file(str(path)).encode_batch(texts)]
+        peers = open_peers(path, texts, wanted)
+        rounds = [one_round(options.bench, path, peers, texts, stream, sum(map(len, wanted))) for _ in range(options.rounds)]
+        ours = [speeds["atelier"] for speeds in rounds]
+        print(f"{path.parent.name}\n  atelier      {statistics.median(ours):7.2f} MB/s", flush=True)
+        for name, (_, _, others) in peers.items():
+            ratios = [speeds["atelier"] / speeds[name] for speeds in rounds]
+            print(f"  {name:12} {statistics.median(speeds[name] for speeds in rounds):7.2f} MB/s, ratio {statistics.median(ratios):.2f} "
+                  f"({', '.join(f'{ratio:.2f}' for ratio in ratios)})" + (f", other ids in {others} documents" if others else ""), flush=True)
 
 
 if __name__ == "__main__":

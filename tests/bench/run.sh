@@ -1,9 +1,9 @@
 #!/bin/bash
 # run.sh - side-by-side timings, each pair in turns so that a machine that is busy is busy for both: a training step
-# against transformers + torch, one of an adapter against our own step of all weights and against peft, tokenizing against the tokenizers package, reading Parquet against pyarrow, saving a checkpoint against dd with fsync.
+# against transformers + torch, one of an adapter against our own step of all weights and against peft, tokenizing against the tokenizers package and others, reading Parquet and CSV against pyarrow, saving a checkpoint against dd with fsync.
 # Needs the environment of `make interop` (or BENCH_VENV).  The figures that count are copied into RESULTS.md by hand,
 # with machine, date and commit.
-#   ROUNDS=3 ONLY="step lora tokenizer parquet save" make bench
+#   ROUNDS=3 ONLY="step lora tokenizer parquet csv save" make bench
 #   THREADS=1      of each program: on a machine that others use threads wait for each other, and processor seconds count that
 #   TYPES=f32      of the adapter's steps; left out: f32 and bf16
 set -eEu
@@ -29,7 +29,7 @@ give_up() {
     tail -n 5 "$log" >&2
 }
 trap 'give_up $? $LINENO' ERR
-wanted() { case " ${ONLY:-step lora tokenizer parquet save} " in *" $1 "*) ;; *) false ;; esac }
+wanted() { case " ${ONLY:-step lora tokenizer parquet csv save} " in *" $1 "*) ;; *) false ;; esac }
 median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 field() { sed -n "s/.*\"$1\": *\([0-9.e+]*\).*/\1/p"; }
 
@@ -153,6 +153,13 @@ parquet() {
     "$python" "$here/peer_parquet.py" "$corpus" "$rounds"
 }
 
+csv() {
+    local corpus=../shared/corpora/service_public_particuliers.jsonl.zst
+    [ -e "$corpus" ] || { echo "csv: skipped, ../shared/corpora is absent"; return; }
+    make --no-print-directory "$OUT/tests/tool_records" >/dev/null
+    "$python" "$here/peer_csv.py" "$corpus" "$rounds"
+}
+
 # save - one checkpoint of the same model (2.2 GB: model and state in f32), as metrics.jsonl reports it, and as much zeros
 # by dd with fsync to the same disk.
 save() {
@@ -178,7 +185,7 @@ save() {
         "$(median <"$work/b"), ratio $(median <"$work/ratio")   ($(tr '\n' ' ' <"$work/ratio"))"
 }
 
-for part in step lora tokenizer parquet save; do
+for part in step lora tokenizer parquet csv save; do
     if wanted $part; then $part; fi
 done
 echo "load after: $(cut -d' ' -f1-3 /proc/loadavg)"
