@@ -22,8 +22,10 @@ work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 
 # shellcheck source=configs/ranks.sh
 . "$here/../configs/ranks.sh"
-# Sums keep their order, and ranks do not fight for cores, with one thread each.
-export OMP_NUM_THREADS=1
+# Sums keep their order, and ranks do not fight for cores, with one thread each.  Where a test asks for more, those that wait for
+# the others sleep: tests run beside each other, and a thread that turns in a loop keeps a core from the one it waits for (measured
+# at a load of 8: 35 s instead of 3 s for five steps of two threads).
+export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 export OUT="${OUT:-$(dirname "$directory")}"
 # Open MPI itself leaks at exit; leaks of our own show in the programs that do not start it.
 quiet_mpi=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0

@@ -8,7 +8,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 # shellcheck source=configs/ranks.sh
 . configs/ranks.sh
-export OMP_NUM_THREADS=1 # sums keep their order
+export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive # sums keep their order; threads that wait leave the core to other tests
 export LC_ALL=C          # numbers with a point, messages in English
 atelier=${OUT:-build/cpu}/atelier
 tiny=tests/scenario/tiny.yaml

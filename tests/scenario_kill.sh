@@ -1,13 +1,15 @@
 #!/bin/sh
-# scenario_kill.sh - kill -9 of one rank at 20 random moments, every other time while a checkpoint is being written: the
+# scenario_kill.sh - kill -9 of one rank at 8 random moments, every other time while a checkpoint is being written: the
 # job ends by itself within 10 s and names the rank, and the next start goes on from a complete checkpoint, never further
-# back than the last two intervals: checkpoints are written beside the training, and a save waits for the one before it.  In the end the losses are those of a run that nobody killed.
+# back than the last two intervals: checkpoints are written beside the training, and a save waits for the one before it.  In the
+# end the losses are those of a run that nobody killed.
 #   KILL_SEED=n   the same moments again
+#   KILL_COUNT=n  as many moments
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
 scenario kill
 prepare_sample
-num_kills=20
+num_kills=${KILL_COUNT:-8}
 num_ranks_killed=3
 every=3 # steps between two checkpoints
 seed=${KILL_SEED:-$(date +%s)}

@@ -116,9 +116,11 @@ start_munge() {
         --seed-file="$folder/munge/seed" || complain "munged did not start: $(tail -n 3 "$folder/munge/log" 2>/dev/null)"
 }
 
+# start_node NAME - the jobs have the daemon's priority, a low one: their runs mostly wait to be stopped, and would take half of the
+# machine from the tests beside them.
 start_node() {
     mkdir -p "$folder/spool-$1" "$folder/tmp-$1"
-    SLURM_CONF=$folder/slurm.conf slurmd -N "$1" || complain "slurmd $1 did not start: $(tail -n 3 "$folder/slurmd-$1.log")"
+    SLURM_CONF=$folder/slurm.conf nice -n 10 slurmd -N "$1" || complain "slurmd $1 did not start: $(tail -n 3 "$folder/slurmd-$1.log")"
 }
 
 # wait_for_nodes - until both are idle.
