@@ -5,6 +5,7 @@
  * late as they may give the same weights; control: without the waits they differ. */
 #include "tests/listened.h"
 #include "tests/tiny_run.h"
+#include "train/model/outer.h"
 #include "train/model/publish.h"
 #include "train/plan/timetable.h"
 #include "train/ranks/rank_device.h"
@@ -29,6 +30,7 @@ struct variant {
     enum reproducible reproducible;
     const char *family; /* NULL: llama */
     int64_t head_rows;  /* 0: as usual */
+    int64_t sync_every; /* 0: replicas do not learn apart */
     int64_t padding;    /* of the vocabulary, whose 61 tokens nothing divides: 1 for an even number */
 };
 
@@ -47,6 +49,7 @@ static void load(struct config *config, const struct variant *v) {
     config->train.compute = v->compute;
     config->parallel.wire = v->wire;
     config->train.reproducible = v->reproducible;
+    config->parallel.sync_every = v->sync_every;
 }
 
 /* one_step - of this rank's own batch, as the trainer makes it, from one update to the next. */
@@ -63,8 +66,12 @@ static void one_step(struct model *model, struct params *params, struct rank_dev
     }
     params_grad_finish(params, rank->link);
     unsigned divided = grid_update_axes(&rank->grid);
-    struct optimizer_step step = {1, 1e-3, optimizer_grad_norm(params, axes_comm(&rank->axes, divided)), 1};
+    bool is_apart = params_is_apart(&params->setup);
+    struct comm *joined = is_apart ? rank->link->comm : axes_comm(&rank->axes, divided);
+    struct optimizer_step step = {1, 1e-3, optimizer_grad_norm(params, joined), 1};
     optimizer_update(params, rank->link, config, &step);
+    if (is_apart)
+        outer_step(params, rank->across, &(struct outer_args){0.7, 0.9});
     free(batch.tokens);
     free(batch.targets);
     free(batch.row_start);
@@ -94,13 +101,16 @@ static void run_open(struct run *run, const struct variant *v) {
     run->layout = layout_make(&run->config, &run->tiny, &run->rank.grid, false);
     run->layout.model.head_rows = v->head_rows;
     params_create(&run->params, &run->rank.dev, &run->layout.params);
-    params_join_replicas(&run->params, run->rank.across);
+    if (v->sync_every == 0)
+        params_join_replicas(&run->params, run->rank.across);
     params_join_tensor(&run->params, run->rank.tensor);
     model_create(&run->model, &run->rank.dev, &run->params, &run->layout.model);
     run->model.context = run->rank.context;
     run->model.along = run->rank.tensor;
     state_init(&run->params, 5);
     params_share_masters(&run->params, run->rank.link);
+    if (v->sync_every > 0)
+        outer_start(&run->params);
     params_refresh(&run->params, run->rank.link);
 }
 
@@ -219,6 +229,35 @@ static void test_integers_as_planned(void **state) {
             measure(&v, plain, &planned);
             timetable_free(&planned);
             assert_true(num_ranks == 1 || exact[0] + exact[1] > plain[0] + plain[1]);
+        }
+}
+
+/* Replicas that learn apart: nothing crosses but in the outer step, then a sum of every value that a rank updates.  Control: those
+ * that do not learn apart are planned otherwise. */
+static void test_apart_as_planned(void **state) {
+    (void)state;
+    int num_ranks = comm_num_ranks(comm);
+    for (int replicas = 1; replicas <= num_ranks; replicas++)
+        for (int i = 0; num_ranks % replicas == 0 && i < 4 * 2 * 2; i++) {
+            struct variant v = {.zero_stage = i % 4,
+                                .replicas = replicas,
+                                .context = 1,
+                                .num_micros = i / 4 % 2 ? 3 : 1,
+                                .optimizer = i / 8 % 2 ? OPTIMIZER_MUON : OPTIMIZER_ADAMW,
+                                .tied = i % 3 == 0,
+                                .compute = i % 2 ? DTYPE_BF16 : DTYPE_F32,
+                                .sync_every = 5};
+            expect_planned(&v);
+            v.sync_every = 0;
+            struct run run;
+            struct timetable planned;
+            char text[300];
+            run_open(&run, &v);
+            timetable_make(&planned, &run.layout, v.num_micros);
+            assert_true(replicas == 1 || v.zero_stage == 0 ||
+                        difference(&planned, text, sizeof text) != NULL);
+            timetable_free(&planned);
+            run_close(&run);
         }
 }
 
@@ -423,9 +462,10 @@ static void test_values_are_awaited(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_begun_as_planned),        cmocka_unit_test(test_integers_as_planned),
-        cmocka_unit_test(test_shared_texts_as_planned), cmocka_unit_test(test_others_are_not),
-        cmocka_unit_test(test_values_are_awaited),      cmocka_unit_test(test_tensor_as_planned),
+        cmocka_unit_test(test_begun_as_planned),  cmocka_unit_test(test_integers_as_planned),
+        cmocka_unit_test(test_apart_as_planned),  cmocka_unit_test(test_shared_texts_as_planned),
+        cmocka_unit_test(test_others_are_not),    cmocka_unit_test(test_values_are_awaited),
+        cmocka_unit_test(test_tensor_as_planned),
     };
     comm = comm_start(&argc, &argv);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,13 +20,12 @@ struct checkpoint {
     char *partial; /* run_folder/step-000500.partial */
     int64_t step;
     struct checkpoint_source source;
-    int num_parts; /* 1: the model alone */
-    struct st_layout *layouts[CHECKPOINT_MAX_PARTS];
-    int64_t
-        *handles[CHECKPOINT_MAX_PARTS]; /* [param_num_slots] of the tensors in the layouts; -1: not held */
-    int64_t *carried_handles;           /* [source.carried->count] in the model's layout */
-    int64_t twin_handle;                /* in it, of param_saved_twin; -1: there is none */
-    struct manifest big_files;          /* those of the layouts, hashes NULL */
+    int num_parts;              /* 1: the model alone */
+    struct st_layout **layouts; /* [num_parts] */
+    int64_t **handles;          /* [num_parts, param_num_slots] of the tensors in the layouts; -1: not held */
+    int64_t *carried_handles;   /* [source.carried->count] in the model's layout */
+    int64_t twin_handle;        /* in it, of param_saved_twin; -1: there is none */
+    struct manifest big_files;  /* those of the layouts, hashes NULL */
 };
 
 /* part_state - what a part other than the model is. */
@@ -89,8 +88,9 @@ struct checkpoint *checkpoint_create(const char *run_folder, int64_t step,
     cp->partial = step_path(run_folder, step, STEP_PARTIAL);
     cp->step = step;
     cp->source = *source;
-    CHECK(source->num_states <= CHECKPOINT_MAX_STATES, "a checkpoint with %d states", source->num_states);
     cp->num_parts = with_state ? PART_STATE + source->num_states : 1;
+    cp->layouts = xcalloc((size_t)cp->num_parts, sizeof(struct st_layout *));
+    cp->handles = xcalloc((size_t)cp->num_parts, sizeof(int64_t *));
     cp->big_files.step = step;
     for (int part = 0; part < cp->num_parts; part++)
         place_part(cp, part);
@@ -104,6 +104,8 @@ void checkpoint_free(struct checkpoint *cp) {
         st_layout_free(cp->layouts[part]);
         free(cp->handles[part]);
     }
+    free(cp->layouts);
+    free(cp->handles);
     manifest_free(&cp->big_files);
     free(cp->carried_handles);
     free(cp->run_folder);

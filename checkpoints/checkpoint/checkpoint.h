@@ -4,7 +4,8 @@
  *   RUN/step-000500/                model*.safetensors, config.json, tokenizer files: transformers loads it as it
  *                                   is; README.md and provenance.json: what it was made of, text of the caller
  *   RUN/step-000500/state/          master *.safetensors (f32, the same names), one file for each state of the
- *                                   optimizer (AdamW: adam_m, adam_v), training.json
+ *                                   optimizer (AdamW: adam_m, adam_v), training.json; of replicas that learn apart
+ *                                   also outer_anchor, outer_momentum, and NAME_replicaR of each but the first
  *   RUN/step-000500/manifest.json   every file with its size and the XXH3 of each 8 MiB block
  *   RUN/latest                      text: the name of the checkpoint to go on from
  *   RUN/best                        link to the checkpoint of the lowest validation loss, where one is kept
@@ -24,7 +25,6 @@
 
 /* Which copy of a tensor is meant: the model's, the f32 master, or PART_STATE + i: state i of the optimizer. */
 enum checkpoint_part { PART_MODEL, PART_MASTER, PART_STATE };
-enum { CHECKPOINT_MAX_STATES = 4, CHECKPOINT_MAX_PARTS = PART_STATE + CHECKPOINT_MAX_STATES };
 
 /* What training keeps beside the model: state/NAME.safetensors, f32. */
 struct checkpoint_state {

@@ -209,7 +209,9 @@ struct config {
         int64_t context; /* ranks that share the rows of a micro-batch */
         int64_t tensor;  /* ranks that divide the tensors of a layer, or AUTO_TENSOR */
         enum wire_type wire;
-        enum comm_kind comm; /* how GPUs exchange parameters and gradients */
+        int64_t sync_every; /* steps that the replicas make apart; 0: they add up each step's gradients */
+        double outer_learning_rate, outer_momentum; /* of what they then do together */
+        enum comm_kind comm;                        /* how GPUs exchange parameters and gradients */
     } parallel;
     struct { /* fabric: */
         enum probe_when probe;
@@ -268,6 +270,11 @@ void config_keep_packing(struct config *config, enum packing packing);
 /* config_new_tokens - model.add_tokens, then model.add_special_tokens, in the order in which they get their ids; malloc'ed, the
  * texts borrowed, NULL where there are none.  *count: how many. */
 struct new_token *config_new_tokens(const struct config *config, int *count);
+
+/* config_across_every - steps from one in which something travels between replicas to the next: parallel.sync_every, or 1. */
+static inline int64_t config_across_every(const struct config *config) {
+    return config->parallel.sync_every > 0 ? config->parallel.sync_every : 1;
+}
 
 /* config_gemm_choices - whether algorithms of matrix products are measured, and where they are kept, by run.gemm_choices: NULL and
  * "auto"; "" and "none"; else a file. */

@@ -51,6 +51,23 @@ void config_complete(struct loading *loading);
 /* config_check - the rules between keys.  Returns 0, or -1 with err set. */
 int config_check(const struct loading *loading);
 
+/* A key whose value does not go with what another one asks for. */
+struct obstacle {
+    bool is_there;
+    const char *key, *why, *remedy;
+};
+
+/* config_fail_obstacle - the first of those [count] that are there; asked: the key that does not go with them, and its value; off: what
+ * that would be without it.  Returns 0 where there is none, else -1 with err set. */
+struct promise {
+    const char *key, *value, *off;
+};
+int config_fail_obstacle(const struct loading *loading, const struct promise *asked,
+                         const struct obstacle *obstacles, size_t count);
+
+/* config_check_sync_every - of them, those of parallel.sync_every.  Returns 0, or -1 with err set. */
+int config_check_sync_every(const struct loading *loading);
+
 /* config_check_reproducible - of them, those of train.reproducible.  Returns 0, or -1 with err set. */
 int config_check_reproducible(const struct loading *loading);
 

@@ -1,12 +1,6 @@
 /* config_reproducible.c - what train.reproducible: layout cannot promise the same bits with, each by name. */
 #include "configs/schema/config_load.h"
 
-/* A key whose value does not go with it. */
-struct obstacle {
-    bool is_there;
-    const char *key, *why, *remedy;
-};
-
 int config_check_reproducible(const struct loading *loading) {
     const struct config *c = loading->config;
     const struct obstacle obstacles[] = {
@@ -22,19 +16,16 @@ int config_check_reproducible(const struct loading *loading) {
          "is more than 1: ranks that share a text add up its parts in f32", "set it to 1"},
         {c->parallel.tensor != 1, "parallel.tensor", "is not 1: ranks that divide tensors add up rows in f32",
          "set it to 1"},
+        {c->parallel.sync_every > 0, "parallel.sync_every",
+         "is more than 0: what replicas learn apart depends on how many there are", "set it to 0"},
         {c->optimizer.kind != OPTIMIZER_ADAMW, "optimizer.kind",
          "is muon, whose products are those of whichever rank owns a matrix: this was not proven",
          "set it to adamw"},
         {c->objective.kind != OBJECTIVE_SFT, "objective.kind",
          "is not sft: the losses of the others are not summed exactly yet", "set it to sft"},
     };
+    const struct promise asked = {"train.reproducible", "layout", "off"};
     if (c->train.reproducible == REPRODUCIBLE_OFF)
         return 0;
-    for (size_t i = 0; i < sizeof obstacles / sizeof obstacles[0]; i++)
-        if (obstacles[i].is_there)
-            return config_fail_key(
-                loading, obstacles[i].key,
-                "'train.reproducible' is layout, and '%s' %s: %s, or set train.reproducible to off",
-                obstacles[i].key, obstacles[i].why, obstacles[i].remedy);
-    return 0;
+    return config_fail_obstacle(loading, &asked, obstacles, sizeof obstacles / sizeof obstacles[0]);
 }

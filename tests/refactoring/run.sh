@@ -240,6 +240,18 @@ wire_rows() {
     done
 }
 
+# apart_rows - replicas that learn apart; the last of 20 steps is an outer step of its own.
+apart_rows() {
+    local stage compute
+    for stage in 1 3; do
+        for compute in f32 bf16; do
+            # shellcheck disable=SC2046
+            row all "apart-$compute-stage-$stage" 4 "$atelier" $(path_of llama3) --set parallel.replicas=2 \
+                --set parallel.stage=$stage --set train.compute=$compute --set parallel.sync_every=3 --set valid.every_steps=0
+        done
+    done
+}
+
 # tensor_rows - ranks that divide the tensors of a layer, alone and beside shards and replicas.
 tensor_rows() {
     local variant compute kind
@@ -442,6 +454,7 @@ all_rows() {
     layout_rows
     reduce_rows
     wire_rows
+    apart_rows
     tensor_rows
     expert_rows
     memory_rows

@@ -320,6 +320,10 @@ static void place_training(struct params *params, struct segment *segment) {
     struct arena *arena = params->setup.offloads ? &params->arena_offloaded : &params->arena_optimizer;
     for (int i = 0; i < segment->rule->num_states; i++)
         segment->states[i] = arena_take(arena, segment->own_count, params_state_type(params, segment, i));
+    if (params_is_apart(&params->setup)) {
+        segment->anchor = arena_take(arena, segment->own_count, DTYPE_F32);
+        segment->velocity = arena_take(arena, segment->own_count, DTYPE_F32);
+    }
 }
 
 /* Embedding and head are as a rule larger than a layer, and never needed at the same time: one slot for both. */

@@ -20,6 +20,8 @@
  * shard of other replicas split it once more: each has masters and states of its own part alone, gradients are
  * reduce-scattered and new values gathered between them.
  *
+ * Replicas that learn apart (setup.apart, outer.h) exchange nothing of this: each is to itself the only one.
+ *
  * Where ranks divide the tensors of a layer (setup.tensor), all of this is of each one's part of them.  What they do not divide
  * is in segments of its own: each of them updates all of it, by the sum of their gradients.
  *
@@ -61,6 +63,9 @@ struct unit_tensor {
     float largest_term;
 };
 
+/* What a rank keeps of a segment from step to step: the master, what its rule keeps, what the outer step does. */
+enum { OUTER_ARRAYS = 2, MAX_ARRAYS = 1 + MAX_STATES + OUTER_ARRAYS };
+
 /* Of a unit: frozen, quantised, stored, and for each rule what ranks divide and what they hold alike. */
 enum { MAX_SEGMENTS = 3 + 2 * MAX_RULES };
 
@@ -90,8 +95,9 @@ struct segment {
     float *pending_scales;    /* in host memory, until the ranks know all of them: see packed_segment.h */
     float *master;            /* [own_count] f32; the same memory as full or shard when computing in f32 */
     void *states[MAX_STATES]; /* [own_count] as the rule names them */
-    void *snapshot
-        [1 + MAX_STATES]; /* [shard_count] in host memory: master and states, see snapshot.h; NULL: none */
+    float *anchor,
+        *velocity; /* [own_count] where replicas learn apart: of the outer step (outer.h); else NULL */
+    void *snapshot[MAX_ARRAYS]; /* [shard_count] in host memory: see snapshot.h; NULL: none */
     float *grad;   /* [count] where gradients stay whole, else [shard_count]; with adds_exactly [own_count] */
     int64_t *sums; /* with adds_exactly: [count] where they stay whole, else [shard_count] */
     float *open_grad; /* [count] where the backward under way puts the gradient; NULL: there is none */
@@ -168,6 +174,7 @@ struct params_setup {
     int rank, num_ranks;            /* among those that hold one replica of the model together */
     int replica;                    /* which one; the first writes into checkpoints what all hold alike */
     struct divided replicas;        /* those that split a shard among themselves */
+    struct divided apart;           /* replicas that learn apart; size 0: none do, they are `replicas` */
     enum dtype wire;                /* of gradients between replicas: f32, or compute */
     struct divided tensor, experts; /* rows and columns; experts */
 };
@@ -256,10 +263,13 @@ enum dtype params_state_type(const struct params *params, const struct segment *
 /* params_place_snapshot - room for a segment's copy (snapshot.h), where setup.snapshots asks for it: called while the arenas
  * are measured, and again when they are there. */
 void params_place_snapshot(struct params *params, struct segment *segment);
-/* params_num_arrays - that a snapshot has of a segment: the master, and what its rule keeps; 0 where nothing is trained.
- * params_array_type - of the master (0), or of state i - 1. */
-int params_num_arrays(const struct segment *segment);
+/* params_num_arrays - that a checkpoint has of a segment: the master, what its rule keeps, and where replicas learn apart anchor and
+ * velocity; 0 where nothing is trained.  params_array - of them, [own_count]; params_array_type - its type in memory.
+ * params_is_apart - replicas learn apart. */
+int params_num_arrays(const struct params *params, const struct segment *segment);
+void *params_array(const struct segment *segment, int i);
 enum dtype params_array_type(const struct params *params, const struct segment *segment, int i);
+bool params_is_apart(const struct params_setup *setup);
 
 /* params_has_whole_gradients - a rank keeps the gradient of the whole model until the step's end.  params_grad_passes_slot - the
  * backward puts a unit's gradient into a slot, from which it is added to what is kept. */

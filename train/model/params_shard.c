@@ -21,12 +21,27 @@ enum dtype params_state_type(const struct params *params, const struct segment *
     return segment->rule->states[i].type == STATE_AS_SET ? params->setup.moments : DTYPE_F32;
 }
 
-int params_num_arrays(const struct segment *segment) {
-    return segment->storage == STORAGE_TRAINED ? 1 + segment->rule->num_states : 0;
+bool params_is_apart(const struct params_setup *setup) {
+    return setup->apart.size > 0;
+}
+
+int params_num_arrays(const struct params *params, const struct segment *segment) {
+    int outer = params_is_apart(&params->setup) ? OUTER_ARRAYS : 0;
+    return segment->storage == STORAGE_TRAINED ? 1 + segment->rule->num_states + outer : 0;
+}
+
+void *params_array(const struct segment *segment, int i) {
+    int num_states = segment->rule->num_states;
+    if (i == 0)
+        return segment->master;
+    return i <= num_states       ? segment->states[i - 1]
+           : i == num_states + 1 ? (void *)segment->anchor
+                                 : (void *)segment->velocity;
 }
 
 enum dtype params_array_type(const struct params *params, const struct segment *segment, int i) {
-    return i == 0 ? DTYPE_F32 : params_state_type(params, segment, i - 1);
+    bool is_state = i > 0 && i <= segment->rule->num_states;
+    return is_state ? params_state_type(params, segment, i - 1) : DTYPE_F32;
 }
 
 bool params_is_split(const struct params_setup *setup) {
@@ -46,10 +61,10 @@ bool params_writes(const struct params *params, const struct segment *s) {
 
 /* Of what this rank writes: replicas may hold the same, and then the first one does. */
 void params_place_snapshot(struct params *params, struct segment *segment) {
-    if (!params->setup.snapshots || !params_writes(params, segment))
+    if (!params->setup.snapshots || (!params_writes(params, segment) && !params_is_apart(&params->setup)))
         return;
     int64_t count = params_file_range(params, segment).count;
-    for (int i = 0; i < params_num_arrays(segment); i++)
+    for (int i = 0; i < params_num_arrays(params, segment); i++)
         segment->snapshot[i] =
             arena_take(&params->arena_snapshot, count, params_array_type(params, segment, i));
 }

@@ -415,8 +415,8 @@ static void gather_frozen(struct params *params, struct transport *link, const s
 /* share_training - masters and states of a segment. */
 static void share_training(struct params *params, struct transport *link, const struct segment *segment) {
     share(params, link, segment, segment->master, DTYPE_F32);
-    for (int i = 0; segment->rule && i < segment->rule->num_states; i++)
-        share(params, link, segment, segment->states[i], params_state_type(params, segment, i));
+    for (int i = 1; segment->rule && i < params_num_arrays(params, segment); i++)
+        share(params, link, segment, params_array(segment, i), params_array_type(params, segment, i));
 }
 
 /* Each rank has read its own shard of the file, as all do at every stage: reading everything on each would be num_ranks times

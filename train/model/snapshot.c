@@ -4,10 +4,9 @@
 
 void snapshot_take(struct params *params) {
     for (struct segment *s = NULL; (s = params_next(params, s));)
-        for (int i = 0; i < params_num_arrays(s) && s->snapshot[i]; i++) {
+        for (int i = 0; i < params_num_arrays(params, s) && s->snapshot[i]; i++) {
             enum dtype dtype = params_array_type(params, s, i);
-            void *own = i == 0 ? s->master : s->states[i - 1];
-            void *shard = params_shard_of(params, s, own, dtype);
+            void *shard = params_shard_of(params, s, params_array(s, i), dtype);
             device_download(params->dev, s->snapshot[i],
                             tensor_1d(shard, dtype, params_file_range(params, s).count));
         }

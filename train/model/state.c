@@ -8,46 +8,11 @@
 #include "kernels/half.h"
 #include "kernels/rng.h"
 #include "train/model/divided.h"
-#include "train/model/optimizer.h"
 #include "train/model/packed_segment.h"
 #include "train/model/state_internal.h"
 
 /* Values that pass through host memory at a time where the device's memory is not the host's. */
 enum { STAGE_COUNT = 4 << 20 };
-
-/* rule_state - of a state by its name in a rule; -1: it has no such state.  state_index - in a segment. */
-static int rule_state(const struct update_rule *rule, const char *name) {
-    for (int i = 0; rule && i < rule->num_states; i++)
-        if (strcmp(rule->states[i].name, name) == 0)
-            return i;
-    return -1;
-}
-
-static int state_index(const struct segment *segment, const char *name) {
-    return segment->storage == STORAGE_TRAINED ? rule_state(segment->rule, name) : -1;
-}
-
-void state_list_open(struct state_list *list, const struct params *params) {
-    const struct model_config *model = params->setup.model;
-    int64_t num_slots = param_num_slots(model);
-    const char *names[MAX_RULES * MAX_STATES];
-    list->count = optimizer_num_states(params->setup.optimizer, names);
-    list->holds = xcalloc((size_t)(list->count * num_slots) + 1, sizeof *list->holds);
-    for (int i = 0; i < list->count; i++) {
-        bool *holds = list->holds + i * num_slots;
-        list->states[i] = (struct checkpoint_state){names[i], holds};
-        for (struct segment *s = NULL; (s = params_next(params, s));)
-            for (int t = 0; state_index(s, names[i]) >= 0 && t < s->num_tensors; t++)
-                holds[param_slot(model, s->tensors[t].param)] = true;
-        for (int t = 0; t < params->num_elsewhere; t++)
-            if (rule_state(params->elsewhere[t].rule, names[i]) >= 0)
-                holds[param_slot(model, params->elsewhere[t].param)] = true;
-    }
-}
-
-void state_list_close(struct state_list *list) {
-    free(list->holds);
-}
 
 /* An array of a segment that a file holds: this rank's part of it. */
 struct shard_array {
@@ -60,14 +25,14 @@ struct shard_array {
 static struct shard_array shard_array(const struct transfer_job *job, const struct segment *segment) {
     const struct params *params = job->params;
     bool is_trained = segment->storage == STORAGE_TRAINED, on_host = params->dev->ops->host_memory;
-    int i = job->state ? state_index(segment, job->state->name) : -1;
-    enum dtype dtype = job->state ? params_state_type(params, segment, i) : DTYPE_F32;
+    int i = job->state ? state_array(params, segment, job->state->array) : 0;
     if (!is_trained)
         return (struct shard_array){params_value_shard(params, segment), segment->stored, on_host};
+    enum dtype dtype = params_array_type(params, segment, i);
     if (job->source == STATE_SNAPSHOT && segment->snapshot[0])
-        return (struct shard_array){segment->snapshot[i + 1], dtype, true};
-    void *own = job->state ? segment->states[i] : segment->master;
-    return (struct shard_array){params_shard_of(params, segment, own, dtype), dtype, on_host};
+        return (struct shard_array){segment->snapshot[i], dtype, true};
+    return (struct shard_array){params_shard_of(params, segment, params_array(segment, i), dtype), dtype,
+                                on_host};
 }
 
 /* to_device, from_device - through the stage; 16-bit values are f32 in files, which holds them exactly. */
@@ -120,6 +85,15 @@ static bool is_wanted(const struct transfer_job *job, const struct unit_tensor *
     return role_is_pair(tensor->param.role) == (job->wanted == WANT_PAIRS);
 }
 
+/* writes - whether what the job moves of a tensor is this rank's to write. */
+static bool writes(const struct transfer_job *job, const struct piece *piece) {
+    const struct params_setup *setup = &job->params->setup;
+    bool is_one_replicas = job->state && job->state->replica >= 0;
+    bool is_own =
+        is_one_replicas ? job->state->replica == setup->replica : params_writes(job->params, piece->segment);
+    return is_own && divided_writes(setup, piece->tensor);
+}
+
 /* visit_piece - one tensor part, row by row. */
 static int visit_piece(void *user, const struct piece *piece) {
     struct transfer_job *job = user;
@@ -127,8 +101,7 @@ static int visit_piece(void *user, const struct piece *piece) {
         return 0;
     struct shard_array array = shard_array(job, piece->segment);
     int status = 0;
-    if (job->checkpoint &&
-        (!params_writes(job->params, piece->segment) || !divided_writes(&job->params->setup, piece->tensor)))
+    if (job->checkpoint && !writes(job, piece))
         return 0;
     CHECK(!job->checkpoint || job->source == STATE_NOW || array.on_host,
           "what is frozen of unit %d is in no snapshot", piece->segment->unit);
@@ -168,7 +141,7 @@ int state_each_piece(struct transfer_job *job) {
             continue; /* the file has it */
         else if (s->storage == STORAGE_QUANTISED)
             status = visit_packed(job, s);
-        else if (!job->state || state_index(s, job->state->name) >= 0) {
+        else if (!job->state || state_array(params, s, job->state->array) >= 0) {
             struct params_range range = params_file_range(params, s);
             status = params_each_piece(s, range.first, range.count, visit_piece, job);
         }
@@ -229,17 +202,18 @@ int state_load_weights(struct params *params, const struct weights *weights, str
     return state_each_piece(&job);
 }
 
-/* load_part - masters, or a state of the optimizer, from its files. */
-static int load_part(struct params *params, const char *folder, const struct checkpoint_state *state,
+/* load_part - masters, or a state, from its files. */
+static int load_part(struct params *params, const char *folder, const struct state_entry *state,
                      struct err *err) {
     static const struct checkpoint_state masters = {"master", NULL};
-    const struct checkpoint_state *part = state ? state : &masters;
+    const struct checkpoint_state *part = state ? &state->file : &masters;
+    bool is_master = !state || strcmp(state->array, masters.name) == 0;
     struct checkpoint_reader *reader = checkpoint_reader_open(folder, part, params->setup.model, err);
     if (!reader)
         return -1;
     struct transfer_job job = {.params = params,
                                .reader = reader,
-                               .type = state ? value_type_of(DTYPE_F32) : computing_type(params),
+                               .type = is_master ? computing_type(params) : value_type_of(DTYPE_F32),
                                .state = state,
                                .writes_device = true,
                                .wanted = WANT_SAVED,
@@ -250,12 +224,14 @@ static int load_part(struct params *params, const char *folder, const struct che
     return status ? err_prefix(err, "'%s/state/%s'", folder, part->name) : 0;
 }
 
+/* What one replica has of its own comes after what the first has, and in its place. */
 int state_load_checkpoint(struct params *params, const char *folder, struct err *err) {
     struct state_list list;
     state_list_open(&list, params);
     int status = load_part(params, folder, NULL, err);
     for (int i = 0; i < list.count && status == 0; i++)
-        status = load_part(params, folder, &list.states[i], err);
+        if (list.entries[i].replica < 0 || list.entries[i].replica == params->setup.replica)
+            status = load_part(params, folder, &list.entries[i], err);
     state_list_close(&list);
     return status;
 }

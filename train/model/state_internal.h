@@ -6,6 +6,15 @@
 /* Which tensors are visited, where there is an adapter: without one all of them. */
 enum wanted_tensors { WANT_ALL, WANT_BASE, WANT_PAIRS, WANT_SAVED };
 
+/* A file of state beside the masters, by its name, and which array of a segment it holds: "adam_m", "outer_anchor", "master". */
+struct state_entry {
+    struct checkpoint_state file; /* of name and holds, the entry's own */
+    char *name;
+    bool *holds;
+    const char *array;
+    int replica; /* whose alone it is, where replicas learn apart; -1: it is the same in all */
+};
+
 /* Everything a visit of the pieces of this rank's shards may need.  move handles values [first, first +
  * count) of a tensor at `values` in host memory. */
 struct transfer_job {
@@ -13,9 +22,9 @@ struct transfer_job {
     const struct weights *weights;
     const struct checkpoint_reader *reader;
     struct checkpoint *checkpoint;
-    const struct checkpoint_state *state; /* of the optimizer; NULL: the masters */
-    enum checkpoint_part part;            /* of the checkpoint being written */
-    struct value_type type;               /* what the values must fit into */
+    const struct state_entry *state; /* NULL: the masters */
+    enum checkpoint_part part;       /* of the checkpoint being written */
+    struct value_type type;          /* what the values must fit into */
     struct value_scan *scan;
     int64_t seed;
     bool writes_device;       /* values go to the device, not from it */
@@ -27,17 +36,21 @@ struct transfer_job {
                 float *values);
 };
 
-/* The states of the optimizer, as files of a checkpoint. */
+/* All of them, as files of a checkpoint. */
 struct state_list {
     int count;
-    struct checkpoint_state states[CHECKPOINT_MAX_STATES];
-    bool *holds; /* [count, param_num_slots] */
+    struct state_entry *entries;     /* [count] */
+    struct checkpoint_state *states; /* [count] their files */
 };
 
-/* state_list_open - by the optimizer's table: which states there are, and which tensors have each, here or on another rank.
+/* state_list_open - by the optimizer's table: which states there are, and which tensors have each, here or on another rank.  Where
+ * replicas learn apart: anchor and velocity, and of each replica but the first masters and states of its own, NAME_replicaR.
  * state_list_close frees. */
 void state_list_open(struct state_list *list, const struct params *params);
 void state_list_close(struct state_list *list);
+
+/* state_array - which of a segment's arrays (params_array) an array's name means; -1: it has none of that name. */
+int state_array(const struct params *params, const struct segment *segment, const char *name);
 
 /* state_each_piece - visit the tensor parts inside this rank's shard of every segment that has what is asked for.  Returns 0,
  * or what job->move returned when it was not 0. */

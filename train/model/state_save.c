@@ -46,7 +46,7 @@ static int save_values(struct transfer_job *job, const struct unit_tensor *tenso
 
 /* write_part - this rank's byte ranges of the files of one part. */
 static int write_part(struct saving *saving, int part) {
-    const struct checkpoint_state *state = part < PART_STATE ? NULL : &saving->list.states[part - PART_STATE];
+    const struct state_entry *state = part < PART_STATE ? NULL : &saving->list.entries[part - PART_STATE];
     struct transfer_job job = {.params = saving->params,
                                .checkpoint = saving->cp,
                                .part = (enum checkpoint_part)part,
@@ -63,7 +63,7 @@ static int write_parts(struct saving *saving) {
     const struct params_setup *setup = &saving->params->setup;
     struct checkpoint *cp = saving->cp;
     bool is_first = setup->replica == 0 && setup->tensor.index == 0;
-    if (setup->replica != 0 && !params_is_split(setup))
+    if (setup->replica != 0 && !params_is_split(setup) && !params_is_apart(setup))
         return 0;
     if (checkpoint_open_ranges(cp, &saving->err) != 0)
         return -1;

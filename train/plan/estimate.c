@@ -259,7 +259,8 @@ static double passes_s(const struct config *config, const struct model_figures *
                    gradient_bytes(f, p, num_micros) + SUM_TRAFFIC * reduced_bytes(f, p, num_micros);
     double seconds = products_s(f, layout, machine, tokens, flops, config->data.sequence_tokens) +
                      num_micros * p->model->num_layers * machine->launches_s + bytes / machine->bytes_per_s;
-    return seconds / gpu_slowest_share(machine->uneven, p->num_ranks * p->replicas.size);
+    int num_replicas = params_is_apart(p) ? p->apart.size : p->replicas.size;
+    return seconds / gpu_slowest_share(machine->uneven, p->num_ranks * num_replicas);
 }
 
 /* update_s - by one rank, of what it owns. */
@@ -285,9 +286,10 @@ static void take_links(struct timeline_rates *rates, const struct grid *grid, in
     rates->latency_s[EXCHANGE_ACROSS] = across_is_local ? machine->link_latency_s : machine->node_latency_s;
 }
 
-/* run_clock - a step of that many micro-batches: those in the middle are alike. */
+/* run_clock - a step of that many micro-batches: those in the middle are alike.  What crosses between replicas does so once in
+ * across_every steps. */
 static void run_clock(struct step_time *time, const struct layout *layout, int64_t num_micros,
-                      const struct timeline_rates *rates) {
+                      const struct timeline_rates *rates, double across_every) {
     int64_t simulated = num_micros < SIMULATED_MICROS ? num_micros : SIMULATED_MICROS;
     struct timetable table;
     struct timeline line;
@@ -296,10 +298,10 @@ static void run_clock(struct step_time *time, const struct layout *layout, int64
     double stalled_s = line.micro_s - line.micro_compute_s; /* in each of the others */
     double rest = (double)(num_micros - simulated);
     for (int axis = 0; axis < EXCHANGE_AXES; axis++)
-        time->exchange_s += line.busy_s[axis];
+        time->exchange_s += line.busy_s[axis] / (axis == EXCHANGE_ACROSS ? across_every : 1);
     time->exchange_s *= (double)num_micros / (double)simulated;
     time->compute_s = line.compute_s + rest * line.micro_compute_s;
-    time->across_s = line.waited_s[EXCHANGE_ACROSS];
+    time->across_s = line.waited_s[EXCHANGE_ACROSS] / across_every;
     time->link_s =
         line.waited_s[EXCHANGE_INSIDE] + line.waited_s[EXCHANGE_CONTEXT] + line.waited_s[EXCHANGE_TENSOR];
     if (rest > 0)
@@ -352,7 +354,8 @@ struct step_time estimate_step(const struct config *config, const struct model_f
                              .high = machine->measured ? HIGH_MEASURED : HIGH_ASSUMED};
     struct timeline_rates rates = estimate_rates(config, f, layout, grid, ranks_per_node, machine);
     time.model_flops = estimate_flops_per_token(f, config->data.sequence_tokens) * tokens;
-    run_clock(&time, layout, estimate_micros(config, layout, grid), &rates);
+    run_clock(&time, layout, estimate_micros(config, layout, grid), &rates,
+              (double)config_across_every(config));
     time.tokens_per_s = tokens / time.step_s;
     return time;
 }
@@ -373,20 +376,24 @@ static enum dtype saved_type(const struct config *config, const struct model_con
     return config->model.save_dtype == DTYPE_COUNT ? model_saved_type(model) : config->model.save_dtype;
 }
 
-double estimate_checkpoint_bytes(const struct config *config, const struct model_config *model) {
+double estimate_checkpoint_bytes(const struct config *config, const struct model_config *model,
+                                 int num_replicas) {
     const struct optimizer_kind *kind = optimizer_kind(config->optimizer.kind);
     double values = (double)model_num_trained(model) + (double)optimizer_state_values(kind, model);
+    if (config->parallel.sync_every > 0)
+        values = values * num_replicas + OUTER_ARRAYS * (double)model_num_trained(model);
     return (double)model_num_trained(model) * (double)dtype_bytes(saved_type(config, model)) +
            STATE_VALUE_BYTES * values;
 }
 
 /* One more checkpoint than is kept: a new one is complete before an old one goes. */
-struct disk_use estimate_disk(const struct config *config, const struct model_config *model) {
+struct disk_use estimate_disk(const struct config *config, const struct model_config *model,
+                              int num_replicas) {
     double parameters = (double)model_num_trained(model);
     enum dtype saved = saved_type(config, model);
     const struct optimizer_kind *kind = optimizer_kind(config->optimizer.kind);
     const char *names[MAX_RULES * MAX_STATES];
-    double checkpoint = estimate_checkpoint_bytes(config, model);
+    double checkpoint = estimate_checkpoint_bytes(config, model, num_replicas);
     double limit = (double)config->checkpoint.max_file_bytes;
     int64_t saves =
         config->checkpoint.every_steps > 0 ? config->train.steps / config->checkpoint.every_steps + 1 : 1;
@@ -395,9 +402,12 @@ struct disk_use estimate_disk(const struct config *config, const struct model_co
         saves += config->train.steps / config->valid.every_steps;
     int64_t keep = config->checkpoint.keep + keeps_best;
     int64_t kept = config->checkpoint.keep > 0 && keep < saves ? keep : saves;
-    int64_t files =
-        (1 + optimizer_num_states(kind, names)) * (int64_t)ceil(parameters * STATE_VALUE_BYTES / limit) +
-        (int64_t)ceil(parameters * (double)dtype_bytes(saved) / limit) + SMALL_FILES_PER_CHECKPOINT;
+    int64_t num_parts = 1 + optimizer_num_states(kind, names);
+    if (config->parallel.sync_every > 0)
+        num_parts = num_parts * num_replicas + OUTER_ARRAYS;
+    int64_t files = num_parts * (int64_t)ceil(parameters * STATE_VALUE_BYTES / limit) +
+                    (int64_t)ceil(parameters * (double)dtype_bytes(saved) / limit) +
+                    SMALL_FILES_PER_CHECKPOINT;
     return (struct disk_use){.bytes = checkpoint * (double)(kept + 1) +
                                       METRICS_LINE_BYTES * (double)config->train.steps,
                              .files = files * (kept + 1) + SMALL_FILES};

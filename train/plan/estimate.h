@@ -58,15 +58,18 @@ double estimate_forward_s(const struct config *config, const struct model_figure
 double estimate_validation_s(const struct config *config, const struct model_figures *figures,
                              const struct grid *grid, const struct machine *machine);
 
-/* estimate_checkpoint_bytes - the model in its type, f32 masters and the optimizer's states. */
-double estimate_checkpoint_bytes(const struct config *config, const struct model_config *model);
+/* estimate_checkpoint_bytes - the model in its type, f32 masters and the optimizer's states; where replicas learn apart, of each of
+ * num_replicas, and what the outer step keeps. */
+double estimate_checkpoint_bytes(const struct config *config, const struct model_config *model,
+                                 int num_replicas);
 
 /* estimate_disk - bytes and files of the run folder: checkpoints kept plus the one being written, logs. */
 struct disk_use {
     double bytes;
     int64_t files;
 };
-struct disk_use estimate_disk(const struct config *config, const struct model_config *model);
+struct disk_use estimate_disk(const struct config *config, const struct model_config *model,
+                              int num_replicas);
 
 /* A proposal: a layout, its memory and its time. */
 struct proposal {

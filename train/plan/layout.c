@@ -21,9 +21,12 @@ struct layout layout_make(const struct config *config, const struct model_config
     unsigned divided = grid_axes(grid, DIVIDES_PARAMETERS);
     int num_shards = grid_num_shards(grid), stage = (int)config->parallel.zero_stage;
     unsigned alike = grid_replica_axes(grid), parts = grid_axes(grid, DIVIDES_TENSORS);
+    const struct divided alone = {1, 0}, none = {0, 0},
+                         replicas = {grid_size(grid, alike), grid_index(grid, alike)};
+    bool is_apart = config->parallel.sync_every > 0;
     if (num_shards ==
         1) /* alone in its replica, what updates can be split between replicas, and nothing else */
-        stage = stage > 0 && grid_size(grid, alike) > 1 ? 1 : 0;
+        stage = stage > 0 && replicas.size > 1 && !is_apart ? 1 : 0;
     bool has_teacher = objective_kind(config->objective.kind)->distance != NULL;
     return (struct layout){
         .params = {.model = model,
@@ -40,9 +43,10 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .trains = true,
                    .rank = grid_index(grid, divided),
                    .num_ranks = num_shards,
-                   .replica = grid_index(grid, alike),
+                   .replica = replicas.index,
                    .wire = config->parallel.wire == WIRE_F32 ? DTYPE_F32 : config->train.compute,
-                   .replicas = {grid_size(grid, alike), grid_index(grid, alike)},
+                   .replicas = is_apart ? alone : replicas,
+                   .apart = is_apart ? replicas : none,
                    .tensor = {grid_size(grid, parts), grid_index(grid, parts)}},
         .model = {.config = model,
                   .max_tokens = config->train.micro_sequences * config->data.sequence_tokens,

@@ -82,7 +82,8 @@ static void count_time(struct run_plan *plan) {
     double valid_s = estimate_validation_s(c, &plan->figures, &plan->grid, &plan->place->machine);
     double validations =
         VALIDATIONS_AT_ENDS + (c->valid.every_steps > 0 ? steps / (double)c->valid.every_steps : 0);
-    plan->save_s = estimate_checkpoint_bytes(c, plan->model) / SAVE_BYTES_PER_S / num_ranks;
+    plan->save_s = estimate_checkpoint_bytes(c, plan->model, plan->grid.axes[AXIS_REPLICA].size) /
+                   SAVE_BYTES_PER_S / num_ranks;
     int64_t every = c->checkpoint.every_steps;
     if (every < 0)
         every = save_interval_steps(plan->save_s, step_s, c->checkpoint.node_mtbf_h, plan->place->nodes);
@@ -285,7 +286,7 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
     int64_t round = micro * grid_size(&plan->grid, grid_axes(&plan->grid, DIVIDES_SAMPLES)),
             computed = (batch + round - 1) / round * round;
     plan->padding = (double)(computed - batch) / (double)computed;
-    plan->disk = estimate_disk(&plan->config, model);
+    plan->disk = estimate_disk(&plan->config, model, plan->grid.axes[AXIS_REPLICA].size);
     count_time(plan);
     if (plan->proposal.fits)
         advise_faster(plan);

@@ -46,9 +46,10 @@ struct run_plan {
     int64_t num_evaluations;
     int64_t num_saves, num_jobs; /* jobs: 1 where there is no limit */
     double billed_hours;
-    double kwh;                        /* with the building; 0: not known */
-    double padding;                    /* share of the computed sequences that is padding */
-    int64_t sent_bytes[EXCHANGE_AXES]; /* by a rank in a step */
+    double kwh;     /* with the building; 0: not known */
+    double padding; /* share of the computed sequences that is padding */
+    int64_t
+        sent_bytes[EXCHANGE_AXES]; /* by a rank in a step; between replicas, in one of config_across_every */
     struct disk_use disk;
     struct advice advice[MAX_ADVICE];
     int num_advice;

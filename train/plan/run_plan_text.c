@@ -114,6 +114,7 @@ static void print_exchange(const struct run_plan *plan) {
                                                        "between ranks that share texts",
                                                        "between ranks that divide tensors"};
     bool splits = plan->proposal.zero_stage >= 2 && plan->sent_bytes[EXCHANGE_INSIDE] > 0;
+    long long across_every = config_across_every(&plan->config);
     char size[TEXT_ROOM];
     int num_told = 0;
     for (int axis = 0; axis < EXCHANGE_AXES; axis++) {
@@ -122,6 +123,8 @@ static void print_exchange(const struct run_plan *plan) {
         printf("%s%s %s%s", num_told ? ", " : "exchange     ",
                size_text((double)plan->sent_bytes[axis], size, sizeof size),
                num_told ? "" : "a rank and step ", between[axis]);
+        if (axis == EXCHANGE_ACROSS && across_every > 1)
+            printf(" once in %lld steps", across_every);
         num_told++;
     }
     if (num_told > 0)
@@ -361,6 +364,15 @@ static json_t *advice_json(const struct run_plan *plan) {
     return list;
 }
 
+/* exchange_json - what a rank sends in a step; between replicas, in one of across_every. */
+static json_t *exchange_json(const struct run_plan *plan) {
+    const int64_t *sent = plan->sent_bytes;
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "inside", (json_int_t)sent[EXCHANGE_INSIDE], "across",
+                     (json_int_t)sent[EXCHANGE_ACROSS], "across_every",
+                     (json_int_t)config_across_every(&plan->config), "context",
+                     (json_int_t)sent[EXCHANGE_CONTEXT], "tensor", (json_int_t)sent[EXCHANGE_TENSOR]);
+}
+
 /* Every figure of the screen, unrounded, so that scripts need not read it. */
 void run_plan_print_json(const struct run_plan *plan) {
     const struct step_time *time = &plan->proposal.time;
@@ -405,12 +417,7 @@ void run_plan_print_json(const struct run_plan *plan) {
         json_object_set_new(root, "base_resident", json_boolean(plan->proposal.zero_stage < 3));
         json_object_set_new(root, "other_bytes", json_integer((json_int_t)plan->other_bytes));
     }
-    json_object_set_new(root, "exchange_bytes",
-                        json_pack("{s:I, s:I, s:I, s:I}", "inside",
-                                  (json_int_t)plan->sent_bytes[EXCHANGE_INSIDE], "across",
-                                  (json_int_t)plan->sent_bytes[EXCHANGE_ACROSS], "context",
-                                  (json_int_t)plan->sent_bytes[EXCHANGE_CONTEXT], "tensor",
-                                  (json_int_t)plan->sent_bytes[EXCHANGE_TENSOR]));
+    json_object_set_new(root, "exchange_bytes", exchange_json(plan));
     json_object_set_new(root, "device_bytes", json_integer((json_int_t)machine->memory_bytes));
     json_object_set_new(root, "room_bytes", json_integer((json_int_t)estimate_room_bytes(machine)));
     json_object_set_new(root, "basis", json_string(machine->basis));

@@ -78,6 +78,7 @@ static void step(struct walk *walk, int64_t num_micros) {
     walk->part = PART_UPDATE;
     walk_compute(walk, 0);
     walk_update(walk);
+    walk_outer(walk);
 }
 
 void timetable_make(struct timetable *table, const struct layout *layout, int64_t num_micros) {

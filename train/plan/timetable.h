@@ -2,6 +2,8 @@
  * them, in the order in which the run does it, from one update of the weights to the next.  Made from the layout alone, at open; `plan` counts, prints and times the same
  * list.  That the run does this and nothing else is a test (tests/test_ranks_timetable.c).
  *
+ * Where replicas learn apart (train/model/outer.h) it is a step after which they meet: in the others nothing crosses between them.
+ *
  * Not in it: validation, the pass before a step that some objectives make, and numbers of a few bytes, which go another way. */
 #pragma once
 

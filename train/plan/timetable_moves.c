@@ -189,13 +189,17 @@ void walk_grad_end(struct walk *walk, int unit) {
     reduce(walk, unit, slot);
 }
 
-/* sum_segment - so many values of it, for all ranks of an axis. */
-static void sum_segment(struct walk *walk, enum exchange_axis axis, const struct segment *s, int64_t count) {
+/* sum_between - so many values of it, for all ranks of an axis, which has so many besides this one. */
+static void sum_between(struct walk *walk, enum exchange_axis axis, const struct segment *s, int64_t count,
+                        int64_t num_others) {
     struct walk_start start = {.what = EXCHANGE_SUM, .axis = axis, .unit = s->unit};
-    int64_t num_others = others(walk, axis);
     start.segment = (int)(s - walk->params.units[s->unit].segments);
     start.bytes = 2 * num_others * count * (int64_t)sizeof(float) / (num_others + 1);
     walk_at_once(walk, start);
+}
+
+static void sum_segment(struct walk *walk, enum exchange_axis axis, const struct segment *s, int64_t count) {
+    sum_between(walk, axis, s, count, others(walk, axis));
 }
 
 /* sum_all - stage 0: the whole gradient for every rank, one segment after the other. */
@@ -301,4 +305,11 @@ void walk_update(struct walk *walk) {
     for (int i = 0; i < kind->num_rules; i++)
         if (kind->rules[i]->owns == OWNS_MATRICES)
             update_matrices(walk, kind->rules[i]);
+}
+
+void walk_outer(struct walk *walk) {
+    const struct params_setup *setup = &walk->params.setup;
+    if (params_is_apart(setup))
+        for (struct segment *s = NULL; (s = params_next_trained(&walk->params, s, NULL));)
+            sum_between(walk, EXCHANGE_ACROSS, s, s->own_count, setup->apart.size - 1);
 }

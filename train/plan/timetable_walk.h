@@ -45,7 +45,7 @@ void walk_wait(struct walk *walk, struct walk_slot *slot);
 void walk_at_once(struct walk *walk, struct walk_start start);
 void walk_slot_clear(struct walk_slot *slot);
 
-/* What train/model/shard.c and publish.c do under the same names, and optimizer_update. */
+/* What train/model/shard.c and publish.c do under the same names, optimizer_update, and outer_step. */
 void walk_prefetch(struct walk *walk, int unit);
 void walk_acquire(struct walk *walk, int unit);
 void walk_grad_begin(struct walk *walk, int unit);
@@ -53,6 +53,7 @@ void walk_grad_end(struct walk *walk, int unit);
 void walk_grad_finish(struct walk *walk);
 void walk_publish_start(struct walk *walk);
 void walk_update(struct walk *walk);
+void walk_outer(struct walk *walk);
 
 /* walk_layer_forward, walk_layer_backward - what ranks exchange in the middle of a layer of a micro-batch; walk_look_up,
  * walk_look_up_backward - of the embedding; walk_head - of the head, forward and backward. */

@@ -23,7 +23,14 @@ void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank
     sum_over(rank, DIVIDES_SAMPLES, values, 3);
     sums->target_weight = values[0];
     sums->filled_tokens = values[1];
-    sums->num_means = values[2] > 0 ? values[2] : values[0];
+    sums->num_means = sums->own_means = values[2] > 0 ? values[2] : values[0];
+}
+
+void step_sums_apart(struct step_sums *sums, const struct feed *feed, struct rank_device *rank) {
+    double own = feed->target_weight;
+    if (rank->link->comm)
+        comm_sum_f64(rank->link->comm, &own, 1);
+    sums->own_means = own > 0 ? own : 1;
 }
 
 void step_sums_computed(struct step_sums *sums, double own_loss, double own_flops, struct rank_device *rank) {

@@ -9,6 +9,8 @@
 struct step_sums {
     double target_weight; /* of the whole batch: the sum of its targets' weights */
     double num_means; /* what the loss is a mean over: pairs or labelled completions, else target_weight */
+    double
+        own_means; /* what the gradients that this rank updates by are a mean over: num_means, or its replica's */
     double filled_tokens; /* of the whole batch, padding left out */
     double loss;          /* mean over the targets; NaN: there were none */
     double flops;         /* of all ranks */
@@ -19,6 +21,10 @@ struct step_sums {
 /* step_sums_read - target_weight, num_means and filled_tokens from what this rank has read, over the axes that divide the
  * samples: ranks that share samples count them once.  Collective: all ranks of the grid. */
 void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank_device *rank);
+
+/* step_sums_apart - own_means of a replica that learns apart: 1 where it has read no target, and its gradients are 0.  After
+ * step_sums_read.  Collective: all ranks of a replica. */
+void step_sums_apart(struct step_sums *sums, const struct feed *feed, struct rank_device *rank);
 
 /* step_sums_computed - loss and flops, from this rank's sum of losses and its own count of flops, over the axes
  * that divide the loss.  After step_sums_read.  Collective: all ranks of the grid. */

@@ -21,6 +21,7 @@
 #include "train/run/step_sums.h"
 #include "train/run/trainer_end.h"
 #include "train/run/trainer_go_back.h"
+#include "train/run/trainer_outer.h"
 #include "train/run/trainer_save.h"
 #include "train/run/trainer_spike.h"
 #include "train/run/trainer_state.h"
@@ -31,6 +32,7 @@
 struct step_outcome {
     double own_loss;      /* sum of the losses of this rank */
     double grad_norm;     /* of the gradients as they are, loss_scale times the true ones */
+    double own_norm;      /* of those that this rank updates by: the same, but where replicas learn apart */
     double learning_rate; /* the schedule's */
     const char *skipped;  /* why the weights were left as they are, or NULL */
 };
@@ -42,6 +44,8 @@ static bool read_batch(struct trainer *t, struct step_sums *sums) {
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     step_sums_read(sums, &t->feed, &t->rank);
+    if (trainer_is_apart(t))
+        step_sums_apart(sums, &t->feed, &t->rank);
     if (t->config->train.reproducible == REPRODUCIBLE_LAYOUT)
         chain_data(&t->feed, axes_comm(&t->rank.axes, grid_axes(&t->rank.grid, DIVIDES_SAMPLES)),
                    t->batch_hash);
@@ -69,7 +73,8 @@ static double pass(struct trainer *t, float grad_scale) {
 /* compute_gradients - of the whole batch; returns this rank's sum of losses. */
 static double compute_gradients(struct trainer *t, double num_means) {
     /* The loss is a mean over the target tokens, or the pairs, of the whole batch, whoever computes them: each gradient is
-     * scaled by the same number, so neither ranks nor micro-batches nor packing change the result. */
+     * scaled by the same number, so neither ranks nor micro-batches nor packing change the result.  Where replicas learn
+     * apart the batch is a replica's own. */
     float grad_scale = (float)(t->loss_scale.value / num_means);
     struct comm *all = axes_comm(&t->rank.axes, grid_axes(&t->rank.grid, DIVIDES_LOSS));
     double loss;
@@ -135,7 +140,7 @@ static bool update(struct trainer *t, double loss, struct step_outcome *outcome)
         outcome->skipped = "spike";
         return trainer_spike_leave_out(t, spike, loss, grad_norm);
     }
-    if (!all_finite(t, outcome->own_loss, skips ? 0 : outcome->grad_norm))
+    if (!all_finite(t, outcome->own_loss, skips ? 0 : outcome->own_norm))
         return false;
     if (skips) {
         metrics_note(t->metrics, "step %lld: a gradient overflowed f16; no update, the loss scale is now %g",
@@ -143,10 +148,12 @@ static bool update(struct trainer *t, double loss, struct step_outcome *outcome)
         outcome->skipped = "f16 overflow";
         return true;
     }
-    struct optimizer_step step = {++t->updates, outcome->learning_rate, outcome->grad_norm,
+    struct optimizer_step step = {++t->updates, outcome->learning_rate, outcome->own_norm,
                                   t->loss_scale.value};
     optimizer_update(&t->params, t->rank.link, t->config, &step);
     loss_scale_succeeded(&t->loss_scale);
+    if (trainer_outer_due(t))
+        trainer_outer_step(t);
     params_publish_start(&t->params, t->rank.link); /* the next forward takes them along */
     return true;
 }
@@ -164,14 +171,31 @@ static void pass_over(struct trainer *t, struct step_outcome *outcome) {
                      (long long)t->step + 1, (long long)count, count > 1 ? "s" : "");
 }
 
+/* find_norms - of the gradients of the step. */
+static void find_norms(struct trainer *t, struct step_outcome *outcome) {
+    struct comm *all =
+        trainer_is_apart(t) ? t->rank.link->comm : axes_comm(&t->rank.axes, grid_update_axes(&t->rank.grid));
+    outcome->grad_norm = outcome->own_norm = optimizer_grad_norm(&t->params, all);
+    if (trainer_is_apart(t))
+        outcome->grad_norm = trainer_outer_norm(t, outcome->own_norm);
+}
+
+/* leave_out - a step without an update: replicas that learn apart meet all the same. */
+static bool leave_out(struct trainer *t) {
+    if (!trainer_outer_due(t))
+        return true;
+    trainer_outer_step(t);
+    params_publish_start(&t->params, t->rank.link);
+    return true;
+}
+
 /* learn - gradients and the update.  Returns false on all ranks when the run must end. */
 static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome *outcome) {
     struct op_counts before = t->rank.dev.counts;
     outcome->learning_rate = schedule_rate(t->config, t->step + 1);
     if (sums->target_weight > 0) {
-        outcome->own_loss = compute_gradients(t, sums->num_means);
-        unsigned divided = grid_update_axes(&t->rank.grid);
-        outcome->grad_norm = optimizer_grad_norm(&t->params, axes_comm(&t->rank.axes, divided));
+        outcome->own_loss = compute_gradients(t, sums->own_means);
+        find_norms(t, outcome);
     } else {
         pass_over(t, outcome);
     }
@@ -180,7 +204,7 @@ static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome
         step_sums_exactly(sums, &t->losses, &t->rank);
     if (t->objective.kind->distance)
         step_sums_taught(sums, &t->distilled, &t->rank);
-    return outcome->skipped || update(t, sums->loss, outcome);
+    return outcome->skipped ? leave_out(t) : update(t, sums->loss, outcome);
 }
 
 /* follow_gradients - whether the run learns at all, said when it does not any more and when it does again. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "train/model/adapter_setup.h"
+#include "train/model/outer.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
 #include "train/plan/async_choice.h"
@@ -20,6 +21,7 @@
 #include "train/run/run_teachers.h"
 #include "train/run/trainer_best.h"
 #include "train/run/trainer_exact.h"
+#include "train/run/trainer_outer.h"
 #include "train/run/trainer_references.h"
 #include "train/run/trainer_state.h"
 #include "train/run/trainer_tasks.h"
@@ -111,6 +113,8 @@ static bool take_device(struct trainer *t) {
     auto_layout_finish(&t->auto_layout, &t->model_config, &t->rank, t->comm);
     t->config = &t->auto_layout.config;
     int status = layout_check_device(t->config, &t->model_config, !t->rank.dev.ops->host_memory, &err);
+    if (status == 0)
+        status = trainer_outer_check(t, &err);
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     if (t->auto_layout.why[0])
@@ -204,7 +208,8 @@ static bool take_memory(struct trainer *t) {
     if (!gemm_choices_load(t))
         return false;
     params_create(&t->params, dev, &layout.params);
-    params_join_replicas(&t->params, t->rank.across);
+    if (!trainer_is_apart(t))
+        params_join_replicas(&t->params, t->rank.across);
     params_join_tensor(&t->params, t->rank.tensor);
     model_create(&t->model, dev, &t->params, &layout.model);
     t->model.context = t->rank.context;
@@ -229,21 +234,23 @@ static int load_base(struct trainer *t, struct err *err) {
 /* load_state - masters and moments: from the checkpoint, the base model, or at random.  A frozen base is read at each start. */
 static bool load_state(struct trainer *t) {
     struct err err = {""};
-    int status = 0;
     bool has_adapter = model_has_adapter(&t->model_config);
-    if (t->source.weights && (has_adapter || !t->resume.checkpoint))
+    int status = trainer_outer_read(t, &err);
+    if (status == 0 && t->source.weights && (has_adapter || !t->resume.checkpoint))
         status = load_base(t, &err);
     if (status == 0 && t->resume.checkpoint)
         status = state_load_checkpoint(&t->params, t->resume.checkpoint, &err);
     else if (status == 0 && has_adapter && !t->config->adapter.path)
         status = state_init_adapter(&t->params, t->source.weights, t->config->run.seed, &err);
-    else if (!t->source.weights)
+    else if (status == 0 && !t->source.weights)
         state_init(&t->params, t->config->run.seed);
     if (status == 0)
         status = trainer_exact_read(t, &err);
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     params_share_masters(&t->params, t->rank.link);
+    if (trainer_is_apart(t) && !t->resume.checkpoint)
+        outer_start(&t->params);
     params_refresh(&t->params, t->rank.link);
     return true;
 }

@@ -8,6 +8,7 @@
 #include "data/corpus/json.h"
 #include "train/run/resume_counts.h"
 #include "train/run/trainer_exact.h"
+#include "train/run/trainer_outer.h"
 
 /* A run without targets ends without a fault of its own, and with the weights that it began with: that must not look like
  * success. */
@@ -60,6 +61,7 @@ char *trainer_state_text(const struct trainer *t) {
         json_object_set_new(state, "loss_scale_good_steps", json_integer(t->loss_scale.good_steps));
     }
     trainer_exact_put(t, state);
+    trainer_outer_put(t, state);
     resume_put_state(&t->resume, t->given, state);
     char *text = json_dumps(state, JSON_INDENT(2));
     json_decref(state);

@@ -1,0 +1,100 @@
+/* trainer_outer.c - see trainer_outer.h. */
+#include "train/run/trainer_outer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/model/outer.h"
+
+bool trainer_is_apart(const struct trainer *t) {
+    return t->given->parallel.sync_every > 0;
+}
+
+int trainer_outer_check(const struct trainer *t, struct err *err) {
+    long long batch = t->config->train.batch_sequences, micro = t->config->train.micro_sequences;
+    int num_ranks = comm_num_ranks(t->comm);
+    if (!trainer_is_apart(t) || batch % (num_ranks * micro) == 0)
+        return 0;
+    return err_set(
+        err,
+        "train.batch_sequences is %lld, which %d ranks with train.micro_sequences %lld cannot share out evenly: with "
+        "parallel.sync_every each replica counts alike, and must learn from as much; take a multiple of %lld",
+        batch, num_ranks, micro, num_ranks * micro);
+}
+
+/* What decides whose samples are whose (train/run/feed.h). */
+struct dealing {
+    const char *name;
+    int64_t now;
+};
+enum { NUM_DEALINGS = 3 };
+
+static void dealings(const struct trainer *t, struct dealing facts[NUM_DEALINGS]) {
+    facts[0] = (struct dealing){"replicas", t->rank.grid.axes[AXIS_REPLICA].size};
+    facts[1] = (struct dealing){"ranks", comm_num_ranks(t->comm)};
+    facts[2] = (struct dealing){"micro_sequences", t->config->train.micro_sequences};
+}
+
+void trainer_outer_put(const struct trainer *t, json_t *state) {
+    struct dealing facts[NUM_DEALINGS];
+    if (!trainer_is_apart(t))
+        return;
+    json_t *kept = json_object();
+    dealings(t, facts);
+    for (int i = 0; i < NUM_DEALINGS; i++)
+        json_object_set_new(kept, facts[i].name, json_integer((json_int_t)facts[i].now));
+    json_object_set_new(state, "apart", kept);
+}
+
+/* compare - returns 0, or -1 with err set. */
+static int compare(const struct trainer *t, const json_t *state, struct err *err) {
+    struct dealing facts[NUM_DEALINGS];
+    json_t *kept;
+    if (json_get_object(state, "apart", &kept, err) != 0)
+        return -1;
+    dealings(t, facts);
+    for (int i = 0; i < NUM_DEALINGS; i++) {
+        int64_t then;
+        if (json_get_int(kept, facts[i].name, &then, err) != 0)
+            return -1;
+        if (then != facts[i].now)
+            return err_set(
+                err,
+                "'%s' was trained with parallel.sync_every and %s: %lld, and there are %lld now: each replica has "
+                "samples and an optimizer of its own; go on with as many",
+                t->resume.checkpoint, facts[i].name, (long long)then, (long long)facts[i].now);
+    }
+    return 0;
+}
+
+int trainer_outer_read(const struct trainer *t, struct err *err) {
+    if (!trainer_is_apart(t) || !t->resume.checkpoint)
+        return 0;
+    char *text = checkpoint_state_text(t->resume.checkpoint, err);
+    json_t *state = text ? json_parse_text(text, strlen(text), "training.json", err) : NULL;
+    int status = state ? compare(t, state, err) : -1;
+    json_decref(state);
+    free(text);
+    return status ? err_prefix(err, "cannot resume") : 0;
+}
+
+double trainer_outer_norm(struct trainer *t, double own_norm) {
+    int num_replicas = t->params.setup.apart.size;
+    double squares = own_norm * own_norm;
+    if (num_replicas > 1)
+        comm_sum_f64(t->rank.across->comm, &squares, 1);
+    return sqrt(squares / num_replicas);
+}
+
+bool trainer_outer_due(const struct trainer *t) {
+    int64_t step = t->step + 1;
+    return trainer_is_apart(t) &&
+           (step % t->config->parallel.sync_every == 0 || step == t->config->train.steps);
+}
+
+void trainer_outer_step(struct trainer *t) {
+    const struct outer_args args = {t->config->parallel.outer_learning_rate,
+                                    t->config->parallel.outer_momentum};
+    outer_step(&t->params, t->rank.across, &args);
+}
