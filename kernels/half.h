@@ -1,4 +1,4 @@
-/* half.h - bf16 and f16 storage <-> f32, and E4M3 -> f32, by bits, so that every compiler and device agrees.
+/* half.h - bf16, f16, E4M3 and E5M2 storage <-> f32, by bits, so that every compiler and device agrees.
  * Rounding to nearest even; NaN stays NaN; f16 overflow becomes infinity. */
 #pragma once
 
@@ -85,4 +85,24 @@ static inline uint8_t e4m3_from_f32(float value) {
     }
     uint32_t rounded = magnitude + 0x7ffffu + (magnitude >> 20 & 1u);
     return (uint8_t)(sign | ((rounded >> 20) - (120u << 3)));
+}
+
+/* f32_from_e5m2 - 5 bits of exponent (bias 15), 2 of fraction: the upper byte of an f16.  Source: as above. */
+static inline float f32_from_e5m2(uint8_t byte) {
+    return f32_from_f16((uint16_t)(byte << 8));
+}
+
+/* e5m2_from_f32 - to nearest, ties to even; what is larger than 57344, infinity too, becomes 57344, NaN stays NaN. */
+static inline uint8_t e5m2_from_f32(float value) {
+    uint32_t bits = bits_from_f32(value), magnitude = bits & 0x7fffffffu, sign = bits >> 24 & 0x80u;
+    if (magnitude > 0x7f800000u)
+        return (uint8_t)(sign | 0x7fu);
+    if (magnitude >= bits_from_f32(57344.0f))
+        return (uint8_t)(sign | 0x7bu);
+    if (magnitude < bits_from_f32(0x1p-14f)) { /* multiples of 2^-16: the last place of what is near 2^7 */
+        float shifted = f32_from_bits(magnitude) + 0x1p7f;
+        return (uint8_t)(sign | (bits_from_f32(shifted) - bits_from_f32(0x1p7f)));
+    }
+    uint32_t rounded = magnitude + 0xfffffu + (magnitude >> 21 & 1u);
+    return (uint8_t)(sign | ((rounded >> 21) - (112u << 2)));
 }

@@ -2,6 +2,7 @@
  * them take or write together.  The operations themselves, and what N, C, H and the other letters are, stand in ops.h. */
 #pragma once
 
+#include "kernels/fp8.h"
 #include "kernels/tensor.h"
 
 /* One AdamW update; the values are those of this step. */
@@ -108,6 +109,22 @@ struct loss_args {
     float grad_scale;  /* multiplies the gradient; 0: it is not wanted */
     float logit_scale; /* 1: logits as they are; above 0 */
     float softcap;     /* 0: none */
+};
+
+/* How the products of a layer are computed in 8 bits (fp8.h): weights and activations in E4M3, gradients in `gradients`.  UNSCALED is
+ * the control of tests alone: every scale is 1. */
+enum fp8_scaling { FP8_CURRENT, FP8_UNSCALED };
+struct fp8_args {
+    enum fp8_format gradients;
+    enum fp8_scaling scaling;
+};
+
+/* What op_fp8_backward reads and writes: both gradients of one product, for which dy is cast once. */
+struct fp8_backward {
+    struct tensor dx; /* [N, I] bf16 */
+    struct tensor dw; /* [O, I] f32; data NULL: not wanted, and x is not read */
+    enum op_write dx_write, dw_write;
+    struct tensor dy, x, w; /* [N, O], [N, I], [O, I], all bf16 */
 };
 
 /* What op_distill reads: rows of logits with their targets, and what a teacher says of each target: its most probable ids, all

@@ -178,6 +178,14 @@ typedef void linear_part_backward_input_fn(struct device *, struct tensor dx, st
 typedef void linear_part_backward_weight_fn(struct device *, struct tensor dw, struct tensor dy,
                                             struct tensor x, const struct column_args *args);
 
+/* op_fp8_forward - y = q(x) q(w)^T, where q is what 8 bits leave of a tensor at its scale (fp8.h), sums in f32.
+ *   out  y [N, O] bf16   in  x [N, I], w [O, I] bf16
+ * op_fp8_backward - dx = q(dy) q(w) and dw = q(dy)^T q(x), or += as each says (struct fp8_backward).  N may be 0, as above.
+ * Sources: fp8.h; Transformer Engine's Float8CurrentScaling for which tensor has which format. */
+typedef void fp8_forward_fn(struct device *, struct tensor y, struct tensor x, struct tensor w,
+                            const struct fp8_args *args);
+typedef void fp8_backward_fn(struct device *, const struct fp8_backward *at, const struct fp8_args *args);
+
 /* op_rope_forward - rotate the first num_rotated heads (queries and keys) of every row, in place.
  * Each pair (a, b) -> (a cos - b sin, b cos + a sin).
  *   inout  qkv [N, Q, D], D even
@@ -437,7 +445,7 @@ typedef void exact_squares_fn(struct device *, struct exact_sum *sum, struct ten
     OP(magnitude_backward) OP(cross_entropy) OP(distill) OP(adamw) OP(sum_squares) OP(cast) OP(dequantise)
 /* Those of host memory alone; other tables have NULL there, and the front door dies. */
 #define EACH_HOST_OP(OP)                                                                                    \
-    OP(linear_stored) OP(embedding_stored) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)    \
+    OP(fp8_forward) OP(fp8_backward) OP(linear_stored) OP(embedding_stored) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)    \
     OP(route) OP(route_backward) OP(spread) OP(collect) OP(collect_backward)                                \
     OP(grouped_forward) OP(grouped_backward_input) OP(grouped_backward_weight)
 /* clang-format on */

@@ -1,6 +1,6 @@
 /* test_linear_seam.c - the seam that every product of the model goes through: bias and low-rank pairs of parts of a fused
  * matrix, on the device that ATELIER_TEST_DEVICE names, in every type, against the explicit matrix W + scale B A in f64,
- * also behind a dropout, and with rows of given lengths.
+ * also behind a dropout, and with rows of given lengths; and products in 8 bits, which are those of the ops.
  * The loss is sum(g * y): its gradients by x, W, bias, A, B and lengths are central differences of that. */
 #include "tests/ops_data.h"
 #include "train/model/linear.h"
@@ -282,9 +282,43 @@ static void test_kept(struct setting s) {
     free_operands(&v);
 }
 
+/* test_fp8 - the matrix's products are the ops' in 8 bits, beside a bias; dx may be added to, and a frozen matrix has no gradient.
+ * The control: the same without. */
+static void test_fp8(struct setting s) {
+    static const struct fp8_args args = {.gradients = FP8_E5M2};
+    struct operands v;
+    if (!s.dev->ops->fp8_forward)
+        return;
+    make_operands(&v, (struct setting){s.dev, DTYPE_BF16});
+    struct data y = data_output(s.dev, v.g.t), want_y = data_output(s.dev, v.g.t),
+                dx = data_output(s.dev, v.x.t), want_dx = data_output(s.dev, v.x.t),
+                dw = gradient_of(&v, v.w), want_dw = gradient_of(&v, v.w);
+    struct linear linear = {
+        .w = weight_of(v.w, dw), .bias = weight_of(v.bias, (struct data){.dev = s.dev}), .fp8 = &args};
+    struct fp8_backward at = {want_dx.t, want_dw.t, OP_OVERWRITE, linear.w.write, v.g.t, v.x.t, v.w.t};
+    const struct column_args all = {.first = 0, .scale = 1, .write = OP_ACCUMULATE};
+    op_fp8_forward(s.dev, want_y.t, v.x.t, v.w.t, &args);
+    op_put_columns(s.dev, want_y.t, v.bias.t, &all);
+    op_fp8_backward(s.dev, &at, &args);
+    linear_forward(s.dev, y.t, v.x.t, &linear);
+    linear_backward(s.dev, dx.t, v.g.t, v.x.t, &linear, OP_OVERWRITE);
+    assert_true(same_bits(y, want_y) && same_bits(dx, want_dx) && same_bits(dw, want_dw));
+    linear.w.grad.data = NULL;
+    at.dw.data = NULL;
+    at.dx_write = OP_ACCUMULATE;
+    op_fp8_backward(s.dev, &at, &args);
+    linear_backward(s.dev, dx.t, v.g.t, v.x.t, &linear, OP_ACCUMULATE);
+    assert_true(same_bits(dx, want_dx));
+    linear.fp8 = NULL;
+    linear_forward(s.dev, y.t, v.x.t, &linear);
+    assert_false(same_bits(y, want_y));
+    data_free(y), data_free(want_y), data_free(dx), data_free(want_dx), data_free(dw), data_free(want_dw);
+    free_operands(&v);
+}
+
 static const struct op_case CASES[] = {
     {"explicit", test_explicit}, {"dropout", test_dropout}, {"lengths", test_lengths},
-    {"frozen", test_frozen},     {"kept", test_kept},
+    {"frozen", test_frozen},     {"kept", test_kept},       {"fp8", test_fp8},
 };
 
 int main(void) {

@@ -54,6 +54,8 @@ struct cpu_state {
     const struct stored_loops *stored; /* likewise, [STORED_KINDS] */
     char *scratch;                     /* one block, used by one op at a time; grows, never shrinks */
     size_t scratch_bytes;
+    uint16_t *casts; /* of a product in 8 bits (fp8.c); grows, never shrinks */
+    int64_t casts_count;
 };
 
 /* cpu_scratch - memory for the op that is running, 64-byte aligned, contents undefined.  One call per op:

@@ -11,6 +11,7 @@ static void cpu_close(struct device *dev) {
     struct cpu_state *state = dev->state;
     linear_cache_free(state->linear);
     free(state->scratch);
+    free(state->casts);
     free(state);
 }
 

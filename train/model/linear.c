@@ -144,15 +144,19 @@ static void lengths_forward(struct device *dev, struct tensor y, const struct li
 }
 
 /* matrix_forward - the product alone, with the matrix in memory or where its file has it. */
-static void matrix_forward(struct device *dev, struct tensor y, struct tensor x, const struct weight *w) {
+static void matrix_forward(struct device *dev, struct tensor y, struct tensor x,
+                           const struct linear *linear) {
+    const struct weight *w = &linear->w;
     if (w->stored.num_parts > 0)
         op_linear_stored(dev, y, x, &w->stored);
+    else if (linear->fp8)
+        op_fp8_forward(dev, y, x, w->value, linear->fp8);
     else
         op_linear_forward(dev, y, x, w->value);
 }
 
 void linear_forward(struct device *dev, struct tensor y, struct tensor x, const struct linear *linear) {
-    matrix_forward(dev, y, x, &linear->w);
+    matrix_forward(dev, y, x, linear);
     if (has_lengths(linear)) {
         pairs_forward(dev, y, x, linear);
         lengths_forward(dev, y, linear);
@@ -168,7 +172,7 @@ void linear_forward(struct device *dev, struct tensor y, struct tensor x, const 
 static struct tensor lengths_backward(struct device *dev, struct tensor dy, struct tensor x,
                                       const struct linear *linear) {
     struct length_scratch at = length_scratch(linear, dy);
-    op_linear_forward(dev, at.z, x, linear->w.value);
+    matrix_forward(dev, at.z, x, linear);
     pairs_forward(dev, at.z, x, linear);
     device_copy(dev, at.dz, dy);
     for (int i = 0; i < linear->num_parts; i++) {
@@ -178,11 +182,29 @@ static struct tensor lengths_backward(struct device *dev, struct tensor dy, stru
     return at.dz;
 }
 
+static void expect_kept(const struct weight *w, struct tensor x) {
+    CHECK(!w->grad.data || x.data, "a matrix of %lld rows learns, and what it read was not kept",
+          (long long)w->grad.dims[0]);
+}
+
 static void weight_backward(struct device *dev, const struct weight *w, struct tensor dy, struct tensor x) {
-    if (!w->grad.data)
+    expect_kept(w, x);
+    if (w->grad.data)
+        op_linear_backward_weight(dev, w->grad, dy, x, w->write);
+}
+
+/* matrix_backward - of the product alone; in 8 bits both gradients are one operation, which casts dy once. */
+static void matrix_backward(struct device *dev, struct tensor dx, struct tensor dy, struct tensor x,
+                            const struct linear *linear, enum op_write write) {
+    const struct weight *w = &linear->w;
+    struct fp8_backward both = {dx, w->grad, write, w->write, dy, x, w->value};
+    if (linear->fp8) {
+        expect_kept(w, x);
+        op_fp8_backward(dev, &both, linear->fp8);
         return;
-    CHECK(x.data, "a matrix of %lld rows learns, and what it read was not kept", (long long)dy.dims[1]);
-    op_linear_backward_weight(dev, w->grad, dy, x, w->write);
+    }
+    weight_backward(dev, w, dy, x);
+    op_linear_backward_input(dev, dx, dy, w->value, write);
 }
 
 /* read_backward - what the pair adds to dx, from the gradient of what A computed.  Where x is read through a mask, the same
@@ -216,8 +238,7 @@ void linear_backward(struct device *dev, struct tensor dx, struct tensor dy, str
         op_column_sums(dev, linear->bias.grad, dy);
     if (has_lengths(linear))
         dy = lengths_backward(dev, dy, x, linear);
-    weight_backward(dev, &linear->w, dy, x);
-    op_linear_backward_input(dev, dx, dy, linear->w.value, write);
+    matrix_backward(dev, dx, dy, x, linear, write);
     for (int i = 0; i < linear->num_parts; i++)
         pair_backward(dev, dx, dy, x, linear, &linear->parts[i]);
 }

@@ -27,6 +27,8 @@ struct linear {
     struct weight bias; /* [O]; value.data NULL: none */
     struct low_rank parts[LINEAR_MAX_PARTS];
     int num_parts;
+    /* W's products are in 8 bits, and what they read and write in bf16; NULL: in the type of what they read. */
+    const struct fp8_args *fp8;
     void *scratch; /* linear_scratch_bytes of the device, where there are parts */
 };
 

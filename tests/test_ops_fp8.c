@@ -1,0 +1,339 @@
+/* test_ops_fp8.c - products in 8 bits: the casts of all values of bf16 against torch's (tests/golden/make_fp8.py), scales by their
+ * definition, products and gradients against f64 sums of values that are found by trying all codes, and against torch's casts and
+ * products.  Controls: operands that were not cast, scales of 1, and gradients in the other format give other numbers. */
+#include "checkpoints/safetensors/safetensors.h"
+#include "tests/ops_data.h"
+
+static const struct fp8_args HYBRID = {.gradients = FP8_E5M2}, E4M3_ALONE = {.gradients = FP8_E4M3};
+static const double LARGEST[] = {[FP8_E4M3] = 448, [FP8_E5M2] = 57344};
+
+static double *doubles(int64_t count) {
+    return xcalloc((size_t)count, sizeof(double));
+}
+
+static uint8_t code_of(float value, enum fp8_format format) {
+    return format == FP8_E4M3 ? e4m3_from_f32(value) : e5m2_from_f32(value);
+}
+
+/* value_of - the definition in f64, of codes that are numbers. */
+static double value_of(int code, enum fp8_format format) {
+    int bits = format == FP8_E4M3 ? 3 : 2, bias = format == FP8_E4M3 ? 7 : 15;
+    int exponent = (code & 127) >> bits, fraction = code & ((1 << bits) - 1);
+    double magnitude =
+        exponent ? ldexp((1 << bits) + fraction, exponent - bias - bits) : ldexp(fraction, 1 - bias - bits);
+    return code & 128 ? -magnitude : magnitude;
+}
+
+static int last_code(enum fp8_format format) {
+    return format == FP8_E4M3 ? 0x7e : 0x7b;
+}
+
+/* nearest - to a scaled value, of two the one of the even code. */
+static double nearest(double value, enum fp8_format format) {
+    int best = 0;
+    for (int code = 0; code <= last_code(format); code++) {
+        double distance = fabs(fabs(value) - value_of(code, format)),
+               least = fabs(fabs(value) - value_of(best, format));
+        if (distance < least || (distance == least && code % 2 == 0))
+            best = code;
+    }
+    return copysign(value_of(best, format), value);
+}
+
+/* The file of torch's numbers. */
+static struct st_files *golden_open(void) {
+    struct err err = {""};
+    struct st_files *files = st_open("tests/golden/fp8/expected.safetensors", &err);
+    assert_non_null(files);
+    return files;
+}
+
+/* golden - one tensor of it, malloc'ed; *count: its elements. */
+static double *golden(const struct st_files *files, const char *name, int64_t *count) {
+    struct err err = {""};
+    int64_t index = st_find(files, name);
+    assert_true(index >= 0);
+    *count = st_entry(files, index).count;
+    float *values = xmalloc((size_t)*count * sizeof *values);
+    double *exact = doubles(*count);
+    assert_int_equal(st_read_f32(files, index, 0, *count, values, &err), 0);
+    for (int64_t i = 0; i < *count; i++)
+        exact[i] = (double)values[i];
+    free(values);
+    return exact;
+}
+
+/* differing - codes of bf16 values that are not torch's, of both signs; torch has an infinity in E5M2, where ours ends. */
+static int differing(const double *firsts, int64_t num_codes, enum fp8_format format, int moved) {
+    int num_other = 0;
+    for (int bits = 0, code = 0; bits < 0x8000; bits++) {
+        while (code + 1 < num_codes && bits >= (int)firsts[code + 1] + moved)
+            code++;
+        int want = bits > 0x7f80 ? 0x7f : code < last_code(format) ? code : last_code(format);
+        num_other += code_of(f32_from_bf16((uint16_t)bits), format) != want;
+        num_other += code_of(f32_from_bf16((uint16_t)(bits | 0x8000)), format) != (want | 0x80);
+    }
+    return num_other;
+}
+
+static void test_casts(struct setting s) {
+    (void)s;
+    struct st_files *files = golden_open();
+    for (enum fp8_format format = FP8_E4M3; format <= FP8_E5M2; format++) {
+        int64_t num_codes;
+        double *firsts = golden(files, format == FP8_E4M3 ? "e4m3" : "e5m2", &num_codes);
+        assert_true(num_codes > last_code(format));
+        assert_int_equal(differing(firsts, num_codes, format, 0), 0);
+        assert_true(differing(firsts, num_codes, format, 1) > 200); /* control: each code one value later */
+        free(firsts);
+    }
+    st_close(files);
+}
+
+/* decoded - of a code, by half.h. */
+static float decoded(uint8_t code, enum fp8_format format) {
+    return format == FP8_E4M3 ? f32_from_e4m3(code) : f32_from_e5m2(code);
+}
+
+/* test_rounding - fp8_round is the way through a code and back; of any f32, and around every middle of two. */
+static void test_rounding(struct setting s) {
+    (void)s;
+    for (enum fp8_format format = FP8_E4M3; format <= FP8_E5M2; format++) {
+        uint32_t any = 0;
+        for (int i = 0; i < 400000; i++, any += 2654435761u) {
+            float value = f32_from_bits(i < 65536 ? (uint32_t)i << 16 : any);
+            float want = decoded(code_of(value, format), format), got = fp8_round(value, format);
+            assert_true(isnan(value) ? isnan(got) : bits_from_f32(got) == bits_from_f32(want));
+        }
+        for (int code = 0; code < last_code(format); code++) {
+            float middle = (float)((value_of(code, format) + value_of(code + 1, format)) / 2);
+            const float around[] = {nextafterf(middle, 0), middle, nextafterf(middle, INFINITY)};
+            for (int i = 0; i < 3; i++) {
+                assert_true((double)fp8_round(around[i], format) == nearest((double)around[i], format));
+                assert_true((double)decoded(code_of(-around[i], format), format) ==
+                            nearest(-(double)around[i], format));
+            }
+        }
+    }
+}
+
+/* test_scales - of every largest value that bf16 has: it fits, and twice the scale would not. */
+static void test_scales(struct setting s) {
+    (void)s;
+    for (enum fp8_format format = FP8_E4M3; format <= FP8_E5M2; format++) {
+        for (uint32_t bits = 0; bits < 0x7f80; bits++) {
+            double scale = (double)fp8_scale(bits << 16, format), value = (double)f32_from_bits(bits << 16);
+            assert_true(scale * value <= LARGEST[format]);
+            assert_true(2 * scale * value > LARGEST[format] || scale == 0x1p60);
+        }
+        assert_true(isnan(fp8_scale(0x7f800000u, format)) && isnan(fp8_scale(0x7fc00000u, format)));
+    }
+}
+
+/* left - what 8 bits leave of a tensor, by trying scales and codes. */
+static double *left(struct data d, enum fp8_format format) {
+    int64_t count = tensor_count(d.t);
+    double largest = 0, scale = 0x1p60, *values = doubles(count);
+    for (int64_t i = 0; i < count; i++)
+        largest = fmax(largest, fabs(d.exact[i]));
+    while (largest * scale > LARGEST[format])
+        scale /= 2;
+    for (int64_t i = 0; i < count; i++)
+        values[i] = nearest(d.exact[i] * scale, format) / scale;
+    return values;
+}
+
+/* The tensors of one layer. */
+struct layer {
+    struct data x, w, dy, y, dx, dw;
+    int64_t rows, in, out;
+};
+
+static struct tensor shape_2d(enum dtype dtype, int64_t rows, int64_t cols) {
+    return tensor_2d(NULL, dtype, rows, cols);
+}
+
+static struct layer layer_make(struct device *dev, const int64_t shape[3]) {
+    int64_t rows = shape[0], in = shape[1], out = shape[2];
+    struct layer l = {data_random(dev, shape_2d(DTYPE_BF16, rows, in), 1),
+                      data_random(dev, shape_2d(DTYPE_BF16, out, in), 2),
+                      data_random(dev, shape_2d(DTYPE_BF16, rows, out), 3),
+                      data_output(dev, shape_2d(DTYPE_BF16, rows, out)),
+                      data_output(dev, shape_2d(DTYPE_BF16, rows, in)),
+                      data_output(dev, shape_2d(DTYPE_F32, out, in)),
+                      rows,
+                      in,
+                      out};
+    return l;
+}
+
+static void layer_free(struct layer l) {
+    data_free(l.x), data_free(l.w), data_free(l.dy), data_free(l.y), data_free(l.dx), data_free(l.dw);
+}
+
+/* scale_by - the values of a tensor; those of a model are far from 1. */
+static void scale_by(struct data d, double factor) {
+    for (int64_t i = 0; i < tensor_count(d.t); i++)
+        d.exact[i] *= factor;
+    data_write(d);
+}
+
+/* product - c[i, j] += sum over k of a[i, k] b[k, j], each by its two strides. */
+static void product(double *c, const double *a, const int64_t a_strides[2], const double *b,
+                    const int64_t b_strides[2], const int64_t mnk[3]) {
+    for (int64_t i = 0; i < mnk[0]; i++)
+        for (int64_t j = 0; j < mnk[1]; j++)
+            for (int64_t k = 0; k < mnk[2]; k++)
+                c[i * mnk[1] + j] +=
+                    a[i * a_strides[0] + k * a_strides[1]] * b[k * b_strides[0] + j * b_strides[1]];
+}
+
+static struct fp8_backward backward_of(struct layer l, enum op_write write) {
+    return (struct fp8_backward){l.dx.t, l.dw.t, write, write, l.dy.t, l.x.t, l.w.t};
+}
+
+/* check_gradients - of the layer; small whole numbers are there before where they are added to. */
+static void check_gradients(struct layer l, const struct fp8_args *args, enum op_write write) {
+    double *dy = left(l.dy, args->gradients), *x = left(l.x, FP8_E4M3), *w = left(l.w, FP8_E4M3);
+    double *dx = doubles(l.rows * l.in), *dw = doubles(l.out * l.in);
+    struct fp8_backward at = backward_of(l, write);
+    for (int64_t i = 0; i < l.rows * l.in && write == OP_ACCUMULATE; i++)
+        dx[i] = l.dx.exact[i] = (double)(i % 5);
+    for (int64_t i = 0; i < l.out * l.in && write == OP_ACCUMULATE; i++)
+        dw[i] = l.dw.exact[i] = (double)(i % 5);
+    if (write == OP_ACCUMULATE)
+        data_write(l.dx), data_write(l.dw);
+    op_fp8_backward(l.x.dev, &at, args);
+    product(dx, dy, (int64_t[]){l.out, 1}, w, (int64_t[]){l.in, 1}, (int64_t[]){l.rows, l.in, l.out});
+    product(dw, dy, (int64_t[]){1, l.out}, x, (int64_t[]){l.in, 1}, (int64_t[]){l.out, l.in, l.rows});
+    assert_matches(l.dx, dx, 2e-6);
+    assert_matches(l.dw, dw, 2e-6);
+    free(dy), free(x), free(w), free(dx), free(dw);
+}
+
+static bool differs(struct data got, const double *want) {
+    int64_t where;
+    data_refresh(got);
+    return worst_ratio(got.exact, want, tensor_count(got.t), tolerance_of(got, 2e-6), &where) > 1;
+}
+
+static void check_forward(struct layer l, bool controlled) {
+    double *x = left(l.x, FP8_E4M3), *w = left(l.w, FP8_E4M3), *y = doubles(l.rows * l.out),
+           *uncast = doubles(l.rows * l.out);
+    const int64_t mnk[] = {l.rows, l.out, l.in}, across[] = {l.in, 1}, along[] = {1, l.in};
+    struct fp8_args unscaled = {.scaling = FP8_UNSCALED};
+    product(y, x, across, w, along, mnk);
+    product(uncast, l.x.exact, across, l.w.exact, along, mnk);
+    op_fp8_forward(l.x.dev, l.y.t, l.x.t, l.w.t, &HYBRID);
+    assert_matches(l.y, y, 2e-6);
+    if (controlled) {
+        assert_true(differs(l.y, uncast));
+        op_fp8_forward(l.x.dev, l.y.t, l.x.t, l.w.t, &unscaled);
+        assert_true(differs(l.y, y));
+    }
+    free(x), free(w), free(y), free(uncast);
+}
+
+static void test_products(struct setting s) {
+    static const int64_t shapes[][3] = {{1, 16, 16}, {7, 48, 32}, {65, 64, 48}, {130, 96, 16}, {513, 32, 64}};
+    for (size_t n = 0; n < sizeof shapes / sizeof shapes[0]; n++) {
+        struct layer l = layer_make(s.dev, shapes[n]);
+        scale_by(l.w, 1e-4), scale_by(l.dy, 1e-9);
+        check_forward(l, n > 0);
+        scale_by(l.dy, 1e9); /* what is added to it is about as large */
+        check_gradients(l, &HYBRID, OP_OVERWRITE);
+        scale_by(l.w, 1e4);
+        check_gradients(l, &HYBRID, OP_ACCUMULATE);
+        check_gradients(l, &E4M3_ALONE, OP_ACCUMULATE);
+        layer_free(l);
+    }
+}
+
+/* fill - with a tensor of the file, rounded to its type. */
+static void fill(struct data d, const struct st_files *files, const char *name) {
+    int64_t count;
+    double *values = golden(files, name, &count);
+    assert_int_equal(count, tensor_count(d.t));
+    memcpy(d.exact, values, (size_t)count * sizeof *values);
+    data_write(d);
+    free(values);
+}
+
+static void test_torch(struct setting s) {
+    struct st_files *files = golden_open();
+    struct layer l = layer_make(s.dev, (int64_t[]){24, 32, 16});
+    static const char *const names[] = {"y", "dx", "dw", "dx_e4m3", "dw_e4m3"};
+    double *want[5];
+    int64_t count;
+    struct fp8_backward at = backward_of(l, OP_OVERWRITE);
+    fill(l.x, files, "x"), fill(l.w, files, "w"), fill(l.dy, files, "dy");
+    for (int i = 0; i < 5; i++)
+        want[i] = golden(files, names[i], &count);
+    op_fp8_forward(s.dev, l.y.t, l.x.t, l.w.t, &HYBRID);
+    op_fp8_backward(s.dev, &at, &HYBRID);
+    assert_matches(l.y, want[0], 2e-6);
+    assert_matches(l.dx, want[1], 2e-6);
+    assert_matches(l.dw, want[2], 2e-6);
+    assert_true(differs(l.dx, want[3]) && differs(l.dw, want[4]));
+    op_fp8_backward(s.dev, &at, &E4M3_ALONE);
+    assert_matches(l.dx, want[3], 2e-6);
+    assert_matches(l.dw, want[4], 2e-6);
+    for (int i = 0; i < 5; i++)
+        free(want[i]);
+    layer_free(l);
+    st_close(files);
+}
+
+/* all_are - the values of a tensor: NaN, or 0. */
+static bool all_are_nan(struct data d) {
+    bool all = true;
+    data_refresh(d);
+    for (int64_t i = 0; i < tensor_count(d.t); i++)
+        all = all && isnan(d.exact[i]);
+    return all;
+}
+
+static bool all_are_zero(struct data d) {
+    bool all = true;
+    data_refresh(d);
+    for (int64_t i = 0; i < tensor_count(d.t); i++)
+        all = all && d.exact[i] == 0;
+    return all;
+}
+
+/* test_extremes - one value that is no number makes all of a product so; zeros and no rows at all are no special case; frozen
+ * weights ask for no gradient, and then x is not needed. */
+static void test_extremes(struct setting s) {
+    struct layer l = layer_make(s.dev, (int64_t[]){8, 32, 16});
+    const double bad[] = {NAN, INFINITY, -INFINITY};
+    struct fp8_backward at = backward_of(l, OP_OVERWRITE), frozen = at, none = at;
+    for (int i = 0; i < 3; i++) {
+        data_set(l.x, 77, bad[i]);
+        op_fp8_forward(s.dev, l.y.t, l.x.t, l.w.t, &HYBRID);
+        assert_true(all_are_nan(l.y));
+    }
+    op_fp8_backward(s.dev, &at, &HYBRID);
+    assert_true(all_are_nan(l.dw) && !all_are_nan(l.dx)); /* dx does not read x */
+    device_zero(s.dev, l.x.t);
+    op_fp8_forward(s.dev, l.y.t, l.x.t, l.w.t, &HYBRID);
+    assert_true(all_are_zero(l.y));
+    device_zero(s.dev, l.dy.t);
+    frozen.dw.data = frozen.x.data = NULL;
+    op_fp8_backward(s.dev, &frozen, &HYBRID);
+    assert_true(all_are_zero(l.dx) && all_are_nan(l.dw));
+    none.dy.dims[0] = none.dx.dims[0] = none.x.dims[0] = 0;
+    op_fp8_backward(s.dev, &none, &HYBRID);
+    assert_true(all_are_zero(l.dw));
+    layer_free(l);
+}
+
+static const struct op_case CASES[] = {
+    {"fp8_casts", test_casts},       {"fp8_rounding", test_rounding}, {"fp8_scales", test_scales},
+    {"fp8_products", test_products}, {"fp8_torch", test_torch},       {"fp8_extremes", test_extremes},
+};
+
+/* Activations in bf16 are all that these ops take. */
+int main(void) {
+    setenv("ATELIER_TEST_TYPES", "bf16", 1);
+    return run_op_cases(CASES, sizeof CASES / sizeof CASES[0]);
+}
