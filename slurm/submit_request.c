@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/units.h"
+#include "slurm/gpu_codes.h"
 #include "slurm/slurm_text.h"
 #include "slurm/submit_modules.h"
 #include "slurm/submit_rules.h"
@@ -241,15 +242,26 @@ static void look_at_storage(const struct job_request *request, struct diagnostic
                        "run.folder is in /tmp, which each node has for itself");
 }
 
+/* GPUs have products in 8 bits from this architecture on (gpu_arch): Ada's and Hopper's. */
+enum { FP8_ARCH = 89 };
+
 /* look_at_precision - the job would find out for itself, after it has waited in the queue. */
 static void look_at_precision(const struct job_request *request, struct diagnostics *diagnostics) {
     if (request->partition->gpus_per_node > 0 && !request->partition->bf16 &&
-        (enum dtype)request->config->train.compute == DTYPE_BF16)
+        config_activations(request->config) == DTYPE_BF16)
         diagnostic_add(
             diagnostics, DIAGNOSTIC_ERROR,
-            "'train.compute' is bf16, which the GPUs of partition '%s' (%s) do not have: set it to f16 or "
+            "'train.compute' is %s, which the GPUs of partition '%s' (%s) do not have: set it to f16 or "
             "f32",
-            request->partition->name, request->partition->gpu ? request->partition->gpu : "GPU");
+            request->config->train.compute == COMPUTE_FP8 ? "fp8" : "bf16", request->partition->name,
+            request->partition->gpu ? request->partition->gpu : "GPU");
+    int arch = gpu_arch(request->partition->gpu);
+    if (request->partition->gpus_per_node > 0 && request->partition->bf16 && arch > 0 && arch < FP8_ARCH &&
+        request->config->train.compute == COMPUTE_FP8)
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "'train.compute' is fp8, which the GPUs of partition '%s' (%s) do not have: set it to bf16",
+            request->partition->name, request->partition->gpu);
 }
 
 /* tell_idle - keys that only GPUs obey; the run says the same (trainer_setup.c). */

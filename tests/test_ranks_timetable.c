@@ -46,7 +46,7 @@ static void load(struct config *config, const struct variant *v) {
     config->train.recompute = v->recompute;
     config->parallel.reduce = v->reduce;
     config->optimizer.kind = v->optimizer;
-    config->train.compute = v->compute;
+    config->train.compute = (enum compute)v->compute;
     config->parallel.wire = v->wire;
     config->train.reproducible = v->reproducible;
     config->parallel.sync_every = v->sync_every;

@@ -9,7 +9,8 @@
 #include "data/corpus/prepare.h"
 #include "data/tokenizer/tokenizer_grow.h"
 #include "data/tokens/loader.h"
-#include "kernels/error.h"
+#include "kernels/fp8.h"
+#include "kernels/tensor.h"
 
 /* RECOMPUTE_AUTO and the AUTO_ values are what a run file may say; train/plan/auto_layout.h puts a choice in their
  * place before anything is laid out. */
@@ -35,6 +36,14 @@ enum dpo_loss { DPO_SIGMOID, DPO_IPO, DPO_HINGE, DPO_ROBUST };
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
 enum progress_style { PROGRESS_AUTO, PROGRESS_LIVE, PROGRESS_LINES };
 enum resume_policy { RESUME_AUTO, RESUME_NEVER };
+
+/* What the model computes in: a type; or fp8, which is bf16 but for the products of the layers (kernels/fp8.h). */
+enum compute {
+    COMPUTE_F32 = DTYPE_F32,
+    COMPUTE_BF16 = DTYPE_BF16,
+    COMPUTE_F16 = DTYPE_F16,
+    COMPUTE_FP8 = DTYPE_COUNT
+};
 
 /* What a spike of the loss or the gradient norm does. */
 enum spike_policy { SPIKE_OFF, SPIKE_SKIP, SPIKE_ROLLBACK };
@@ -163,8 +172,10 @@ struct config {
         int64_t batch_sequences; /* of the whole job, per optimizer step */
         int64_t micro_sequences; /* per rank and forward pass; or AUTO_MICRO_SEQUENCES */
         enum recompute recompute;
-        enum dtype compute;  /* f32, bf16 or f16 */
-        double grad_clip;    /* global norm; 0: off */
+        enum compute compute;
+        enum fp8_format fp8_gradients; /* of fp8: what gradients are cast to */
+        int64_t fp8_skip_layers;       /* of fp8: so many of the first layers stay in bf16, and of the last */
+        double grad_clip;              /* global norm; 0: off */
         int64_t early_stop;  /* validations in a row that are no better, after which the run ends; 0: never */
         double stop_after_s; /* save and exit 75 after so many seconds; 0: never */
         enum reproducible reproducible;
@@ -275,6 +286,12 @@ struct new_token *config_new_tokens(const struct config *config, int *count);
 static inline int64_t config_across_every(const struct config *config) {
     return config->parallel.sync_every > 0 ? config->parallel.sync_every : 1;
 }
+
+/* config_activations - the type of weights and activations while the model computes.  config_compute_text - how it computes, as a
+ * checkpoint says it: "bf16"; "fp8 hybrid, first and last 2 layers in bf16".  Into the caller's buffer; returns it. */
+enum dtype config_activations(const struct config *config);
+const char *config_compute_text(const struct config *config, char *text, size_t room_bytes);
+enum { COMPUTE_TEXT_ROOM = 96 };
 
 /* config_gemm_choices - whether algorithms of matrix products are measured, and where they are kept, by run.gemm_choices: NULL and
  * "auto"; "" and "none"; else a file. */

@@ -71,5 +71,8 @@ int config_check_sync_every(const struct loading *loading);
 /* config_check_reproducible - of them, those of train.reproducible.  Returns 0, or -1 with err set. */
 int config_check_reproducible(const struct loading *loading);
 
+/* config_check_fp8 - those of train.compute: fp8.  Returns 0, or -1 with err set. */
+int config_check_fp8(const struct loading *loading);
+
 /* config_resolved_text - every key that is read as YAML, malloc'ed; reads back as the same configuration. */
 char *config_resolved_text(const struct config *config);

@@ -31,7 +31,7 @@ int config_check_sync_every(const struct loading *loading) {
          "is not 1: replicas that learn apart were not proven with ranks that divide tensors", "set it to 1"},
         {c->optimizer.offload, "optimizer.offload",
          "is true: the outer step works on masters in the device's memory", "set it to false"},
-        {c->train.compute == DTYPE_F16, "train.compute",
+        {c->train.compute == COMPUTE_F16, "train.compute",
          "is f16: gradients of one replica may overflow where those of others do not", "take bf16"},
         {c->train.spike != SPIKE_OFF, "train.spike",
          "is not off: what is a spike to one replica need not be one to the others", "set it to off"},

@@ -137,8 +137,12 @@ static const struct foreign_word KEYS[] = {
     {"tf32 dtype torch_dtype precision mixed_precision fp16_opt_level fp16_backend "
      "half_precision_backend bf16_full_eval fp16_full_eval compute_dtype infer_dtype amp_dtype "
      "amp model_dtype",
-     "train.compute", "f32, bf16 or f16"},
-    {"fp8", NULL, "there is no fp8 yet; train.compute takes f32, bf16 or f16"},
+     "train.compute", "f32, bf16, f16 or fp8"},
+    {"fp8 float8", "train.compute", "'compute: fp8'"},
+    {"fp8_format", "train.fp8_format", "hybrid or e4m3"},
+    {"fp8_recipe", "train.compute", "fp8: one scale for each tensor, by its present values ('tensorwise')"},
+    {"first_last_layers_bf16 num_layers_at_start_in_bf16 num_layers_at_end_in_bf16", "train.fp8_skip_layers",
+     "so many at each end"},
     {"gradient_checkpointing gradient_checkpointing_kwargs activation_checkpointing "
      "enable_activation_checkpointing enable_activation_offloading activation_offloading "
      "layer_offloading disable_gradient_checkpointing gradient_checkpointing_use_reentrant "

@@ -221,7 +221,7 @@ static void take_rates(struct surroundings *here) {
     struct calibration calibration;
     struct err err;
     char *path = calibration_path(&here->site, place->partition);
-    enum dtype compute = here->config.train.compute;
+    enum dtype compute = config_activations(&here->config);
     bool on_gpu = place->facts.is_known && place->facts.machine.on_gpu;
     double total_gb, available_gb;
     doctor_memory(&total_gb, &available_gb);

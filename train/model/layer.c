@@ -80,6 +80,13 @@ static void add_ffn(const struct model *model, struct layer_weights *w, int laye
     w->down.w = params_weight(model->params, 1 + layer, ROLE_DOWN);
 }
 
+/* fp8_of - how the products of a layer are computed in 8 bits; NULL: they are not. */
+static const struct fp8_args *fp8_of(const struct model *model, int layer) {
+    int64_t skipped = model->setup.fp8.skip_layers, layers = model->setup.config->num_layers;
+    bool is_inside = layer >= skipped && layer < layers - skipped;
+    return model->setup.fp8.is_on && is_inside ? &model->setup.fp8.args : NULL;
+}
+
 struct layer_weights layer_weights(const struct model *model, int layer) {
     const struct params *params = model->params;
     const struct layer_plan *plan = &model->layers[layer].plan;
@@ -87,6 +94,7 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
     struct layer_weights w = {.qkv = {.w = product_weight(model, unit, ROLE_QKV, ROLE_QUERY, ROLE_VALUE)},
                               .output = {.w = params_weight(params, unit, ROLE_OUTPUT)}};
     add_ffn(model, &w, layer);
+    w.qkv.fp8 = w.output.fp8 = w.gate_up.fp8 = w.down.fp8 = fp8_of(model, layer);
     if (model_has_adapter(model->setup.config))
         add_pairs(model, &w, layer);
     if (has_norm_before(plan)) {

@@ -16,6 +16,11 @@ struct model_setup {
     int64_t max_positions;
     int64_t head_rows; /* logits are computed so many rows at a time; 0: what suits a CPU */
     enum dtype compute;
+    struct {
+        bool is_on; /* the layers' products are in 8 bits; compute is bf16 */
+        struct fp8_args args;
+        int64_t skip_layers; /* but for so many of the first layers, and of the last */
+    } fp8;
     enum recompute recompute;
     bool trains;
     uint64_t seed;                  /* of what a dropout leaves out */

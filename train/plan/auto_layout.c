@@ -34,7 +34,7 @@ struct site_facts site_facts_of(const struct config *config, const struct site_p
                                .intra_gb_s = partition->intra_gb_s,
                                .inter_gb_s = partition->inter_gb_s,
                                .machine = machine_of_partition(partition, config->slurm.constraint,
-                                                               config->train.compute, ranks_per_node)};
+                                                               config_activations(config), ranks_per_node)};
 }
 
 /* Without a profile, or without the partition, nothing is known: the layout is then chosen by guessed rates. */

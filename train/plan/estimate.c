@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "train/model/optimizer.h"
+#include "train/plan/fp8_cost.h"
 
 /* Share of a device's memory that a plan may fill. */
 static const double USABLE_MEMORY = 0.92;
@@ -256,7 +257,8 @@ static double passes_s(const struct config *config, const struct model_figures *
     const struct params_setup *p = &layout->params;
     double tokens = num_micros * (double)model_own_tokens(&layout->model); /* padding included */
     double bytes = tokens * element_bytes(config, f, p->compute) + num_micros * restore_bytes(p) +
-                   gradient_bytes(f, p, num_micros) + SUM_TRAFFIC * reduced_bytes(f, p, num_micros);
+                   fp8_cast_bytes(layout, num_micros) + gradient_bytes(f, p, num_micros) +
+                   SUM_TRAFFIC * reduced_bytes(f, p, num_micros);
     double seconds = products_s(f, layout, machine, tokens, flops, config->data.sequence_tokens) +
                      num_micros * p->model->num_layers * machine->launches_s + bytes / machine->bytes_per_s;
     int num_replicas = params_is_apart(p) ? p->apart.size : p->replicas.size;

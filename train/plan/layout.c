@@ -30,7 +30,7 @@ struct layout layout_make(const struct config *config, const struct model_config
     bool has_teacher = objective_kind(config->objective.kind)->distance != NULL;
     return (struct layout){
         .params = {.model = model,
-                   .compute = config->train.compute,
+                   .compute = config_activations(config),
                    .optimizer = optimizer_kind(config->optimizer.kind),
                    .moments = config->optimizer.state_dtype,
                    .packs_base = config->adapter.base != BASE_COMPUTE,
@@ -44,7 +44,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .rank = grid_index(grid, divided),
                    .num_ranks = num_shards,
                    .replica = replicas.index,
-                   .wire = config->parallel.wire == WIRE_F32 ? DTYPE_F32 : config->train.compute,
+                   .wire = config->parallel.wire == WIRE_F32 ? DTYPE_F32 : config_activations(config),
                    .replicas = is_apart ? alone : replicas,
                    .apart = is_apart ? replicas : none,
                    .tensor = {grid_size(grid, parts), grid_index(grid, parts)}},
@@ -55,7 +55,10 @@ struct layout layout_make(const struct config *config, const struct model_config
                   .tensor = {grid_size(grid, parts), grid_index(grid, parts)},
                   .max_positions = config->data.sequence_tokens,
                   .head_rows = on_gpu ? HEAD_ROWS_GPU : 0,
-                  .compute = config->train.compute,
+                  .compute = config_activations(config),
+                  .fp8 = {.is_on = config->train.compute == COMPUTE_FP8,
+                          .args = {.gradients = config->train.fp8_gradients},
+                          .skip_layers = config->train.fp8_skip_layers},
                   .recompute = config->train.recompute,
                   .seed = (uint64_t)config->run.seed,
                   .trains = true,
@@ -147,6 +150,9 @@ int layout_check_device(const struct config *config, const struct model_config *
         return err_set(
             err, "a model of %d experts, for which there are no kernels on GPUs yet: set run.device to cpu",
             model->num_experts);
+    if (config->train.compute == COMPUTE_FP8 && on_gpu)
+        return err_set(err, "train.compute: fp8 has no kernels on GPUs yet: set it to bf16, or run.device to "
+                            "cpu, which computes what they will");
     if (config->train.reproducible == REPRODUCIBLE_OFF || !on_gpu)
         return 0;
     return err_set(err,
@@ -199,11 +205,30 @@ int layout_check_tensor(const struct config *config, const struct model_config *
     return 0;
 }
 
+/* check_fp8 - what only the model can tell of train.compute: fp8. */
+static int check_fp8(const struct config *config, const struct model_config *model, struct err *err) {
+    int64_t skipped = config->train.fp8_skip_layers;
+    if (config->train.compute != COMPUTE_FP8)
+        return 0;
+    if (model->num_experts > 0)
+        return err_set(err,
+                       "train.compute: fp8 has no products of experts, and the model has %d: set it to bf16",
+                       model->num_experts);
+    if (2 * skipped >= model->num_layers)
+        return err_set(
+            err,
+            "train.fp8_skip_layers: %lld of the first and of the last layers, and the model has %d: no "
+            "product would be in 8 bits; take less, or train.compute: bf16",
+            (long long)skipped, model->num_layers);
+    return 0;
+}
+
 int layout_check_sizes(const struct config *config, const struct model_config *model, int64_t num_ranks,
                        struct err *err) {
     int64_t sharing = config->parallel.context * (config->parallel.tensor > 1 ? config->parallel.tensor : 1);
     int64_t num_readers = num_ranks / sharing;
-    if (check_context(config, model, err) != 0 || layout_check_tensor(config, model, err) != 0)
+    if (check_context(config, model, err) != 0 || layout_check_tensor(config, model, err) != 0 ||
+        check_fp8(config, model, err) != 0)
         return -1;
     if (config->data.sequence_tokens > model->max_positions)
         return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",

@@ -20,7 +20,7 @@ static void print_ranks(const struct run_plan *plan) {
     const struct run_place *place = plan->place;
     const struct grid *grid = &plan->grid;
     int num_context = grid->axes[AXIS_CONTEXT].size, num_tensor = grid->axes[AXIS_TENSOR].size;
-    char context[60] = "", tensor[60] = "";
+    char context[60] = "", tensor[60] = "", compute[COMPUTE_TEXT_ROOM];
     if (num_context > 1)
         snprintf(context, sizeof context, "; %d share the tokens of a text", num_context);
     if (num_tensor > 1)
@@ -34,7 +34,7 @@ static void print_ranks(const struct run_plan *plan) {
         "batch        %lld sequences of %lld tokens; %lld in one forward pass of a rank; recompute %s; %s\n",
         (long long)plan->config.train.batch_sequences, (long long)plan->config.data.sequence_tokens,
         (long long)plan->proposal.micro_sequences, recompute_name(plan->proposal.recompute),
-        dtype_name(plan->config.train.compute));
+        config_compute_text(&plan->config, compute, sizeof compute));
     if (plan->padding > 0.02)
         printf("             %.0f %% of what is computed is padding: the ranks times micro_sequences do not "
                "divide the "

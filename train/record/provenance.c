@@ -315,6 +315,7 @@ static json_t *procedure_json(const struct config *config, const struct loader *
                                             [SCHEDULE_LINEAR] = "linear",
                                             [SCHEDULE_COSINE] = "cosine",
                                             [SCHEDULE_WSD] = "wsd"};
+    char compute[COMPUTE_TEXT_ROOM];
     json_t *procedure = json_object();
     put_int(procedure, "batch_sequences", config->train.batch_sequences);
     put_int(procedure, "sequence_tokens", config->data.sequence_tokens);
@@ -332,7 +333,7 @@ static json_t *procedure_json(const struct config *config, const struct loader *
     put_real(procedure, "grad_clip", config->train.grad_clip);
     put_text(procedure, "schedule", schedules[config->schedule.kind]);
     put_int(procedure, "warmup_steps", config->schedule.warmup_steps);
-    put_text(procedure, "compute", dtype_name(config->train.compute));
+    put_text(procedure, "compute", config_compute_text(config, compute, sizeof compute));
     put_int(procedure, "seed", config->run.seed);
     return procedure;
 }

@@ -233,12 +233,17 @@ static int find(struct trainer *t, struct lookup *one) {
     return found == REFERENCE_READ;
 }
 
-/* name_compute - a model in fewer bits, or with other positions, says something else of a document than the same model as it
+/* name_compute - a model in fewer bits, or with products in fewer, or with other positions, says something else of a document than the same model as it
  * is. */
 static void name_compute(struct lookup *one, const struct config *config, const struct model_config *model) {
     enum adapter_base base = config->adapter.base;
-    int used = snprintf(one->compute, sizeof one->compute, "%s%s%s", dtype_name(config->train.compute),
+    bool is_fp8 = config->train.compute == COMPUTE_FP8;
+    int used = snprintf(one->compute, sizeof one->compute, "%s%s%s",
+                        is_fp8 ? "fp8" : dtype_name(config_activations(config)),
                         base == BASE_COMPUTE ? "" : "-", base == BASE_COMPUTE ? "" : adapter_base_word(base));
+    if (is_fp8 && config->train.fp8_skip_layers > 0)
+        used += snprintf(one->compute + used, sizeof one->compute - (size_t)used, "-skip%lld",
+                         (long long)config->train.fp8_skip_layers);
     /* Positions that follow the longest sequence of a run. */
     if (model->rope_kind == ROPE_DYNAMIC || model->rope_kind == ROPE_LONG)
         snprintf(one->compute + used, sizeof one->compute - (size_t)used, "-%lld",

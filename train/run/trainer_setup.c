@@ -32,7 +32,7 @@ static void begin(struct trainer *t, const struct config *given, struct comm *co
     t->given = given;
     t->comm = comm;
     t->stragglers.told_rank = -1;
-    t->loss_scale = loss_scale_start(given->train.compute);
+    t->loss_scale = loss_scale_start(config_activations(given));
     t->valid_loss = NAN;
     chain_start(t->link);
     t->preference.settings = &given->objective;
@@ -136,14 +136,15 @@ static const char *trained_text(const struct trainer *t, char *text, size_t room
 
 /* tell_memory - what each rank is about to hold. */
 static void tell_memory(struct trainer *t, const struct layout *layout, const struct layout_memory *memory) {
-    char text[300], trained[120], hint[HINT_ROOM], saves[ASYNC_ROOM];
+    char text[300], trained[120], hint[HINT_ROOM], saves[ASYNC_ROOM], compute[COMPUTE_TEXT_ROOM];
     int num_replicas = t->rank.grid.axes[AXIS_REPLICA].size;
-    metrics_note(
-        t->metrics, "model: %lld parameters%s, %s; %d rank%s of %d thread%s, %s; stage %d, %d replica%s",
-        (long long)model_num_parameters(&t->model_config), trained_text(t, trained, sizeof trained),
-        dtype_name(layout->params.compute), comm_num_ranks(t->comm), comm_num_ranks(t->comm) > 1 ? "s" : "",
-        t->rank.dev.num_threads, t->rank.dev.num_threads > 1 ? "s" : "", t->rank.dev.ops->name,
-        layout->params.zero_stage, num_replicas, num_replicas > 1 ? "s" : "");
+    metrics_note(t->metrics,
+                 "model: %lld parameters%s, %s; %d rank%s of %d thread%s, %s; stage %d, %d replica%s",
+                 (long long)model_num_parameters(&t->model_config), trained_text(t, trained, sizeof trained),
+                 config_compute_text(t->config, compute, sizeof compute), comm_num_ranks(t->comm),
+                 comm_num_ranks(t->comm) > 1 ? "s" : "", t->rank.dev.num_threads,
+                 t->rank.dev.num_threads > 1 ? "s" : "", t->rank.dev.ops->name, layout->params.zero_stage,
+                 num_replicas, num_replicas > 1 ? "s" : "");
     if (plan_served_hint(&t->model_config, hint))
         metrics_note(t->metrics, "%s", hint);
     if (t->rank.dev.ops->host_memory && t->rank.dev.num_threads > rank_cores(t->comm))

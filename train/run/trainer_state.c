@@ -133,7 +133,7 @@ int trainer_state_read(struct trainer *t, struct err *err) {
         status = best_read(&t->best, state, counts.step, err);
     if (!status && !t->resume.is_branch && !json_find(state, "keys"))
         status = same_order(t, state, err);
-    if (!status && t->given->train.compute == DTYPE_F16)
+    if (!status && t->given->train.compute == COMPUTE_F16)
         status = read_loss_scale(t, state, err);
     json_decref(state);
     free(text);

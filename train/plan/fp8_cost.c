@@ -1,0 +1,33 @@
+/* fp8_cost.c - casts of the operands of a layer's four products, counted from kernels/cpu/fp8.c and train/model/linear.c: the forward
+ * casts what is read and the matrices, the backward the gradient of what was written, and both once more. */
+#include "train/plan/fp8_cost.h"
+
+/* Of a value in bf16: it is read for the largest magnitude, read again, and written. */
+static const double CAST_BYTES = 6;
+
+/* Values of a token that a layer's products read and write, and the values of its matrices. */
+struct layer_values {
+    double read, written, matrices;
+};
+
+static struct layer_values values_of(const struct model_config *m, bool is_gated) {
+    double width = (double)m->width, ffn = (double)m->ffn_width, up = (is_gated ? 2 : 1) * ffn;
+    double attended = (double)m->num_heads * m->head_dim,
+           projected = attended + 2.0 * m->num_kv_heads * m->head_dim;
+    return (struct layer_values){2 * width + attended + ffn, projected + up + 2 * width,
+                                 width * (projected + attended + up + ffn)};
+}
+
+double fp8_cast_bytes(const struct layout *layout, double num_micros) {
+    const struct model_setup *setup = &layout->model;
+    double tokens = num_micros * (double)model_own_tokens(setup), values = 0;
+    int64_t skipped = setup->fp8.skip_layers;
+    if (!setup->fp8.is_on)
+        return 0;
+    for (int64_t i = skipped; i < setup->config->num_layers - skipped; i++) {
+        struct layer_plan plan = family_layer_plan(setup->config, (int)i);
+        struct layer_values layer = values_of(setup->config, plan.ffn == FFN_GATED);
+        values += tokens * (2 * layer.read + layer.written) + num_micros * 2 * layer.matrices;
+    }
+    return CAST_BYTES * values;
+}
