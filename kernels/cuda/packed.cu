@@ -41,7 +41,7 @@ DEV float scale_at(const dequantise_op<T, KIND> &op, const uint8_t *blob, int64_
 /* value_of - a code of eight bits, or of four, less its scale.  E4M3 is the upper half of an f32 whose exponent lies 120 too low:
  * the product puts it right, subnormal values included. */
 template <class T, int KIND> DEV float value_of(const dequantise_op<T, KIND> &op, uint32_t code) {
-    if constexpr (op.IS_NF4)
+    if constexpr (dequantise_op<T, KIND>::IS_NF4)
         return shared_load_f32(op.table + code * 4);
     else if constexpr (KIND == PACKED_FP8)
         return bits_float((code & 0x80u) << 24 | (code & 0x7fu) << 20) * 0x1p120f;
@@ -51,8 +51,8 @@ template <class T, int KIND> DEV float value_of(const dequantise_op<T, KIND> &op
 
 /* code_at - of value `at` of a blob, alone. */
 template <class T, int KIND>
-DEV uint32_t code_at(const dequantise_op<T, KIND> &op, const uint8_t *blob, int64_t at) {
-    if constexpr (op.IS_NF4)
+DEV uint32_t code_at(const dequantise_op<T, KIND> &, const uint8_t *blob, int64_t at) {
+    if constexpr (dequantise_op<T, KIND>::IS_NF4)
         return at % 2 ? blob[at / 2] & 15u : blob[at / 2] >> 4;
     else
         return blob[at];
@@ -63,7 +63,7 @@ template <class T, int KIND, int N>
 DEV void codes_of(const dequantise_op<T, KIND> &op, uint32_t (&codes)[N], const uint8_t *blob, int64_t at) {
     if constexpr (N == 1) {
         codes[0] = code_at(op, blob, at);
-    } else if constexpr (op.IS_NF4) {
+    } else if constexpr (dequantise_op<T, KIND>::IS_NF4) {
         uint32_t word = N == 8 ? *(const uint32_t *)(blob + at / 2) : *(const uint16_t *)(blob + at / 2);
         for (int i = 0; i < N; i++)
             codes[i] = word >> (i / 2 * 8 + (i % 2 ? 0 : 4)) & 15u;
@@ -118,7 +118,7 @@ static __global__ void __launch_bounds__(FLAT_THREADS, 4)
     dequantise_kernel(dequantise_op<T, KIND> op, flat_range range, nf4_map map) {
     DYN_SHARED(table);
     op.table = shared_address(table);
-    if constexpr (op.IS_NF4) {
+    if constexpr (dequantise_op<T, KIND>::IS_NF4) {
 #pragma unroll
         for (int i = 0; i < NF4_CODES && threadIdx.x == 0;
              i++) /* an index by thread would put the arguments on the stack */

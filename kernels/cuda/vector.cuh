@@ -30,11 +30,11 @@ template <class T, int N> DEV pack<T, N> pack_filled(uint32_t word) {
 /* pack_load - N elements from an address that is a multiple of their bytes; pack_store is its inverse. */
 template <class T, int N> DEV pack<T, N> pack_load(const T *from) {
     pack<T, N> p;
-    if constexpr (p.BYTES == 16) {
+    if constexpr (pack<T, N>::BYTES == 16) {
         vec16 v = load16(from);
         for (int i = 0; i < 4; i++)
             p.words[i] = v.w[i];
-    } else if constexpr (p.BYTES == 8) {
+    } else if constexpr (pack<T, N>::BYTES == 8) {
         uint2 v = load8(from);
         p.words[0] = v.x;
         p.words[1] = v.y;
@@ -50,7 +50,7 @@ template <class T, int N> DEV pack<T, N> pack_load(const T *from) {
  * caches. */
 template <class T, int N> DEV pack<T, N> pack_load_once(const T *from) {
     pack<T, N> p;
-    if constexpr (p.BYTES == 16) {
+    if constexpr (pack<T, N>::BYTES == 16) {
         vec16 v = load16_stream(from);
         for (int i = 0; i < 4; i++)
             p.words[i] = v.w[i];
@@ -61,9 +61,9 @@ template <class T, int N> DEV pack<T, N> pack_load_once(const T *from) {
 }
 
 template <class T, int N> DEV void pack_store(T *to, const pack<T, N> &p) {
-    if constexpr (p.BYTES == 16)
+    if constexpr (pack<T, N>::BYTES == 16)
         store16(to, vec16{{p.words[0], p.words[1], p.words[2], p.words[3]}});
-    else if constexpr (p.BYTES == 8)
+    else if constexpr (pack<T, N>::BYTES == 8)
         store8(to, make_uint2(p.words[0], p.words[1]));
     else if constexpr (sizeof(T) == 4)
         *to = bits_float(p.words[0]);
@@ -72,7 +72,7 @@ template <class T, int N> DEV void pack_store(T *to, const pack<T, N> &p) {
 }
 
 template <class T, int N> DEV void pack_store_once(T *to, const pack<T, N> &p) {
-    if constexpr (p.BYTES == 16)
+    if constexpr (pack<T, N>::BYTES == 16)
         store16_stream(to, vec16{{p.words[0], p.words[1], p.words[2], p.words[3]}});
     else
         pack_store(to, p);
