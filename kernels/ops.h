@@ -58,6 +58,7 @@ struct op_counts {
 struct device_limits {
     int64_t max_tokens, width, ffn_width, vocab_size, chunk_rows;
     int num_heads, num_kv_heads, head_dim;
+    int num_experts, num_chosen; /* 0: there are none */
 };
 
 struct device;
@@ -442,11 +443,12 @@ typedef void exact_squares_fn(struct device *, struct exact_sum *sum, struct ten
     OP(attention_cached) OP(sinks_forward) OP(sinks_backward) OP(glu_forward) OP(glu_backward)              \
     OP(act_forward) OP(act_backward) OP(xielu_forward) OP(xielu_backward) OP(add) OP(axpby)                 \
     OP(take_columns) OP(put_columns) OP(column_sums) OP(dropout) OP(row_norms) OP(magnitude_forward)        \
-    OP(magnitude_backward) OP(cross_entropy) OP(distill) OP(adamw) OP(sum_squares) OP(cast) OP(dequantise)
+    OP(magnitude_backward) OP(cross_entropy) OP(distill) OP(adamw) OP(sum_squares) OP(cast) OP(dequantise)  \
+    OP(route) OP(route_backward) OP(spread) OP(collect) OP(collect_backward)
 /* Those of host memory alone; other tables have NULL there, and the front door dies. */
 #define EACH_HOST_OP(OP)                                                                                    \
-    OP(fp8_forward) OP(fp8_backward) OP(linear_stored) OP(embedding_stored) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)    \
-    OP(route) OP(route_backward) OP(spread) OP(collect) OP(collect_backward)                                \
+    OP(fp8_forward) OP(fp8_backward)                                                                        \
+    OP(linear_stored) OP(embedding_stored) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)    \
     OP(grouped_forward) OP(grouped_backward_input) OP(grouped_backward_weight)
 /* clang-format on */
 

@@ -1,8 +1,8 @@
-/* ops_experts.c - the front door of the ops of experts, which host memory alone has so far. */
+/* ops_experts.c - the front door of the ops of experts; products with their matrices host memory alone has so far. */
 #include "kernels/ops_check.h"
 
 static void expect_host(struct device *dev, const char *op) {
-    CHECK(dev->ops->route, "%s: the device '%s' does not compute experts", op, dev->ops->name);
+    CHECK(dev->ops->grouped_forward, "%s: the device '%s' does not compute experts", op, dev->ops->name);
 }
 
 /* expect_routes - of num_rows rows (ANY: of as many as they say); returns the number of places. */
@@ -29,7 +29,6 @@ static void expect_logits(const char *op, const char *name, struct tensor logits
 void op_route(struct device *dev, const struct expert_routes *routes, struct tensor logits,
               const struct route_args *args) {
     const char *op = "route";
-    expect_host(dev, op);
     expect_routes(op, routes, ANY);
     expect_logits(op, "logits", logits, routes, args);
     struct op_call call = op_call_begin(dev, OP_ROUTE, op, 0);
@@ -42,7 +41,6 @@ void op_route_backward(struct device *dev, struct tensor dlogits, struct tensor 
                        struct tensor logits, const struct expert_routes *routes,
                        const struct route_args *args) {
     const char *op = "route_backward";
-    expect_host(dev, op);
     expect_routes(op, routes, ANY);
     expect_logits(op, "logits", logits, routes, args);
     expect_logits(op, "dlogits", dlogits, routes, args);
@@ -56,7 +54,6 @@ void op_route_backward(struct device *dev, struct tensor dlogits, struct tensor 
 
 void op_spread(struct device *dev, struct tensor y, struct tensor x, const struct expert_routes *routes) {
     const char *op = "spread";
-    expect_host(dev, op);
     op_expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     int64_t places = expect_routes(op, routes, x.dims[0]);
     op_expect(op, "y", y, (struct expected){op_type_of(x), 2, {places, x.dims[1]}});
@@ -80,7 +77,6 @@ static void expect_collected(const char *op, struct tensor y, struct tensor x, s
 void op_collect(struct device *dev, struct tensor y, struct tensor x, struct tensor weights,
                 const struct expert_routes *routes) {
     const char *op = "collect";
-    expect_host(dev, op);
     expect_collected(op, y, x, weights, routes);
     struct op_call call = op_call_begin(dev, OP_ROUTE, op, 0);
     dev->ops->collect(dev, y, x, weights, routes);
@@ -91,7 +87,6 @@ void op_collect(struct device *dev, struct tensor y, struct tensor x, struct ten
 void op_collect_backward(struct device *dev, struct tensor dx, struct tensor dweights, struct tensor dy,
                          struct tensor x, const struct expert_routes *routes) {
     const char *op = "collect_backward";
-    expect_host(dev, op);
     expect_collected(op, dy, x, dweights, routes);
     expect_collected(op, dy, dx, dweights, routes);
     struct op_call call = op_call_begin(dev, OP_ROUTE, op, 0);

@@ -79,7 +79,7 @@ alone() {
             beside "$name, sm_90" env ATELIER_TEST_DEVICE=cuda ATELIER_TEST_TYPES=16bit SIMT_ARCH=90 "$program"
             beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda "ATELIER_TEST_TYPES=$fast_types" SIMT_ARCH=80 SIMT_SEED=3 "$program"
             ;;
-        simt*test_@(ops*|device|model|session|layer_plan|objectives|short_logits|linear_seam))
+        simt*test_@(ops*|experts|device|model|session|layer_plan|objectives|short_logits|linear_seam))
             beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=80 SIMT_SEED=3 "$program"
             ;;
         *) beside "$name" "$program" ;;

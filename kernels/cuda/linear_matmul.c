@@ -57,8 +57,9 @@ void cuda_linear_spare_sms(struct device *dev, int num_spared) {
 }
 
 size_t cuda_linear_scratch_bytes(const struct device *dev, const struct device_limits *limits) {
-    (void)limits; /* gradients come in the weights' type: only the rounding of another one would take more */
-    return linear_state_of(dev)->workspace_bytes;
+    /* Gradients come in the weights' type, but for a router's, which are rounded into the scratch (as_type). */
+    size_t router = (size_t)limits->max_tokens * (size_t)limits->num_experts * sizeof(uint16_t);
+    return linear_state_of(dev)->workspace_bytes + router;
 }
 
 void linear_die(const struct device *dev, const char *call, const struct product *product,

@@ -134,6 +134,7 @@ check_ops() {
     check "columns taken out and put back" start "$tests/test_ops_columns"
     check "an activation with values of its own" start "$tests/test_ops_xielu"
     check "the distance from a teacher" start "$tests/test_ops_distill"
+    check "rows to experts and back" start "$tests/test_experts"
 }
 check_attention() {
     check "attention" start "$tests/test_attention"

@@ -64,6 +64,19 @@ def of_others():
                 in_kernel("plain_logitsf6bf16_tLi4E", r"setp\.eq\.s64", "setp.ne.s64", 0))
 
 
+def of_experts():
+    yield Plant("choices after one's own, for those before it", "experts_route", "sort 700 for 9",
+                in_kernel("place_kernel", r"not\.b32", "mov.b32"), 0, True)
+    yield Plant("a sum over runs that leaves some out", "experts_route", "sort 2100 for 128",
+                in_kernel("scan_kernel", r"(mov\.u32 \t%r\d+, )4;(\s+shfl)", r"\g<1>3;\2"))
+    yield Plant("the smallest logit of two lanes", "experts_route", "route 6 of 2 renormalised True",
+                in_kernel("route_kernel", r"max\.NaN", "min"), 0, True)
+    yield Plant("a row at the place after its own", "experts_rows", "spread bf16 2 x 256",
+                in_kernel("spread_kernelI6bf16_tLi8E", r"(ld\.global\.s32 \t%rd\d+, \[%rd\d+)\]", r"\1+4]", 0))
+    yield Plant("the weight of another choice", "experts_rows", "collect f32 2 x 256",
+                in_kernel("collect_kernelIfLi4E", r"(ld\.global\.f32 \t%f\d+, \[%rd\d+)\]", r"\1+4]"))
+
+
 def of_flash():
     file, case, name = "attention_forward", "attention forward sm_80 bf16 64 plain", "attention_forwardI6bf16_tLi64E"
     yield Plant("cp.async: a wait for all but one group", file, case,
@@ -110,5 +123,6 @@ def of_hopper():
 def plants():
     yield from of_rows()
     yield from of_others()
+    yield from of_experts()
     yield from of_flash()
     yield from of_hopper()

@@ -21,6 +21,7 @@ import time
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import kernels_experts
 import kernels_flash
 import kernels_flat
 import kernels_heads
@@ -32,7 +33,8 @@ import planted
 from bench import Bench, PtxError, Wrong
 from module import Module
 
-FAMILIES = [kernels_rows, kernels_flat, kernels_packed, kernels_vocab, kernels_heads, kernels_flash, kernels_hopper]
+FAMILIES = [kernels_rows, kernels_flat, kernels_packed, kernels_vocab, kernels_experts, kernels_heads, kernels_flash,
+            kernels_hopper]
 
 
 def all_cases():

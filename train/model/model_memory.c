@@ -432,7 +432,9 @@ struct device_limits model_limits(const struct model *model) {
                                   .chunk_rows = model->dlogits.dims[0],
                                   .num_heads = part.num_heads / model->flight.num_context,
                                   .num_kv_heads = part.num_kv_heads / model->flight.num_context,
-                                  .head_dim = c->head_dim};
+                                  .head_dim = c->head_dim,
+                                  .num_experts = c->num_experts,
+                                  .num_chosen = c->num_chosen};
 }
 
 void model_create(struct model *model, struct device *dev, struct params *params,

@@ -79,8 +79,9 @@ struct device_limits layout_limits(const struct layout *layout) {
 
 /* An allowance and no more: which kernels a GPU takes, and what they ask for, only the device itself knows. */
 size_t layout_scratch_bytes(const struct device_limits *limits) {
-    const size_t products = 32 * MIB; /* cuBLASLt's workspace on sm_90; less on older GPUs */
     size_t rows = (size_t)limits->max_tokens;
+    /* cuBLASLt's workspace on sm_90, less on older GPUs, and a router's rounded gradient. */
+    size_t products = 32 * MIB + rows * (size_t)limits->num_experts * sizeof(uint16_t);
     size_t attention = rows * (2 * sizeof(float) * (size_t)limits->num_heads + sizeof(float));
     size_t embedding = rows * 2 * sizeof(uint64_t);
     size_t largest = attention > embedding ? attention : embedding;

@@ -1,0 +1,155 @@
+"""kernels_experts.py - a router's choice, the order of the places, rows there and back: cases against references in f64."""
+import numpy as np
+
+from bench import TYPES, divide_up, expect_near, expect_same, whole_warps
+
+RUN, WARPS, DOT_WARPS = 256, 4, 8  # choices sorted by a warp; warps of a block that routes; of one that takes gradients
+
+
+def softmax(z):
+    p = np.exp(z - z.max(1, keepdims=True))
+    return p / p.sum(1, keepdims=True)
+
+
+def route(bench, rows, experts, chosen, renormalises):
+    module = bench.module("experts_route")
+    put, room, get = module.memory.put, module.memory.room, module.memory.get
+    z = bench.normal((rows, experts))
+    z[1, 2] = np.nan
+    out_experts, out_weights = room((rows, chosen), np.int32), room((rows, chosen), np.float32)
+    arguments = [[("P", out_experts), ("P", out_weights), ("P", put(z)), ("q", rows), ("i", experts), ("i", chosen),
+                  ("?", renormalises)]]
+    module.launch(module.file.find("route_kernel"), (divide_up(rows, WARPS),), (32, WARPS), arguments, WARPS * experts * 4)
+    order = np.argsort(-z.astype(float), 1, kind="stable")[:, :chosen]
+    order[1] = np.arange(chosen)
+    want = np.take_along_axis(softmax(z.astype(float)), order, 1)
+    want /= want.sum(1, keepdims=True) if renormalises else 1
+    expect_same("experts", get(out_experts, (rows, chosen), np.int32), order)
+    found, good = get(out_weights, (rows, chosen), np.float32), np.arange(rows) != 1
+    expect_same("weights of a row with a NaN", np.isnan(found[1]), np.ones(chosen, bool))
+    return expect_near("weights", found[good], want[good], 2e-6, 1e-12)
+
+
+def route_gradient(bench, rows, experts, chosen, renormalises):
+    module = bench.module("experts_route")
+    put, room, get = module.memory.put, module.memory.room, module.memory.get
+    z, dw = bench.normal((rows, experts)), bench.normal((rows, chosen))
+    order = np.argsort(-z.astype(float), 1, kind="stable")[:, :chosen]
+    p = softmax(z.astype(float))
+    weights = np.take_along_axis(p, order, 1)
+    weights /= weights.sum(1, keepdims=True) if renormalises else 1
+    dz = room((rows, experts), np.float32)
+    routes = [("P", put(order.astype(np.int32))), ("P", put(weights.astype(np.float32))), ("P", put(z)), ("q", rows),
+              ("i", experts), ("i", chosen), ("?", renormalises)]
+    module.launch(module.file.find("route_backward_kernel"), (divide_up(rows, WARPS),), (32, WARPS),
+                  [[("P", dz), ("P", put(dw)), routes]], WARPS * experts * 4)
+    of_weights = np.zeros((rows, experts))
+    np.put_along_axis(of_weights, order, weights * dw, 1)
+    kept = np.zeros((rows, experts))
+    np.put_along_axis(kept, order, weights, 1)
+    want = of_weights - (kept if renormalises else p) * of_weights.sum(1, keepdims=True)
+    return expect_near("dlogits", get(dz, (rows, experts), np.float32), want, 4e-6, 1e-6)
+
+
+def sort(bench, count, experts, alone=False):
+    """alone: all choices are for one expert."""
+    module = bench.module("experts_route")
+    put, room, get = module.memory.put, module.memory.room, module.memory.get
+    choices = np.full(count, 2) if alone else bench.random.integers(0, experts, count)
+    runs = divide_up(count, RUN)
+    places, sources, starts = room(count, np.int32), room(count, np.int32), room(experts + 1, np.int32)
+    arguments = [[("P", places), ("P", sources), ("P", starts), ("P", put(choices.astype(np.int32))),
+                  ("P", room((experts, runs), np.uint32)), ("P", room(experts, np.uint32)), ("q", count), ("i", experts),
+                  ("i", runs), ("i", experts.bit_length())]]
+    grid, tables = (divide_up(runs, WARPS),), WARPS * (experts + 1) * 4
+    module.launch(module.file.find("count_kernel"), grid, (32, WARPS), arguments, tables)
+    module.launch(module.file.find("scan_kernel"), (experts,), (32,), arguments)
+    module.launch(module.file.find("place_kernel"), grid, (32, WARPS), arguments, tables)
+    order = np.argsort(choices, kind="stable")
+    expect_same("starts", get(starts, experts + 1, np.int32), np.searchsorted(choices[order], np.arange(experts + 1)))
+    expect_same("sources", get(sources, count, np.int32), order)
+    return expect_same("places", get(places, count, np.int32), np.argsort(order))
+
+
+class Rows:
+    """Rows of a type, each at `chosen` places in a random order."""
+
+    def __init__(self, bench, type_, rows, chosen, width):
+        self.rows, self.chosen, self.width = rows, chosen, width
+        self.n = type_.vector if width % type_.vector == 0 else 1
+        self.places = bench.random.permutation(rows * chosen).astype(np.int32)
+        self.weights = bench.normal(rows * chosen)
+
+    def moving(self, y, x, places, weights):
+        return [[("P", y), ("P", x), ("P", places), ("P", weights), ("q", self.rows), ("q", self.width),
+                 ("i", self.chosen)]]
+
+    def teams(self, pieces):
+        threads = whole_warps(pieces, 256)
+        together = 256 // threads
+        return (divide_up(self.rows, together),), (threads, together)
+
+
+def spread(bench, t, rows, chosen, width):
+    module, r = bench.module("experts_rows"), Rows(bench, t, rows, chosen, width)
+    put, room, get = module.memory.put, module.memory.room, module.memory.get
+    x, _ = bench.stored(t, (rows, width))
+    y = room((rows * chosen, width), t.dtype)
+    module.launch(module.file.find("spread_kernel", t.mangled, f"Li{r.n}E"), *r.teams(divide_up(width, r.n * 4)),
+                  r.moving(y, put(x), put(r.places), 0))
+    want = np.empty((rows * chosen, width), x.dtype)
+    want[r.places] = np.repeat(x, chosen, 0)
+    return expect_same("y", get(y, want.shape, t.dtype), want)
+
+
+def collect(bench, t, rows, chosen, width, weighted):
+    module, r = bench.module("experts_rows"), Rows(bench, t, rows, chosen, width)
+    put, room, get = module.memory.put, module.memory.room, module.memory.get
+    x, vx = bench.stored(t, (rows * chosen, width))
+    y = room((rows, width), t.dtype)
+    module.launch(module.file.find("collect_kernel", t.mangled, f"Li{r.n}E"), *r.teams(divide_up(width, r.n)),
+                  r.moving(y, put(x), put(r.places), put(r.weights) if weighted else 0))
+    want = ((r.weights[:, None] if weighted else 1) * vx[r.places]).reshape(rows, chosen, width).sum(1)
+    return expect_near("y", t.values(get(y, (rows, width), t.dtype)), want, 1.01 * t.rounding, 4e-6)
+
+
+def collect_gradient(bench, t, rows, chosen, width):
+    module, r = bench.module("experts_rows"), Rows(bench, t, rows, chosen, width)
+    put, room, get = module.memory.put, module.memory.room, module.memory.get
+    dy, vdy = bench.stored(t, (rows, width))
+    x, vx = bench.stored(t, (rows * chosen, width))
+    in_place, dweights = put(x, writable=True), room(rows * chosen, np.float32)
+    arguments = [[("P", in_place), ("P", dweights), ("P", put(dy)), ("P", in_place), ("P", put(r.places)),
+                  ("P", put(r.weights)), ("q", rows * chosen), ("q", width), ("i", chosen)]]
+    module.launch(module.file.find("collect_backward_kernel", t.mangled, f"Li{r.n}E"),
+                  (divide_up(rows * chosen, DOT_WARPS),), (32, DOT_WARPS), arguments)
+    of_y = np.repeat(vdy, chosen, 0)
+    expect_near("dweights", get(dweights, rows * chosen, np.float32), (of_y * vx[r.places]).sum(1), 2e-6,
+                1e-6 * np.sqrt(width))
+    want = np.empty_like(vx)
+    want[r.places] = r.weights[:, None] * of_y
+    smallest = 2.0**-25 if t.name == "f16" else 1e-30
+    return expect_near("dx", t.values(get(in_place, x.shape, t.dtype)), want, 1.01 * t.rounding + 1e-7, smallest)
+
+
+FAST = {"route 6 of 2 renormalised True", "sort 700 for 9"}
+
+
+def cases():
+    """(name, architecture, function of a bench)."""
+    for experts, chosen in ((6, 2), (70, 5)):
+        for sums_to_one in (True, False):
+            name = f"{experts} of {chosen} renormalised {sums_to_one}"
+            yield f"route {name}", "sm_80", lambda b, e=experts, k=chosen, s=sums_to_one: route(b, 5, e, k, s)
+            yield (f"route gradient {name}", "sm_80",
+                   lambda b, e=experts, k=chosen, s=sums_to_one: route_gradient(b, 5, e, k, s))
+    for count, experts in ((1, 3), (700, 9), (2100, 128), (66000, 4)):
+        yield f"sort {count} for {experts}", "sm_80", lambda b, n=count, e=experts: sort(b, n, e)
+    yield "sort for one expert", "sm_80", lambda b: sort(b, 600, 5, True)
+    for t in TYPES:
+        for chosen, width in ((2, 256), (8, 1100), (3, 77)):
+            name = f"{t.name} {chosen} x {width}"
+            arguments = t, 5, chosen, width
+            yield f"spread {name}", "sm_80", lambda b, a=arguments: spread(b, *a)
+            yield f"collect {name}", "sm_80", lambda b, a=arguments: collect(b, *a, a[3] != 77)
+            yield f"collect gradient {name}", "sm_80", lambda b, a=arguments: collect_gradient(b, *a)
