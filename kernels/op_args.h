@@ -187,3 +187,11 @@ struct expert_routes {
     struct tensor sources; /* [N K] i32, the other way round: i K + k */
     struct tensor starts;  /* [E + 1] i32: the places of expert e are starts[e] to starts[e + 1] - 1 */
 };
+
+/* What a router did with the rows of S sequences, over as many layers as were counted. */
+struct route_counts {
+    struct tensor chosen;  /* [S, E] i32: how often one of its rows went to an expert */
+    struct tensor shares;  /* [S, E] f32: sum over its rows of softmax(z) */
+    struct tensor squares; /* [S] f32: of logsumexp(z)^2 */
+    struct tensor load;    /* [E] i32: chosen, of all sequences */
+};

@@ -365,6 +365,18 @@ typedef void route_backward_fn(struct device *, struct tensor dlogits, struct te
                                struct tensor logits, const struct expert_routes *routes,
                                const struct route_args *args);
 
+/* op_route_count - how the rows of each sequence were routed, added to what counts holds already.
+ *   in  logits z [N, E] f32, routes of them   in  sequences [N] i32: whose row it is, 0 to S - 1; -1: nobody's, it is not counted
+ * op_route_losses_backward - added to dz, of factors[s, 0] sum_e chosen[s, e] shares[s, e], the choice being a constant, and of
+ * factors[s, 1] squares[s]; with p = softmax(z) of a row of sequence s:
+ *   dz_e += factors[s, 0] p_e (chosen[s, e] - sum_j chosen[s, j] p_j) + 2 factors[s, 1] logsumexp(z) p_e
+ *   inout  dlogits [N, E] f32   in  logits, chosen [S, E] i32, sequences, factors [S, 2] f32
+ * Source: Fedus et al. 2022 (Switch), equations 4 to 6; Zoph et al. 2022 (ST-MoE), equation 5. */
+typedef void route_count_fn(struct device *, const struct route_counts *counts, struct tensor logits,
+                            const struct expert_routes *routes, struct tensor sequences);
+typedef void route_losses_backward_fn(struct device *, struct tensor dlogits, struct tensor logits,
+                                      struct tensor chosen, struct tensor sequences, struct tensor factors);
+
 /* op_spread - y[places[i, k]] = x[i].
  *   out  y [N K, C]   in  x [N, C]
  * op_collect - y[i] = sum over k, in its order, of weights[i, k] x[places[i, k]]; weights.data NULL: each 1, which is the gradient
@@ -449,6 +461,7 @@ typedef void exact_squares_fn(struct device *, struct exact_sum *sum, struct ten
 #define EACH_HOST_OP(OP)                                                                                    \
     OP(fp8_forward) OP(fp8_backward)                                                                        \
     OP(linear_stored) OP(embedding_stored) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)    \
+    OP(route_count) OP(route_losses_backward)                                                               \
     OP(grouped_forward) OP(grouped_backward_input) OP(grouped_backward_weight)
 /* clang-format on */
 

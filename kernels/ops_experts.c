@@ -52,6 +52,47 @@ void op_route_backward(struct device *dev, struct tensor dlogits, struct tensor 
     op_scan(dev, op, "dlogits", dlogits);
 }
 
+/* expect_sequences - a number for each row; returns S, of counts of E experts. */
+static int64_t expect_sequences(struct device *dev, const char *op, struct tensor logits,
+                                struct tensor chosen, struct tensor sequences) {
+    op_expect(op, "logits", logits, (struct expected){F32, 2, {ANY, ANY}});
+    op_expect(op, "chosen", chosen, (struct expected){I32, 2, {ANY, logits.dims[1]}});
+    op_expect(op, "sequences", sequences, (struct expected){I32, 1, {logits.dims[0]}});
+    const int32_t *of_row = dev->ops->host_memory ? sequences.data : NULL;
+    for (int64_t i = 0; of_row && i < logits.dims[0]; i++)
+        CHECK(of_row[i] >= -1 && of_row[i] < chosen.dims[0], "%s: row %lld is of sequence %d of %lld", op,
+              (long long)i, of_row[i], (long long)chosen.dims[0]);
+    return chosen.dims[0];
+}
+
+void op_route_count(struct device *dev, const struct route_counts *counts, struct tensor logits,
+                    const struct expert_routes *routes, struct tensor sequences) {
+    const char *op = "route_count";
+    expect_host(dev, op);
+    int64_t num_sequences = expect_sequences(dev, op, logits, counts->chosen, sequences);
+    expect_routes(op, routes, logits.dims[0]);
+    op_expect(op, "shares", counts->shares, (struct expected){F32, 2, {num_sequences, logits.dims[1]}});
+    op_expect(op, "squares", counts->squares, (struct expected){F32, 1, {num_sequences}});
+    op_expect(op, "load", counts->load, (struct expected){I32, 1, {logits.dims[1]}});
+    struct op_call call = op_call_begin(dev, OP_ROUTE, op, 0);
+    dev->ops->route_count(dev, counts, logits, routes, sequences);
+    op_call_end(call);
+    op_scan(dev, op, "shares", counts->shares);
+}
+
+void op_route_losses_backward(struct device *dev, struct tensor dlogits, struct tensor logits,
+                              struct tensor chosen, struct tensor sequences, struct tensor factors) {
+    const char *op = "route_losses_backward";
+    expect_host(dev, op);
+    int64_t num_sequences = expect_sequences(dev, op, logits, chosen, sequences);
+    op_expect(op, "dlogits", dlogits, (struct expected){F32, 2, {logits.dims[0], logits.dims[1]}});
+    op_expect(op, "factors", factors, (struct expected){F32, 2, {num_sequences, 2}});
+    struct op_call call = op_call_begin(dev, OP_ROUTE, op, 0);
+    dev->ops->route_losses_backward(dev, dlogits, logits, chosen, sequences, factors);
+    op_call_end(call);
+    op_scan(dev, op, "dlogits", dlogits);
+}
+
 void op_spread(struct device *dev, struct tensor y, struct tensor x, const struct expert_routes *routes) {
     const char *op = "spread";
     op_expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});

@@ -212,9 +212,11 @@ struct model_config {
     int num_experts;       /* E of each layer whose plan has some; 0: no layer has */
     int num_chosen;        /* K of them that compute a row */
     bool renormalises;     /* the weights of the chosen are divided by their sum */
-    double router_loss;    /* router_aux_loss_coef, which files carry; nothing computes with it */
-    int64_t dense_width;   /* intermediate_size where experts have a width of their own; as router_loss */
-    int rotary_dim;        /* R: the first elements of a head that are rotated; 0: all of it */
+    double router_loss;    /* router_aux_loss_coef: of the load balance (train/model/router.h), where */
+    bool adds_router_loss; /* output_router_logits says that training adds it */
+    int64_t
+        dense_width; /* intermediate_size where experts have a width of their own; nothing computes with it */
+    int rotary_dim;  /* R: the first elements of a head that are rotated; 0: all of it */
     /* Of a family with local layers, else 0: a layer whose number leaves window_whole when it is divided by window_period
      * sees all of its document, the others see a window of keys up to their own, itself included. */
     int64_t window; /* 0: no layer is local */

@@ -190,6 +190,8 @@ static int check_relations(const struct model_config *config, struct err *err) {
     if (config->num_experts > 0 && (config->num_chosen < 1 || config->num_chosen > config->num_experts))
         return err_set(err, "num_experts_per_tok is %d, expected 1 to the %d experts", config->num_chosen,
                        config->num_experts);
+    if (!(config->router_loss >= 0) || !isfinite(config->router_loss))
+        return err_set(err, "router_aux_loss_coef is %g, expected 0 or more", config->router_loss);
     if (config->num_heads % config->num_kv_heads != 0)
         return err_set(err, "num_attention_heads %d is not a multiple of num_key_value_heads %d",
                        config->num_heads, config->num_kv_heads);

@@ -73,7 +73,9 @@ static int parse_experts(struct model_config *config, const struct family *famil
     config->renormalises = class->renormalises;
     if (read_count(root, experts_key(family, root), class->num_experts, &config->num_experts, err) != 0 ||
         read_count(root, "num_experts_per_tok", class->num_chosen, &config->num_chosen, err) != 0 ||
-        json_get_double_or(root, "router_aux_loss_coef", class->router_loss, &config->router_loss, err) != 0)
+        json_get_double_or(root, "router_aux_loss_coef", class->router_loss, &config->router_loss, err) !=
+            0 ||
+        json_get_bool_or(root, "output_router_logits", false, &config->adds_router_loss, err) != 0)
         return -1;
     if (!class->renormalises &&
         json_get_bool_or(root, "norm_topk_prob", false, &config->renormalises, err) != 0)

@@ -57,6 +57,8 @@ static void set_ffn(json_t *root, const struct model_config *config) {
     set_int(root, family->experts_key, config->num_experts);
     set_int(root, "num_experts_per_tok", config->num_chosen);
     set_float(root, "router_aux_loss_coef", (float)config->router_loss);
+    if (config->adds_router_loss)
+        json_object_set_new(root, "output_router_logits", json_true());
     if (!family->experts.renormalises)
         json_object_set_new(root, "norm_topk_prob", json_boolean(config->renormalises));
 }

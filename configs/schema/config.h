@@ -128,6 +128,8 @@ struct objective_config {
     int num_teachers;
     double temperature, teacher_share;
     int64_t top_k;
+    double load_balance; /* of the routers of a model with experts; NaN: as its config.json says */
+    double router_z;
 };
 
 struct config {

@@ -218,6 +218,17 @@ static const struct config_key run_file_keys[] = {
         "distill: so many tokens of the teacher's are compared one by one, the rest of the vocabulary as one; the file "
         "has as many at least",
         COURSE, NEEDS("objective.kind", "distill")),
+    REAL(
+        "objective.load_balance", AT(objective.load_balance), NULL, 0, 1000, NULL,
+        "of a model with experts, beside every kind: so many times the load-balance loss of its routers is added, the mean over the "
+        "sequences of a step; left out: as the model's config.json says, router_aux_loss_coef where output_router_logits is "
+        "true, else 0",
+        COURSE),
+    REAL(
+        "objective.router_z", AT(objective.router_z), "0", 0, 1000, NULL,
+        "of a model with experts, beside every kind: so many times the mean of the routers' logsumexp squared is added, which keeps "
+        "their logits small",
+        COURSE),
 
     CHOICE(
         "optimizer.kind", AT(optimizer.kind), "adamw", optimizers,

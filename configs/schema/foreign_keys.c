@@ -334,9 +334,9 @@ static const struct foreign_word KEYS[] = {
     {"unfrozen_parameters lisa_n_layers lisa_step_interval lisa_layers_attribute "
      "freeze_trainable_layers freeze_trainable_modules freeze_extra_modules "
      "freeze_vision_tower freeze_language_model freeze_multi_modal_projector freeze "
-     "use_llama_pro train_from_scratch mixture_of_depths moe_aux_loss_coef "
-     "router_aux_loss_coef spectrum_top_fraction",
+     "use_llama_pro train_from_scratch mixture_of_depths spectrum_top_fraction",
      NULL, "all weights of the model are trained"},
+    {"moe_aux_loss_coef router_aux_loss_coef", "objective.load_balance", NULL},
     {"device_type accelerator", "run.device", NULL},
     {"auto_find_batch_size", "train.micro_sequences", "'atelier plan' says what fits"},
     {"lr_quadratic_warmup lr_div_factor", NULL, "the warm-up is linear, from 0 to optimizer.learning_rate"},

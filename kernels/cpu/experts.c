@@ -7,8 +7,8 @@
 
 /* --- the choice --- */
 
-/* softmax - of one row, in f32, as the routers of the families do. */
-static void softmax(float *p, const float *z, int64_t count) {
+/* softmax - of one row, in f32, as the routers of the families do; returns logsumexp. */
+static float softmax(float *p, const float *z, int64_t count) {
     float largest = z[0], sum = 0;
     for (int64_t e = 1; e < count; e++)
         largest = z[e] > largest ? z[e] : largest;
@@ -16,6 +16,7 @@ static void softmax(float *p, const float *z, int64_t count) {
         sum += p[e] = expf(z[e] - largest);
     for (int64_t e = 0; e < count; e++)
         p[e] /= sum;
+    return largest + logf(sum);
 }
 
 /* largest_left - of those not yet chosen; of equal ones the first.  A row with a NaN gets the first experts, and its weights are NaN. */
@@ -101,6 +102,90 @@ void cpu_route_backward(struct device *dev, struct tensor dlogits, struct tensor
         float *p = room + cpu_thread() * num_experts;
         softmax(p, (const float *)logits.data + i * num_experts, num_experts);
         route_row_backward(dlogits, p, dweights, routes, i, args);
+    }
+}
+
+/* --- what routers are held to --- */
+
+/* Rows whose probabilities are at hand at a time: a column of them is added up in f64 before it goes into a sum in f32. */
+enum { COUNTED_ROWS = 256 };
+
+struct counted {
+    const int32_t *sequences; /* [count] of these rows */
+    const float *values;      /* [count, width] */
+    int64_t count, width;
+};
+
+/* add_column - column c of the rows, in their order, to the sums [S, stride] of their sequences. */
+static void add_column(float *sums, int64_t stride, const struct counted *rows, int64_t c) {
+    double sum = 0;
+    for (int64_t i = 0; i < rows->count; i++) {
+        int32_t s = rows->sequences[i];
+        sum += (double)rows->values[i * rows->width + c];
+        if (i + 1 < rows->count && rows->sequences[i + 1] == s)
+            continue;
+        if (s >= 0)
+            sums[s * stride] += (float)sum;
+        sum = 0;
+    }
+}
+
+/* count_choices - of the rows, one by one. */
+static void count_choices(const struct route_counts *counts, const struct expert_routes *routes,
+                          const int32_t *sequences) {
+    int32_t *chosen = counts->chosen.data, *load = counts->load.data;
+    const int32_t *experts = routes->experts.data;
+    int64_t num_rows = routes->experts.dims[0], num_chosen = routes->experts.dims[1],
+            num_experts = counts->load.dims[0];
+    for (int64_t i = 0; i < num_rows * num_chosen; i++) {
+        int32_t s = sequences[i / num_chosen];
+        if (s < 0)
+            continue;
+        chosen[s * num_experts + experts[i]]++;
+        load[experts[i]]++;
+    }
+}
+
+/* The last column of a row in the room is the square of its logsumexp. */
+void cpu_route_count(struct device *dev, const struct route_counts *counts, struct tensor logits,
+                     const struct expert_routes *routes, struct tensor sequences) {
+    int64_t num_rows = logits.dims[0], num_experts = logits.dims[1], width = num_experts + 1;
+    float *room = cpu_scratch(dev, (size_t)(COUNTED_ROWS * width) * sizeof(float));
+    for (int64_t first = 0; first < num_rows; first += COUNTED_ROWS) {
+        int64_t left = num_rows - first;
+        struct counted rows = {(const int32_t *)sequences.data + first, room,
+                               left < COUNTED_ROWS ? left : COUNTED_ROWS, width};
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+        for (int64_t i = 0; i < rows.count; i++) {
+            float lse = softmax(room + i * width, (const float *)logits.data + (first + i) * num_experts,
+                                num_experts);
+            room[i * width + num_experts] = lse * lse;
+        }
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+        for (int64_t e = 0; e < num_experts; e++)
+            add_column((float *)counts->shares.data + e, num_experts, &rows, e);
+        add_column(counts->squares.data, 1, &rows, num_experts);
+    }
+    count_choices(counts, routes, sequences.data);
+}
+
+void cpu_route_losses_backward(struct device *dev, struct tensor dlogits, struct tensor logits,
+                               struct tensor chosen, struct tensor sequences, struct tensor factors) {
+    int64_t num_rows = logits.dims[0], num_experts = logits.dims[1];
+    const int32_t *of_row = sequences.data;
+    float *room = cpu_scratch(dev, (size_t)(dev->num_threads * num_experts) * sizeof(float));
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+    for (int64_t i = 0; i < num_rows; i++) {
+        if (of_row[i] < 0)
+            continue;
+        float *p = room + cpu_thread() * num_experts, *dz = (float *)dlogits.data + i * num_experts;
+        const int32_t *n = (const int32_t *)chosen.data + of_row[i] * num_experts;
+        const float *factor = (const float *)factors.data + of_row[i] * 2;
+        float lse = softmax(p, (const float *)logits.data + i * num_experts, num_experts), mean = 0;
+        for (int64_t e = 0; e < num_experts; e++)
+            mean += p[e] * (float)n[e];
+        for (int64_t e = 0; e < num_experts; e++)
+            dz[e] += p[e] * (factor[0] * ((float)n[e] - mean) + 2 * factor[1] * lse);
     }
 }
 

@@ -80,5 +80,6 @@ void experts_backward(struct model *model, struct tensor dx, struct tensor dy, s
     inputs_backward(model, x, acts, w);
     op_collect(dev, dx, acts->out, none, routes);
     op_route_backward(dev, dlogits, dweights, acts->logits, routes, &block->plan->route);
+    router_backward(model, dlogits, acts->logits);
     linear_backward(dev, dx, dlogits, x, &w->router, OP_ACCUMULATE);
 }

@@ -22,6 +22,8 @@ struct paired_document {
 struct batch {
     int64_t num_tokens; /* N, padding included; at most what the model was created for */
     int32_t *tokens, *targets, *row_start, *positions;
+    int32_t *
+        sequences; /* of each row, 0 for the first of the micro-batch, -1 for padding; NULL: there is one, and no padding */
     int32_t *places; /* of each row among all of the step, whoever computes it; NULL: nothing is dropped */
     int64_t step;    /* whose batch this is, from 0 on */
     bool followed;   /* another micro-batch of the step comes after it: the weights stay what they are */

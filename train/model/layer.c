@@ -250,6 +250,8 @@ void layer_forward(struct model *model, const struct layer_weights *w, int layer
     attend(model, &l, layer);
     middle(model, &l);
     ffn_hidden(model, &l);
+    if (l.plan->ffn == FFN_EXPERTS)
+        router_count(model, layer, &l.a.experts);
     ffn_branch(model, &l);
 }
 

@@ -190,6 +190,7 @@ double model_train(struct model *model, struct transport *link, const struct bat
     place_targets(model, batch);
     flight_place_drops(&model->flight, model->dev, batch);
     place_teacher(model, batch);
+    router_begin(model, batch);
     model->dev->section = SECTION_FORWARD;
     stack_forward(model, link);
     double loss = weigh(model, link, batch);
@@ -197,6 +198,7 @@ double model_train(struct model *model, struct transport *link, const struct bat
     head_train(model, link, grad_scale);
     double terms = stack_backward(model, link, grad_scale);
     model->flight.drops = false;
+    router_end(model);
     model->dev->section = SECTION_OTHER;
     double sum =
         flight_losses(&model->flight, model->dev); /* also where it is not needed: here the host waits */

@@ -5,6 +5,7 @@
 #include "configs/schema/config.h"
 #include "train/model/objective.h"
 #include "train/model/params.h"
+#include "train/model/router.h"
 #include "train/ranks/transport.h"
 
 struct model_setup {
@@ -28,7 +29,8 @@ struct model_setup {
     struct {
         int64_t top_k; /* K; 0: there is no teacher */
         float temperature, share;
-    } teacher; /* of an objective with a distance: as struct distill_args says */
+    } teacher;                  /* of an objective with a distance: as struct distill_args says */
+    struct router_setup router; /* of a model with experts */
 };
 
 /* Activations of a layer that are kept until its backward where that reads them (kept.h). */
@@ -73,6 +75,7 @@ struct model {
     struct arena arena;         /* activations */
     struct flight flight;       /* the micro-batch at hand */
     struct vocab vocab;
+    struct router router;
     struct rotation rotations[MODEL_MAX_ROTATIONS]; /* tables alone: the positions are the flight's */
     int num_rotations;
     int first_backward; /* the first layer that has a backward (kept.h); num_layers: none has */
@@ -137,7 +140,8 @@ void model_step_pass(struct model *model, struct transport *link, struct comm *c
                      const struct batch *micros, int64_t num_micros);
 
 /* model_train - forward and backward of one micro-batch, the one pass in which pairs with a dropout drop.  Gradients are added, scaled
- * by grad_scale (1 / target tokens of the global batch; > 0).  Returns the sum of weights * losses, by the objective's weights, and
+ * by grad_scale (1 / target tokens of the global batch; > 0), and those of the routers' losses as router_reset was told, which
+ * adds up the losses themselves.  Returns the sum of weights * losses, by the objective's weights, and
  * of its terms of layers, in f64.  Collective. */
 double model_train(struct model *model, struct transport *link, const struct batch *batch, float grad_scale);
 

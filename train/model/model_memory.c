@@ -334,6 +334,7 @@ static void place_all(struct model *model) {
     place_inputs(model);
     model->branch = take_rows(model, model->setup.config->width);
     experts_take_shared(model);
+    router_take(model);
     for (int r = 0; r < model->num_rotations; r++)
         place_rotation(model, r);
     place_temperature(model);
@@ -450,6 +451,7 @@ void model_create(struct model *model, struct device *dev, struct params *params
         model->flight.host_divergences =
             xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_divergences);
     model->flight.host_weights = xcalloc(num_losses, sizeof *model->flight.host_weights);
+    router_create(model);
     arena_allocate(&model->arena, dev);
     place_all(model);
     tables_upload(model);
@@ -467,4 +469,5 @@ void model_free(struct model *model) {
     free(model->flight.host_losses);
     free(model->flight.host_weights);
     free(model->flight.host_divergences);
+    router_free(&model->router);
 }

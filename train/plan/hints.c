@@ -1,4 +1,4 @@
-/* hints.c - what is said of adapters and of positions in a plan.
+/* hints.c - what is said of adapters, of routers and of positions in a plan.
  * Sources: vLLM, --max-lora-rank, whose default is 16, and vllm/lora/peft_helper.py, which refuses modules_to_save and DoRA; "LoRA
  * Without Regret" (Thinking Machines, 2025): ten times the learning rate of
  * full fine-tuning, and a loss that grows with batches above 32 more than full fine-tuning's.  transformers, longrope_frequency_update
@@ -6,7 +6,10 @@
  * context that was asked for, whatever the text. */
 #include "train/plan/hints.h"
 
+#include <math.h>
 #include <stdio.h>
+
+#include "train/plan/layout.h"
 
 /* What servers take without being told; what is usual. */
 enum { SERVED_RANK = 16, LARGE_BATCH = 32 };
@@ -33,6 +36,33 @@ const char *hint_positions(const struct config *config, const struct model_confi
     return text;
 }
 
+const char *hint_routers(const struct config *config, const struct model_config *model,
+                         char text[HINT_ROOM]) {
+    double taken = layout_router(config, model).balance;
+    bool is_said = !isnan(config->objective.load_balance);
+    text[0] = '\0';
+    if (model->num_experts == 0)
+        return text;
+    if (is_said)
+        snprintf(
+            text, HINT_ROOM,
+            "the load-balance loss of the routers is added %g times, as objective.load_balance says; the model's "
+            "config.json would add it %g times",
+            taken, model->adds_router_loss ? model->router_loss : 0.0);
+    else if (model->adds_router_loss)
+        snprintf(text, HINT_ROOM,
+                 "the load-balance loss of the routers is added %g times, as the model's config.json says "
+                 "(router_aux_loss_coef, output_router_logits); objective.load_balance: 0 trains without it",
+                 taken);
+    else
+        snprintf(
+            text, HINT_ROOM,
+            "the load-balance loss of the routers is measured and not added, as the model's config.json says "
+            "(output_router_logits is not true); objective.load_balance: %g adds it",
+            model->router_loss);
+    return text;
+}
+
 bool plan_served_hint(const struct model_config *model, char hint[HINT_ROOM]) {
     char whole[64];
     bool is_dora = model->adapter.method == ADAPTER_DORA;
@@ -53,6 +83,8 @@ int plan_hints(const struct config *config, const struct model_config *model,
     int count = 0;
     int64_t rank = largest_rank(&model->adapter);
     if (hint_positions(config, model, hints[count])[0])
+        count++;
+    if (hint_routers(config, model, hints[count])[0])
         count++;
     if (!model_has_adapter(model))
         return count;

@@ -1,6 +1,7 @@
 /* layout.c - a layout from the run file and the grid, its memory from the arenas themselves, and whether it fits. */
 #include "train/plan/layout.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "kernels/units.h"
@@ -11,6 +12,14 @@
 
 /* Rows of logits at a time on a GPU: its matrix products want thousands. */
 enum { HEAD_ROWS_GPU = 4096 };
+
+struct router_setup layout_router(const struct config *config, const struct model_config *model) {
+    double own = model->adds_router_loss ? model->router_loss : 0;
+    return (struct router_setup){
+        .balance = isnan(config->objective.load_balance) ? own : config->objective.load_balance,
+        .z = config->objective.router_z,
+        .max_sequences = config->train.micro_sequences};
+}
 
 /* The one place that turns a run file into what a rank holds: `plan`, the search and the run itself start from it. */
 struct layout layout_make(const struct config *config, const struct model_config *model,
@@ -64,7 +73,8 @@ struct layout layout_make(const struct config *config, const struct model_config
                   .trains = true,
                   .teacher = {.top_k = has_teacher ? config->objective.top_k : 0,
                               .temperature = (float)config->objective.temperature,
-                              .share = (float)config->objective.teacher_share}},
+                              .share = (float)config->objective.teacher_share},
+                  .router = layout_router(config, model)},
         .on_gpu = on_gpu,
     };
 }
@@ -161,6 +171,22 @@ int layout_check_device(const struct config *config, const struct model_config *
                    "on GPUs yet: set run.device to cpu, or train.reproducible to off");
 }
 
+/* check_router - what is asked of routers that are not there, or whose choices no rank sees all of. */
+static int check_router(const struct config *config, const struct model_config *model, struct err *err) {
+    const struct router_setup router = layout_router(config, model);
+    bool has_balance = config->objective.load_balance > 0, has_z = config->objective.router_z > 0;
+    if (model->num_experts == 0 && (has_balance || has_z))
+        return err_set(err, "%s is set, and a model of model_type '%s' has no experts: remove it",
+                       has_balance ? "objective.load_balance" : "objective.router_z", model->model_type);
+    if (router.balance > 0 && config->parallel.context > 1)
+        return err_set(
+            err,
+            "the load-balance loss (objective.load_balance, or output_router_logits of the model's config.json) is of "
+            "whole sequences, which %lld ranks would share: set parallel.context to 1, or objective.load_balance to 0",
+            (long long)config->parallel.context);
+    return 0;
+}
+
 /* check_tensor_with - what cannot be asked for beside parallel.tensor. */
 static int check_tensor_with(const struct config *config, struct err *err) {
     if (objective_kind(config->objective.kind)->coefficients)
@@ -229,7 +255,7 @@ int layout_check_sizes(const struct config *config, const struct model_config *m
     int64_t sharing = config->parallel.context * (config->parallel.tensor > 1 ? config->parallel.tensor : 1);
     int64_t num_readers = num_ranks / sharing;
     if (check_context(config, model, err) != 0 || layout_check_tensor(config, model, err) != 0 ||
-        check_fp8(config, model, err) != 0)
+        check_fp8(config, model, err) != 0 || check_router(config, model, err) != 0)
         return -1;
     if (config->data.sequence_tokens > model->max_positions)
         return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",

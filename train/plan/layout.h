@@ -18,6 +18,9 @@ struct layout {
 struct layout layout_make(const struct config *config, const struct model_config *model,
                           const struct grid *grid, bool on_gpu);
 
+/* layout_router - what routers are held to: by the run file's coefficients, else as the model's config.json would have others train. */
+struct router_setup layout_router(const struct config *config, const struct model_config *model);
+
 /* Bytes of one rank, from the arenas themselves. */
 struct layout_memory {
     size_t parameters, gradients, optimizer, transfers, activations;

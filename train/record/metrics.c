@@ -153,6 +153,16 @@ static void put_preference(FILE *out, const struct preference_record *p) {
     metrics_put_number(out, "log_ratio", p->log_ratio, 17);
 }
 
+/* put_router - of a model with experts. */
+static void put_router(FILE *out, const struct router_record *r) {
+    if (!r->is_there)
+        return;
+    metrics_put_number(out, "load_balance", r->balance, 17);
+    metrics_put_number(out, "router_z", r->z, 17);
+    metrics_put_number(out, "fullest_expert", r->fullest, 9);
+    metrics_put_number(out, "emptiest_expert", r->emptiest, 9);
+}
+
 /* --- the progress on standard error --- */
 
 /* end_live_line - it makes room for a line that stays. */
@@ -172,14 +182,17 @@ static void log_text(struct metrics *m, const char *text) {
 
 /* show_step - on a terminal every step, in place; in the log, and where standard error is a file, one in log_every. */
 static void show_step(struct metrics *m, const struct step_record *r) {
-    char line[256], eta[32], learnt[64] = "no targets";
+    char line[300], eta[32], learnt[64] = "no targets", routed[40] = "";
     double left_s = (double)(m->totals.num_steps - r->step) * m->smooth_step_s;
     if (isfinite(r->loss) && isfinite(r->grad_norm))
         snprintf(learnt, sizeof learnt, "loss %.4f  grad %.3f", r->loss, r->grad_norm);
     else if (isfinite(r->loss))
         snprintf(learnt, sizeof learnt, "loss %.4f  no update", r->loss);
-    snprintf(line, sizeof line, "step %lld/%lld  %s  lr %.2e  %.0f tokens/s  ETA %s", (long long)r->step,
-             (long long)m->totals.num_steps, learnt, r->learning_rate, m->smooth_tokens_per_s,
+    if (r->router.is_there && r->target_tokens > 0)
+        snprintf(routed, sizeof routed, "  fullest expert %.1fx",
+                 r->router.fullest * (double)r->router.num_experts);
+    snprintf(line, sizeof line, "step %lld/%lld  %s%s  lr %.2e  %.0f tokens/s  ETA %s", (long long)r->step,
+             (long long)m->totals.num_steps, learnt, routed, r->learning_rate, m->smooth_tokens_per_s,
              duration_text(left_s, eta, sizeof eta));
     bool is_due =
         r->step % m->log_every == 0 || r->step == m->totals.num_steps || r->step == m->totals.first_step + 1;
@@ -264,6 +277,7 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
         metrics_put_number(m->lines, "cross_entropy", r->cross_entropy, 17);
         metrics_put_number(m->lines, "kl", r->divergence, 17);
     }
+    put_router(m->lines, &r->router);
     fprintf(m->lines, ", \"tokens\": %lld, \"target_tokens\": %lld, \"update\": %lld", (long long)r->tokens,
             (long long)r->target_tokens, (long long)r->update);
     if (r->diverged_since > 0)

@@ -26,6 +26,14 @@ struct preference_record {
     double log_ratio; /* of the model's probability over the reference's, of both documents */
 };
 
+/* Of a step of a model with experts (train/model/router.h): its two losses, before their coefficients, NaN where they are not known; and the
+ * largest and the smallest share that an expert had of the choices of its layer, where an even one is 1 / num_experts. */
+struct router_record {
+    bool is_there;
+    int64_t num_experts;
+    double balance, z, fullest, emptiest;
+};
+
 /* Of a validation, the part of one source. */
 struct source_loss {
     const char *name; /* borrowed, from a token file */
@@ -52,6 +60,7 @@ struct step_record {
     struct preference_record preference;
     bool is_taught; /* the loss is mixed of these two; NaN without targets */
     double cross_entropy, divergence;
+    struct router_record router;
     const char *chain,
         *data; /* of a reproducible run: the link after this step, and the hash of its batch; or NULL */
 };

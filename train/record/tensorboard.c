@@ -131,6 +131,12 @@ void tensorboard_step(struct tensorboard *board, const struct step_record *r, in
         add(board, "train", "cross_entropy", r->cross_entropy);
         add(board, "train", "kl", r->divergence);
     }
+    if (r->router.is_there) {
+        add(board, "train", "load_balance", r->router.balance);
+        add(board, "train", "router_z", r->router.z);
+        add(board, "train", "fullest_expert", r->router.fullest);
+        add(board, "train", "emptiest_expert", r->router.emptiest);
+    }
     add(board, "speed", "tokens_per_s", r->seconds > 0 ? (double)r->tokens / r->seconds : NAN);
     add(board, "speed", "seconds", r->seconds);
     for (int p = 0; p < PHASE_COUNT; p++) {

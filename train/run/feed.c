@@ -14,6 +14,7 @@ static void batch_init(struct batch *batch, int64_t num_tokens) {
     batch->targets = xcalloc((size_t)num_tokens, sizeof(int32_t));
     batch->row_start = xcalloc((size_t)num_tokens, sizeof(int32_t));
     batch->positions = xcalloc((size_t)num_tokens, sizeof(int32_t));
+    batch->sequences = xcalloc((size_t)num_tokens, sizeof(int32_t));
     batch->places = xcalloc((size_t)num_tokens, sizeof(int32_t));
     batch->weights = xcalloc((size_t)num_tokens, sizeof(float));
 }
@@ -23,6 +24,7 @@ static void batch_release(struct batch *batch) {
     free(batch->targets);
     free(batch->row_start);
     free(batch->positions);
+    free(batch->sequences);
     free(batch->places);
     free(batch->weights);
     free(batch->documents);
@@ -82,6 +84,7 @@ static void put_padding(struct batch *batch, int64_t at, int64_t count) {
     for (int64_t i = at; i < at + count; i++) {
         batch->tokens[i] = batch->targets[i] = batch->positions[i] = batch->places[i] = 0;
         batch->row_start[i] = (int32_t)i;
+        batch->sequences[i] = -1;
         batch->weights[i] = 0.0f;
     }
 }
@@ -132,6 +135,7 @@ static void put_sample(struct feed *feed, struct batch *batch, int64_t s, int64_
         batch->tokens[at + i] = sample->tokens[i];
         batch->targets[at + i] = sample->targets[i];
         batch->positions[at + i] = sample->positions[i];
+        batch->sequences[at + i] = i < sample->filled ? (int32_t)(at / feed->sequence_tokens) : -1;
         batch->places[at + i] = (int32_t)((s * feed->sequence_tokens + i) & INT32_MAX);
         batch->row_start[at + i] = (int32_t)(at + sample->row_start[i]);
         batch->weights[at + i] = sample->weights[i];
@@ -140,6 +144,7 @@ static void put_sample(struct feed *feed, struct batch *batch, int64_t s, int64_
     put_documents(feed, batch, at);
     put_teacher(feed, batch, at);
     feed->filled_tokens += sample->filled;
+    feed->num_sequences += sample->filled > 0;
     for (int64_t i = 0; i < sample->filled && feed->source_tokens; i++) /* validation counts for nobody */
         feed->source_tokens[sample->sources[i]]++;
 }
@@ -168,7 +173,7 @@ static void note_sources(struct feed *feed, int64_t micro, int64_t at, const str
 static int fill(struct feed *feed, struct loader *loader, read_sample read, int64_t base, int64_t limit,
                 struct err *err) {
     feed->target_weight = feed->num_units = 0;
-    feed->filled_tokens = 0;
+    feed->filled_tokens = feed->num_sequences = 0;
     for (int64_t m = 0; m < feed->num_micros; m++)
         feed->micros[m].num_documents = 0;
     for (int64_t m = 0; m < feed->num_micros; m++)

@@ -23,6 +23,7 @@ struct feed {
     int64_t *own;              /* [num_own] the samples of a step that this rank computes */
     int64_t num_own;
     int64_t filled_tokens; /* tokens of this rank's step without padding */
+    int64_t num_sequences; /* of this rank's step, those that have some */
     int64_t num_sources;
     const int64_t
         *windows; /* of an evaluation: the samples that are meant by 0, 1, ...; borrowed, NULL: themselves */

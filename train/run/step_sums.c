@@ -2,6 +2,8 @@
 #include "train/run/step_sums.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "train/ranks/sum_exact.h"
 
@@ -19,18 +21,22 @@ static void set_mean(struct step_sums *sums, double loss) {
 
 /* Before the gradients: their scale is made of the weight of the whole batch. */
 void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank_device *rank) {
-    double values[3] = {feed->target_weight, (double)feed->filled_tokens, feed->num_units};
-    sum_over(rank, DIVIDES_SAMPLES, values, 3);
+    double values[4] = {feed->target_weight, (double)feed->filled_tokens, feed->num_units,
+                        (double)feed->num_sequences};
+    sum_over(rank, DIVIDES_SAMPLES, values, 4);
     sums->target_weight = values[0];
     sums->filled_tokens = values[1];
     sums->num_means = sums->own_means = values[2] > 0 ? values[2] : values[0];
+    sums->num_sequences = sums->own_sequences = values[3];
+    sums->router = (struct router_record){.is_there = false};
 }
 
 void step_sums_apart(struct step_sums *sums, const struct feed *feed, struct rank_device *rank) {
-    double own = feed->target_weight;
+    double own[2] = {feed->target_weight, (double)feed->num_sequences};
     if (rank->link->comm)
-        comm_sum_f64(rank->link->comm, &own, 1);
-    sums->own_means = own > 0 ? own : 1;
+        comm_sum_f64(rank->link->comm, own, 2);
+    sums->own_means = own[0] > 0 ? own[0] : 1;
+    sums->own_sequences = own[1] > 0 ? own[1] : 1;
 }
 
 void step_sums_computed(struct step_sums *sums, double own_loss, double own_flops, struct rank_device *rank) {
@@ -54,6 +60,50 @@ void step_sums_taught(struct step_sums *sums, const struct distilled_sums *own, 
     bool has_targets = sums->target_weight > 0;
     sums->cross_entropy = has_targets ? values[0] / sums->target_weight : NAN;
     sums->divergence = has_targets ? values[1] / sums->target_weight : NAN;
+}
+
+/* mean_over_sequences - of all ranks' sums, the same bits whichever had which sequence. */
+static double mean_over_sequences(const struct step_sums *sums, const struct exact_sum *own,
+                                  struct rank_device *rank) {
+    struct exact_sum all = *own;
+    sum_exact(axes_comm(&rank->axes, grid_axes(&rank->grid, DIVIDES_LOSS)), &all);
+    return exact_sum_value(&all) / sums->num_sequences;
+}
+
+/* find_extremes - of the experts of a layer, as shares of what the layer gave out. */
+static void find_extremes(struct router_record *router, const double *load, int64_t num_experts) {
+    double all = 0;
+    for (int64_t e = 0; e < num_experts; e++)
+        all += load[e];
+    for (int64_t e = 0; e < num_experts && all > 0; e++) {
+        router->fullest = fmax(router->fullest, load[e] / all);
+        router->emptiest = fmin(router->emptiest, load[e] / all);
+    }
+}
+
+void step_sums_routed(struct step_sums *sums, const struct model *model, struct rank_device *rank) {
+    const struct router *own = &model->router;
+    const struct router_setup *setup = &model->setup.router;
+    if (!own->sums.load || sums->target_weight == 0)
+        return;
+    int64_t count = tensor_count(own->load), num_experts = own->load.dims[1];
+    double *load = xmalloc((size_t)count * sizeof *load);
+    memcpy(load, own->sums.load, (size_t)count * sizeof *load);
+    sum_over(rank, DIVIDES_LOSS, load, (int)count);
+    struct router_record *router = &sums->router;
+    *router = (struct router_record){.is_there = true,
+                                     .num_experts = num_experts,
+                                     .balance = mean_over_sequences(sums, &own->sums.balance, rank),
+                                     .z = mean_over_sequences(sums, &own->sums.z, rank),
+                                     .fullest = 0,
+                                     .emptiest = 1};
+    for (int64_t at = 0; at < count; at += num_experts)
+        find_extremes(router, load + at, num_experts);
+    free(load);
+    if (setup->balance > 0)
+        sums->loss += setup->balance * router->balance;
+    if (setup->z > 0)
+        sums->loss += setup->z * router->z;
 }
 
 void step_sums_evaluated(struct step_sums *sums, double own_loss, const struct step_sums *own,

@@ -4,6 +4,7 @@
 #include "kernels/exact_sum.h"
 #include "train/model/objective_distill.h"
 #include "train/ranks/rank_device.h"
+#include "train/record/metrics.h"
 #include "train/run/feed.h"
 
 struct step_sums {
@@ -15,15 +16,19 @@ struct step_sums {
     double loss;          /* mean over the targets; NaN: there were none */
     double flops;         /* of all ranks */
     double cross_entropy,
-        divergence; /* means over the targets, of a run that learns from a teacher; NaN: of others */
+        divergence;       /* means over the targets, of a run that learns from a teacher; NaN: of others */
+    double num_sequences; /* of the whole batch, those that are not all padding */
+    double
+        own_sequences; /* those that the routers' losses are a mean over: num_sequences, or its replica's */
+    struct router_record router;
 };
 
 /* step_sums_read - target_weight, num_means and filled_tokens from what this rank has read, over the axes that divide the
  * samples: ranks that share samples count them once.  Collective: all ranks of the grid. */
 void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank_device *rank);
 
-/* step_sums_apart - own_means of a replica that learns apart: 1 where it has read no target, and its gradients are 0.  After
- * step_sums_read.  Collective: all ranks of a replica. */
+/* step_sums_apart - own_means and own_sequences of a replica that learns apart: 1 where it has read no target, and its gradients
+ * are 0.  After step_sums_read.  Collective: all ranks of a replica. */
 void step_sums_apart(struct step_sums *sums, const struct feed *feed, struct rank_device *rank);
 
 /* step_sums_computed - loss and flops, from this rank's sum of losses and its own count of flops, over the axes
@@ -36,6 +41,10 @@ void step_sums_exactly(struct step_sums *sums, const struct exact_sum *own_losse
 
 /* step_sums_taught - cross_entropy and divergence, from this rank's sums.  After step_sums_read.  Collective: all ranks of the grid. */
 void step_sums_taught(struct step_sums *sums, const struct distilled_sums *own, struct rank_device *rank);
+
+/* step_sums_routed - router, from what this rank's model counted, and the routers' losses joined to the loss.  After the other sums.
+ * Collective: all ranks of the grid. */
+void step_sums_routed(struct step_sums *sums, const struct model *model, struct rank_device *rank);
 
 /* step_sums_by_source - sums of losses [count], and of what is counted in the samples [2 count], over all ranks in place.  Collective: all ranks of the
  * grid. */

@@ -53,10 +53,11 @@ static bool read_batch(struct trainer *t, struct step_sums *sums) {
 }
 
 /* pass - forward and backward of all micro-batches; returns this rank's sum of losses. */
-static double pass(struct trainer *t, float grad_scale) {
+static double pass(struct trainer *t, float grad_scale, float sequence_scale) {
     double loss = 0;
     t->losses = (struct exact_sum){{0}, 0, 0};
     preference_reset(&t->preference);
+    router_reset(&t->model, sequence_scale);
     t->distilled.loss = t->distilled.divergence = 0;
     params_grad_reset(&t->params);
     model_step_pass(&t->model, t->rank.link, t->comm, t->feed.micros, t->feed.num_micros);
@@ -71,15 +72,16 @@ static double pass(struct trainer *t, float grad_scale) {
 }
 
 /* compute_gradients - of the whole batch; returns this rank's sum of losses. */
-static double compute_gradients(struct trainer *t, double num_means) {
+static double compute_gradients(struct trainer *t, const struct step_sums *sums) {
     /* The loss is a mean over the target tokens, or the pairs, of the whole batch, whoever computes them: each gradient is
      * scaled by the same number, so neither ranks nor micro-batches nor packing change the result.  Where replicas learn
      * apart the batch is a replica's own. */
-    float grad_scale = (float)(t->loss_scale.value / num_means);
+    float grad_scale = (float)(t->loss_scale.value / sums->own_means),
+          sequence_scale = (float)(t->loss_scale.value / sums->own_sequences);
     struct comm *all = axes_comm(&t->rank.axes, grid_axes(&t->rank.grid, DIVIDES_LOSS));
     double loss;
     do
-        loss = pass(t, grad_scale);
+        loss = pass(t, grad_scale, sequence_scale);
     while (params_grad_repeats(&t->params, t->rank.link, all, feed_num_filled(&t->feed)));
     params_grad_finish(&t->params, t->rank.link);
     return loss;
@@ -194,7 +196,7 @@ static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome
     struct op_counts before = t->rank.dev.counts;
     outcome->learning_rate = schedule_rate(t->config, t->step + 1);
     if (sums->target_weight > 0) {
-        outcome->own_loss = compute_gradients(t, sums->own_means);
+        outcome->own_loss = compute_gradients(t, sums);
         find_norms(t, outcome);
     } else {
         pass_over(t, outcome);
@@ -204,6 +206,7 @@ static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome
         step_sums_exactly(sums, &t->losses, &t->rank);
     if (t->objective.kind->distance)
         step_sums_taught(sums, &t->distilled, &t->rank);
+    step_sums_routed(sums, &t->model, &t->rank);
     return outcome->skipped ? leave_out(t) : update(t, sums->loss, outcome);
 }
 
@@ -308,6 +311,7 @@ static bool train_step(struct trainer *t) {
                                  .is_taught = t->objective.kind->distance != NULL,
                                  .cross_entropy = sums.cross_entropy,
                                  .divergence = sums.divergence,
+                                 .router = sums.router,
                                  .preference = preference_means(&t->preference, t->objective.kind, &t->rank)};
     link_step(t, &record);
     fill_phases(t, &record, &before, data_done - start);

@@ -78,7 +78,7 @@ static int open_metrics(struct trainer *t, struct err *err) {
 
 /* write_record - the root's part of open_log. */
 static int write_record(struct trainer *t, struct err *err) {
-    char positions[HINT_ROOM];
+    char hint[HINT_ROOM];
     const char *from = t->resume.is_branch ? t->resume.checkpoint : NULL;
     if (run_lock_check(&t->lock, err) != 0 || run_record_write(t->given, from, err) != 0 ||
         open_metrics(t, err) != 0)
@@ -89,8 +89,10 @@ static int write_record(struct trainer *t, struct err *err) {
                      t->resume.said.items[i].text);
     run_teachers_tell(&t->data, t->given, t->metrics);
     trainer_tasks_tell(t);
-    if (hint_positions(t->given, &t->model_config, positions)[0])
-        metrics_note(t->metrics, "%s", positions);
+    if (hint_positions(t->given, &t->model_config, hint)[0])
+        metrics_note(t->metrics, "%s", hint);
+    if (hint_routers(t->given, &t->model_config, hint)[0])
+        metrics_note(t->metrics, "%s", hint);
     return run_data_tell(t->given, t->data.train, t->metrics, err);
 }
 
