@@ -44,7 +44,7 @@ static void run_open(struct run *run, int replicas, int zero_stage, enum dtype c
     run->config.parallel.replicas = replicas;
     run->config.parallel.zero_stage = zero_stage;
     run->config.parallel.reduce = REDUCE_MICRO;
-    run->config.train.compute = compute;
+    run->config.train.compute = (enum compute)compute;
     run->config.train.recompute = RECOMPUTE_NONE;
     CHECK(rank_device_open(&run->rank, &run->config, comm), "the device could not be opened");
     struct layout layout = layout_make(&run->config, &run->tiny, &run->rank.grid, false);
