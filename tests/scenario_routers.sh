@@ -1,7 +1,7 @@
 #!/bin/sh
 # scenario_routers.sh - the losses of routers in runs: the same on 1, 2 and 4 ranks and in micro-batches of 1, 2 and 4 sequences,
-# to the same bits with train.reproducible; by the run file or by the model's config.json, of which the run file wins; what is
-# refused.  That they are transformers' is compared in tests/test_router.c.
+# to the same bits with train.reproducible; by the run file or by the model's config.json, of which the run file wins; what
+# 'inspect' and 'plan' tell of a model with experts; what is refused.  That they are transformers' is compared in tests/test_router.c.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
 scenario routers
@@ -100,6 +100,16 @@ fi
 tuned lora-on --set "model.path=$work/base" --set objective.load_balance=0.25 --set adapter.method=lora --set adapter.rank=4
 tuned lora-off --set "model.path=$work/base" --set adapter.method=lora --set adapter.rank=4
 [ "$(values lora-on grad_norm)" != "$(values lora-off grad_norm)" ] || fail "the load balance does not reach an adapter"
+
+# --- what is told beforehand: half of the experts' parameters and more are idle ---
+run 0 "$atelier" inspect "$work/base" --json
+all=$(json_number parameters "$log") active=$(json_number active_parameters "$log")
+# three of five experts, with three matrices of 64 x 48 in each of two layers
+expect "parameters that are idle" $((3 * 3 * 64 * 48 * 2)) $((all - active))
+run 0 "$atelier" plan "$tiny" --ranks 1 --set "model.path=$work/base" --set "data.train=$work/fiches.h5" --set data.valid=null
+expect_output '^experts      2 of 5 for a token, which makes use of [0-9]+ parameters; of a step their products take .* where each has as many'
+run 0 "$atelier" plan "$tiny" --ranks 1 --set "model.path=$work/base" --set "data.train=$work/fiches.h5" --set data.valid=null --json
+expect "active parameters by 'plan' and by 'inspect'" "$active" "$(json_number active_parameters "$log")"
 
 # --- what is refused ---
 tiny=tests/scenario/tiny.yaml

@@ -441,8 +441,10 @@ struct tensor param_shape(const struct model_config *config, struct param param)
 int64_t param_slot(const struct model_config *config, struct param param);
 int64_t param_num_slots(const struct model_config *config);
 
-/* model_num_parameters - scalars of the whole model.  model_num_trained - of what trains: all, or the adapter. */
+/* model_num_parameters - scalars of the whole model.  model_num_active - of them, what one token makes use of: of the experts of a layer
+ * those that it goes to.  model_num_trained - of what trains: all, or the adapter. */
 int64_t model_num_parameters(const struct model_config *config);
+int64_t model_num_active(const struct model_config *config);
 int64_t model_num_trained(const struct model_config *config);
 
 /* model_has_adapter - whether low-rank pairs hang on the model.  role_is_pair - A or B of one, or the lengths beside them;

@@ -328,6 +328,15 @@ int64_t model_num_parameters(const struct model_config *config) {
     return count;
 }
 
+int64_t model_num_active(const struct model_config *config) {
+    struct param at = PARAM_START;
+    int64_t count = 0;
+    while (family_next_param(config, &at))
+        if (!(param_spec(config, at.role)->traits & PARAM_EXPERT) || at.expert < config->num_chosen)
+            count += tensor_count(param_shape(config, at));
+    return count;
+}
+
 bool param_is_trained(const struct model_config *config, enum tensor_role role) {
     const struct param_spec *spec = param_spec(config, role);
     return param_is_saved(config, role) && spec && !(spec->traits & PARAM_FIXED);

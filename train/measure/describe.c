@@ -229,6 +229,11 @@ static int put_model(json_t *object, const char *folder, struct err *err) {
             tree_text(object, "wrapper", model.wrapper_type);
         tree_text(object, "model_type", model.model_type);
         tree_int(object, "parameters", model_num_parameters(&model));
+        if (model.num_experts > 0) {
+            tree_int(object, "active_parameters", model_num_active(&model));
+            tree_int(object, "experts", model.num_experts);
+            tree_int(object, "experts_per_token", model.num_chosen);
+        }
         tree_int(object, "width", model.width);
         tree_int(object, "layers", model.num_layers);
         tree_int(object, "heads", model.num_heads);

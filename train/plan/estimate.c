@@ -205,14 +205,14 @@ static double fullness(const struct machine *machine, double rows, double width)
 
 /* product_rate - of a model's products with so many rows at a time.  Where width counts, the machine's rate is that of a size
  * above which nothing was seen to be faster. */
-static double product_rate(const struct machine *machine, const struct model_config *model, int64_t rows) {
-    double share = fullness(machine, (double)rows, (double)model->width);
+static double product_rate(const struct machine *machine, const struct model_config *model, double rows) {
+    double share = fullness(machine, rows, (double)model->width);
     double full = machine->half_width > 0 ? fullness(machine, GPU_FULL_SIZE, GPU_FULL_SIZE) : 1;
     return machine->flops_per_s * fmin(1, share / full);
 }
 
 /* attention_rate - of all passes of attention together. */
-static double attention_rate(const struct machine *machine, const struct model_config *model, int64_t rows) {
+static double attention_rate(const struct machine *machine, const struct model_config *model, double rows) {
     enum { WIDE = 96 };
     double rate =
         model->head_dim < WIDE ? machine->attention_64_flops_per_s : machine->attention_128_flops_per_s;
@@ -239,13 +239,32 @@ static double gradient_bytes(const struct model_figures *f, const struct params_
 /* Micro-batches that the clock goes through: those in the middle are alike. */
 enum { SIMULATED_MICROS = 3 };
 
+/* How a layer's rows lie on its experts. */
+enum expert_load { LOAD_EVEN, LOAD_CROWDED };
+
+/* expert_flops - of one token, of all its flops. */
+static double expert_flops(const struct model_figures *f, double flops, double attention) {
+    return (flops - attention) * f->in_experts / f->matrices;
+}
+
+/* experts_s - of so many flops in products with experts, of micro-batches of so many rows: each expert has as many, or a few have all.
+ * One with few rows takes longer for each, one without none. */
+static double experts_s(const struct machine *machine, const struct model_config *model, double flops,
+                        double rows, enum expert_load load) {
+    double places = rows * model->num_chosen;
+    double of_one = load == LOAD_CROWDED ? rows : places / fmin(model->num_experts, places);
+    return flops > 0 ? flops / product_rate(machine, model, of_one) : 0;
+}
+
 /* products_s - of the products and the attention of so many tokens, rows at a time; flops: of a token. */
 static double products_s(const struct model_figures *f, const struct layout *layout,
                          const struct machine *machine, double tokens, double flops,
                          int64_t sequence_tokens) {
-    int64_t rows = model_joined_tokens(&layout->model);
+    double rows = (double)model_joined_tokens(&layout->model);
     double attention = attention_flops(f, sequence_tokens, layout->model.recompute);
-    return tokens * ((flops - attention) / product_rate(machine, f->model, rows) +
+    double experts = expert_flops(f, flops, attention);
+    return tokens * ((flops - attention - experts) / product_rate(machine, f->model, rows) +
+                     experts_s(machine, f->model, experts, rows, LOAD_EVEN) +
                      attention / attention_rate(machine, f->model, rows));
 }
 
@@ -348,6 +367,22 @@ double estimate_floor_s(const struct config *config, const struct model_figures 
 }
 
 /* The slowest rank's step: every rank does as many micro-batches as the one with the most samples. */
+/* take_experts - what experts take of a rank's step, at the two ends. */
+static void take_experts(struct step_time *time, const struct config *config, const struct model_figures *f,
+                         const struct layout *layout, const struct machine *machine) {
+    int64_t sequence = config->data.sequence_tokens;
+    enum recompute recompute = layout->model.recompute;
+    double rows = (double)model_joined_tokens(&layout->model);
+    double tokens = (double)time->num_micros * (double)model_own_tokens(&layout->model);
+    double flops = estimate_flops_per_token(f, sequence) + recomputed_flops(f, sequence, recompute) +
+                   objective_flops(config, f);
+    double experts = tokens * expert_flops(f, flops, attention_flops(f, sequence, recompute));
+    double share =
+        gpu_slowest_share(machine->uneven, layout->params.num_ranks * layout->params.replicas.size);
+    time->crowded_s = experts_s(machine, f->model, experts, rows, LOAD_CROWDED) / share;
+    time->even_s = experts_s(machine, f->model, experts, rows, LOAD_EVEN) / share;
+}
+
 struct step_time estimate_step(const struct config *config, const struct model_figures *f,
                                const struct layout *layout, const struct grid *grid, int ranks_per_node,
                                const struct machine *machine) {
@@ -356,8 +391,9 @@ struct step_time estimate_step(const struct config *config, const struct model_f
                              .high = machine->measured ? HIGH_MEASURED : HIGH_ASSUMED};
     struct timeline_rates rates = estimate_rates(config, f, layout, grid, ranks_per_node, machine);
     time.model_flops = estimate_flops_per_token(f, config->data.sequence_tokens) * tokens;
-    run_clock(&time, layout, estimate_micros(config, layout, grid), &rates,
-              (double)config_across_every(config));
+    time.num_micros = estimate_micros(config, layout, grid);
+    run_clock(&time, layout, time.num_micros, &rates, (double)config_across_every(config));
+    take_experts(&time, config, f, layout, machine);
     time.tokens_per_s = tokens / time.step_s;
     return time;
 }

@@ -8,7 +8,8 @@
  *   step       by the clock of timeline.h, which goes through the timetable of the run: compute, and how long it stands still
  *              for exchanges, at the bandwidth of the axis
  * Flops per token: 6 per parameter of a matrix (2 forward, 4 backward), 12 D per score and head that the mask
- * lets through, and what is computed twice; of a frozen matrix 4, and 2 in layers below the first that trains.  Source: Narayanan et al. 2021 (Megatron-LM), appendix;
+ * lets through, and what is computed twice; of a frozen matrix 4, and 2 in layers below the first that trains; of experts those that a
+ * token goes to.  Source: Narayanan et al. 2021 (Megatron-LM), appendix;
  * memory traffic counted from the ops of train/model/model.c. */
 #pragma once
 
@@ -27,7 +28,11 @@ struct step_time {
     double link_s, across_s; /* standing still for those inside a replica, and between replicas */
     double step_s;
     double tokens_per_s; /* all ranks */
-    double low, high;    /* factors around step_s: the margin that is told */
+    int64_t num_micros;  /* that a rank does */
+    /* Of compute_s, the products with experts: counted in it as if each expert of a layer had as many rows, which is the slowest, for an
+     * expert with few rows leaves a device idle; and where all rows go to the same ones. */
+    double even_s, crowded_s;
+    double low, high; /* factors around step_s: the margin that is told */
 };
 
 /* estimate_micros - that a rank does in a step.  estimate_rates - what the clock goes by. */

@@ -5,18 +5,20 @@
 #include "train/model/kept.h"
 #include "train/model/optimizer.h"
 
-static double matrix_parameters(const struct model_config *model) {
-    double in_layers = 0;
+/* count_matrices - that multiply a row: of the experts of a layer as many as it goes to. */
+static void count_matrices(struct model_figures *f) {
+    const struct model_config *model = f->model;
     struct param at = PARAM_START;
+    f->matrices = (double)model->width * (double)model->vocab_size;
     while (family_next_param(model, &at)) {
+        const struct param_spec *spec = param_spec(model, at.role);
         struct tensor shape = param_shape(model, at);
-        if (shape.ndim < 2 || param_spec(model, at.role)->place != PLACE_LAYER)
+        bool is_expert = spec->traits & PARAM_EXPERT;
+        if (shape.ndim < 2 || spec->place != PLACE_LAYER || (is_expert && at.expert >= model->num_chosen))
             continue;
-        bool is_expert = param_spec(model, at.role)->traits & PARAM_EXPERT;
-        in_layers +=
-            (double)tensor_count(shape) * (is_expert ? (double)model->num_chosen / model->num_experts : 1);
+        f->matrices += (double)tensor_count(shape);
+        f->in_experts += is_expert ? (double)tensor_count(shape) : 0;
     }
-    return in_layers + (double)model->width * (double)model->vocab_size;
 }
 
 static double below_share(const struct model_config *model) {
@@ -44,13 +46,13 @@ struct model_figures figures_count(const struct config *config, const struct mod
     const struct optimizer_kind *optimizer = optimizer_kind(config->optimizer.kind);
     const struct params_setup first = {.model = model, .tensor = {(int)config->parallel.tensor, 0}};
     struct model_figures f = {.model = model,
-                              .matrices = matrix_parameters(model),
                               .trained = (double)model_num_trained(model),
                               .own_trained = (double)divided_num_trained(&first),
                               .below_share = below_share(model),
                               .state_bytes =
                                   optimizer_state_bytes(optimizer, model, config->optimizer.state_dtype),
                               .update_flops = optimizer_flops(optimizer, model)};
+    count_matrices(&f);
     count_layers(&f);
     f.trained_share = model_has_adapter(model) ? f.trained / f.matrices : 1;
     return f;

@@ -8,6 +8,7 @@ struct model_figures {
     const struct model_config *model; /* must live as long */
     double
         matrices; /* parameters that take part in matrix products of a row; a tied head multiplies too, of experts those that a row has */
+    double in_experts;    /* of these, in experts */
     double trained;       /* parameters that are trained */
     double own_trained;   /* of them, what is in a rank's part where ranks divide tensors; else all */
     double trained_share; /* of the products with matrices, those with trained ones */

@@ -108,6 +108,28 @@ static const char *size_text(double bytes, char *text, size_t room_bytes) {
     return text;
 }
 
+/* step_text - a duration; of a fast step three digits, where it would read "0.0 s". */
+static const char *step_text(double step_s, char *text, size_t room_bytes) {
+    if (step_s >= 1)
+        return duration_text(step_s, text, room_bytes);
+    snprintf(text, room_bytes, "%.3g s", step_s);
+    return text;
+}
+
+/* print_experts - of a model that has some: every rank has all of them, and what they take depends on how tokens are shared out. */
+static void print_experts(const struct run_plan *plan) {
+    const struct step_time *time = &plan->proposal.time;
+    char active[TEXT_ROOM], even[TEXT_ROOM], crowded[TEXT_ROOM];
+    if (plan->model->num_experts == 0)
+        return;
+    printf(
+        "experts      %d of %d for a token, which makes use of %s parameters; of a step their products take %s where "
+        "each has as many tokens, %s where all tokens go to the same ones, in the same memory\n",
+        plan->model->num_chosen, plan->model->num_experts,
+        count_text((double)model_num_active(plan->model), active, sizeof active),
+        step_text(time->even_s, even, sizeof even), step_text(time->crowded_s, crowded, sizeof crowded));
+}
+
 /* print_exchange - nothing, of a rank alone. */
 static void print_exchange(const struct run_plan *plan) {
     static const char *const between[EXCHANGE_AXES] = {"inside a replica", "between replicas",
@@ -142,14 +164,6 @@ static void print_base(const struct run_plan *plan) {
            is_resident ? "all of it on each rank" : "shared by the ranks, gathered a layer at a time",
            is_resident ? "gathered a layer at a time" : "with all of it on each rank",
            is_resident ? "never" : "always", gib_of(plan->other_bytes));
-}
-
-/* step_text - a duration; of a fast step three digits, where it would read "0.0 s". */
-static const char *step_text(double step_s, char *text, size_t room_bytes) {
-    if (step_s >= 1)
-        return duration_text(step_s, text, room_bytes);
-    snprintf(text, room_bytes, "%.3g s", step_s);
-    return text;
 }
 
 /* print_time - the margin is told with every figure that follows from the rates: they are measured or assumed, and
@@ -319,6 +333,7 @@ void run_plan_print(const struct run_plan *plan, const char *origin) {
     print_ranks(plan);
     print_objective(plan);
     print_memory(plan);
+    print_experts(plan);
     print_base(plan);
     print_saves(plan);
     print_exchange(plan);
@@ -373,6 +388,15 @@ static json_t *exchange_json(const struct run_plan *plan) {
                      (json_int_t)sent[EXCHANGE_CONTEXT], "tensor", (json_int_t)sent[EXCHANGE_TENSOR]);
 }
 
+/* put_experts - of a model that has some. */
+static void put_experts(json_t *root, const struct run_plan *plan) {
+    const struct step_time *time = &plan->proposal.time;
+    if (plan->model->num_experts == 0)
+        return;
+    json_object_set_new(root, "active_parameters", json_integer(model_num_active(plan->model)));
+    json_object_set_new(root, "experts_s", json_pack("[f, f]", time->crowded_s, time->even_s));
+}
+
 /* Every figure of the screen, unrounded, so that scripts need not read it. */
 void run_plan_print_json(const struct run_plan *plan) {
     const struct step_time *time = &plan->proposal.time;
@@ -410,6 +434,7 @@ void run_plan_print_json(const struct run_plan *plan) {
     if (plan->config.train.epochs > 0)
         json_object_set_new(root, "epochs", json_real(plan->config.train.epochs));
     json_object_set_new(root, "parameters", json_integer(model_num_parameters(plan->model)));
+    put_experts(root, plan);
     if (plan->model->wrapper_type[0])
         json_object_set_new(root, "wrapper", json_string(plan->model->wrapper_type));
     json_object_set_new(root, "memory_bytes", memory_json(&plan->proposal.memory));

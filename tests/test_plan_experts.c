@@ -1,0 +1,96 @@
+/* test_plan_experts.c - the plan of a model with experts, by hand: what a token multiplies by, and what experts take with equal shares of
+ * tokens and with all tokens on the same ones. */
+#include <math.h>
+#include <string.h>
+
+#include "tests/check.h"
+#include "train/plan/estimate.h"
+
+static const char RUN[] =
+    "model: {path: nowhere}\n"
+    "data: {train: a.h5, sequence_tokens: 4096}\n"
+    "train: {steps: 10, batch_sequences: 64, micro_sequences: 1, compute: bf16, recompute: none}\n"
+    "parallel: {stage: 3, reduce: micro}\n";
+
+/* Mixtral 8x7B. */
+static struct model_config mixtral(void) {
+    return (struct model_config){.model_type = "mixtral",
+                                 .width = 4096,
+                                 .ffn_width = 14336,
+                                 .vocab_size = 32000,
+                                 .max_positions = 32768,
+                                 .num_layers = 32,
+                                 .num_heads = 32,
+                                 .num_kv_heads = 8,
+                                 .head_dim = 128,
+                                 .num_experts = 8,
+                                 .num_chosen = 2,
+                                 .renormalises = true,
+                                 .norm_eps = 1e-5F,
+                                 .rope_theta = 1e6,
+                                 .dtype = DTYPE_BF16};
+}
+
+/* In the matrices of the layers: two experts of three 14336 x 4096 each. */
+static const double IN_EXPERTS = 32.0 * 2 * 3 * 4096 * 14336;
+
+static void load(struct config *config) {
+    struct err err = {""};
+    if (config_load_text(config, RUN, strlen(RUN), "run.yaml", NULL, 0, &err) != 0)
+        fail_msg("%s", err.text);
+}
+
+static void test_flops(void **state) {
+    (void)state;
+    struct config config;
+    struct model_config model = mixtral();
+    load(&config);
+    const struct model_figures figures = figures_count(&config, &model);
+    /* 32 layers of q, o 4096 x 4096, k, v 1024 x 4096, a router of 8 x 4096; the head. */
+    double products = 32.0 * (2 * 16777216.0 + 2 * 4194304.0 + 8 * 4096) + IN_EXPERTS + 32000.0 * 4096;
+    double attention = 3 * 4 * 128.0 * 2048.5 * 32 * 32;
+    assert_true(fabs(estimate_flops_per_token(&figures, 4096) - (6 * products + attention)) < 1);
+    assert_true(figures.in_experts == IN_EXPERTS);
+    model.num_chosen = 8; /* the control: all of them */
+    const struct model_figures all = figures_count(&config, &model);
+    assert_true(fabs(all.in_experts - 4 * IN_EXPERTS) < 1);
+    config_free(&config);
+}
+
+/* A rank's 8 micro-batches of 4096 tokens: 1024 rows of each expert of a layer, or 4096 of two of them. */
+static void test_shares(void **state) {
+    (void)state;
+    const int sizes[AXIS_COUNT] = {
+        [AXIS_REPLICA] = 1, [AXIS_SHARD] = 8, [AXIS_CONTEXT] = 1, [AXIS_TENSOR] = 1};
+    struct grid grid;
+    struct config config;
+    struct model_config model = mixtral();
+    struct machine machine = {.name = "GPU",
+                              .flops_per_s = 5e14,
+                              .bytes_per_s = 3e12,
+                              .link_bytes_per_s = 4e11,
+                              .node_bytes_per_s = 1e11,
+                              .on_gpu = true};
+    load(&config);
+    grid_place(&grid, GRID_AXES, AXIS_COUNT, sizes, 0);
+    const struct model_figures figures = figures_count(&config, &model);
+    struct layout layout = layout_make(&config, &model, &grid, true);
+    double at_full = 8 * 4096 * 6 * IN_EXPERTS / machine.flops_per_s;
+    struct step_time time = estimate_step(&config, &figures, &layout, &grid, 8, &machine);
+    assert_int_equal(time.num_micros, 8);
+    assert_true(fabs(time.even_s / at_full - (1024 + 512) / 1024.0) < 1e-6); /* 512 rows: half of the rate */
+    assert_true(fabs(time.crowded_s / at_full - (4096 + 512) / 4096.0) < 1e-6);
+    assert_true(time.even_s < time.compute_s);
+    machine.on_gpu = false; /* where 32 rows have half of the rate the two ends come together */
+    time = estimate_step(&config, &figures, &layout, &grid, 8, &machine);
+    assert_true(time.even_s / time.crowded_s > 1 && time.even_s / time.crowded_s < 1.05);
+    config_free(&config);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_flops),
+        cmocka_unit_test(test_shares),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
