@@ -55,6 +55,7 @@ sed '/^model:/,/^data:/{/^data:/!d}' "$tiny" >"$work/lora.yaml"
 printf '\nadapter: {method: lora, rank: 4, alpha: 8}\n' >>"$work/lora.yaml"
 tiny=$work/lora.yaml
 train 0 2 "$work/lora" --set "model.path=$work/mixtral-hf" --set train.steps=2
+expect_output 'pairs are on attention alone, which vLLM serves as it is'
 run 0 "$atelier" export "$work/lora/step-000002" --to peft --output "$work/peft"
 expect_output '^8 of 8 modules hit \(MixtralForCausalLM\)'
 train 2 0 "$work/never" --set "model.path=$work/mixtral-hf" --set 'adapter.targets=[gate]'

@@ -49,6 +49,9 @@ VARIANTS = {
                    "use_rslora": True, "layers_to_transform": [0],
                    "modules_to_save": ["input_layernorm", "post_attention_layernorm", "model.norm"]},
     "olmo2": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "down_proj"], "layers_to_transform": [1]},
+    # With experts, on attention alone (all-linear would turn experts and routers into target_parameters): all of it, and a part.
+    "mixtral": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]},
+    "qwen3_moe": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"], "layers_to_transform": [1]},
 }
 OWN_WORDS = ("ratio", "seed")
 

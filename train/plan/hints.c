@@ -63,6 +63,16 @@ const char *hint_routers(const struct config *config, const struct model_config 
     return text;
 }
 
+const char *hint_pairs(const struct model_config *model, char text[HINT_ROOM]) {
+    text[0] = '\0';
+    if (model_has_adapter(model) && model->num_experts > 0)
+        snprintf(
+            text, HINT_ROOM,
+            "pairs are on attention alone, which vLLM serves as it is: experts and routers have none; peft's "
+            "all-linear would give them some (target_parameters)");
+    return text;
+}
+
 bool plan_served_hint(const struct model_config *model, char hint[HINT_ROOM]) {
     char whole[64];
     bool is_dora = model->adapter.method == ADAPTER_DORA;
@@ -88,6 +98,8 @@ int plan_hints(const struct config *config, const struct model_config *model,
         count++;
     if (!model_has_adapter(model))
         return count;
+    if (hint_pairs(model, hints[count])[0])
+        count++;
     if (rank > SERVED_RANK)
         snprintf(hints[count++], HINT_ROOM,
                  "rank %lld: vLLM serves up to %d unless it is started with --max-lora-rank", (long long)rank,

@@ -91,6 +91,8 @@ static int write_record(struct trainer *t, struct err *err) {
     trainer_tasks_tell(t);
     if (hint_positions(t->given, &t->model_config, hint)[0])
         metrics_note(t->metrics, "%s", hint);
+    if (hint_pairs(&t->model_config, hint)[0])
+        metrics_note(t->metrics, "%s", hint);
     if (hint_routers(t->given, &t->model_config, hint)[0])
         metrics_note(t->metrics, "%s", hint);
     return run_data_tell(t->given, t->data.train, t->metrics, err);
