@@ -48,6 +48,13 @@ for ranks in 2 4; do
 done
 say "micro-batches of 1, 2 and 4, ranks 1, 2 and 4: losses and counts within $far"
 
+for language in en fr; do
+    run 0 "$atelier" report "$work/one" --output "$work/$language.html" --language $language
+    for id in balance router-z fullest emptiest; do
+        grep -q "id=\"chart-$id\"" "$work/$language.html" || fail "the report ($language) has no chart '$id'"
+    done
+done
+
 # The control: another coefficient is seen, and so is none.
 for setting in objective.load_balance=0.101 objective.load_balance=0 objective.router_z=0.0101; do
     routed 0 0 other --set objective.load_balance=0.1 --set objective.router_z=0.01 --set train.micro_sequences=1 --set "$setting"

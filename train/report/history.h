@@ -22,7 +22,11 @@
     X(MARGIN, "rewards/margins")                                                                             \
     X(ACCURACY, "rewards/accuracies")                                                                        \
     X(CROSS_ENTROPY, "cross_entropy")                                                                        \
-    X(KL, "kl")
+    X(KL, "kl")                                                                                              \
+    X(BALANCE, "load_balance")                                                                               \
+    X(ROUTER_Z, "router_z")                                                                                  \
+    X(FULLEST, "fullest_expert")                                                                             \
+    X(EMPTIEST, "emptiest_expert")
 #define ENUM_QUANTITY(name, key) QUANTITY_##name,
 enum quantity { EACH_QUANTITY(ENUM_QUANTITY) QUANTITY_COUNT };
 #undef ENUM_QUANTITY

@@ -158,6 +158,24 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
     [WORD_KL_NOTE] = {"How far the model is from its teacher or from its reference.",
                       "À quelle distance le modèle est de son professeur ou de sa référence."},
 
+    [WORD_BALANCE] = {"Load balance of the experts", "Équilibre des charges des experts"},
+    [WORD_BALANCE_NOTE] =
+        {"As the routers' loss has it, before its coefficient: the number of experts that a token goes to where all have as much to do, "
+         "more where some have more.",
+         "Selon la perte des routeurs, avant son coefficient\u00a0: le nombre d'experts où va un jeton quand tous ont autant à faire, plus "
+         "quand certains en ont davantage."},
+    [WORD_ROUTER_Z] = {"Router z-loss", "Perte z des routeurs"},
+    [WORD_ROUTER_Z_NOTE] = {"How large the routers' logits are, before its coefficient.",
+                            "La taille des logits des routeurs, avant son coefficient."},
+    [WORD_FULLEST] = {"Share of the fullest expert", "Part de l'expert le plus chargé"},
+    [WORD_FULLEST_NOTE] =
+        {"Of what a layer sends to its experts, the largest share that one of them had in a step.",
+         "De ce qu'une couche envoie à ses experts, la plus grande part que l'un d'eux a eue dans une étape."},
+    [WORD_EMPTIEST] = {"Share of the emptiest expert", "Part de l'expert le moins chargé"},
+    [WORD_EMPTIEST_NOTE] =
+        {"The smallest; zero: an expert had nothing to do, and learns nothing.",
+         "La plus petite\u202f; zéro\u00a0: un expert n'a rien eu à faire, et n'apprend rien."},
+
     [WORD_VALIDATIONS] = {"Validations", "Validations"},
     [WORD_VALIDATIONS_NOTE] =
         {"Measured while the model was trained, on texts kept apart.  A perplexity of 10 means that the model hesitates, on "
