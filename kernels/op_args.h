@@ -171,6 +171,12 @@ struct magnitude {
     int64_t first;         /* which columns of the outputs: first to first + K - 1 */
 };
 
+/* Of a gated feed-forward whose gate and up are held within limits. */
+struct clamp_args {
+    float alpha; /* multiplies what the sigmoid sees */
+    float limit; /* above 0 */
+};
+
 /* How a router's logits become experts and weights: the num_chosen experts of the largest softmax(z), with those probabilities as
  * weights; renormalises: divided by their sum. */
 struct route_args {

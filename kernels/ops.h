@@ -400,6 +400,22 @@ typedef void grouped_backward_input_fn(struct device *, struct tensor dx, struct
 typedef void grouped_backward_weight_fn(struct device *, struct tensor dw, struct tensor dy, struct tensor x,
                                         struct tensor starts, const struct column_args *args);
 
+/* op_grouped_bias_forward - y[m] += b[e], e being the expert of place m.
+ *   out +=  y [M, O]   in  b [E O] of y's type: those of the experts, one after the other
+ * op_grouped_bias_backward - b[e] += the sum of y over its places, of the gradients of both: b is f32. */
+typedef void grouped_bias_forward_fn(struct device *, struct tensor y, struct tensor b, struct tensor starts);
+typedef void grouped_bias_backward_fn(struct device *, struct tensor b, struct tensor y,
+                                      struct tensor starts);
+
+/* op_clamped_glu_forward - y = (u + 1) g sigmoid(alpha g), g being gate, at most limit, and u up, between -limit and limit.
+ *   out  y [N, F]   in  gate_up [N, 2F]: gate and up alternate
+ * op_clamped_glu_backward - its gradient, 0 of what lies outside of a limit; dgate_up may be gate_up itself.
+ * Source: transformers, models/gpt_oss/modeling_gpt_oss.py, _apply_gate. */
+typedef void clamped_glu_forward_fn(struct device *, struct tensor y, struct tensor gate_up,
+                                    const struct clamp_args *args);
+typedef void clamped_glu_backward_fn(struct device *, struct tensor dgate_up, struct tensor dy,
+                                     struct tensor gate_up, const struct clamp_args *args);
+
 /* op_adamw - decoupled weight decay, element by element, tensors [K]:
  *   g = grad_scale * dw;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
  *   w = w - lr * (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + decay * w)
@@ -462,7 +478,8 @@ typedef void exact_squares_fn(struct device *, struct exact_sum *sum, struct ten
     OP(fp8_forward) OP(fp8_backward)                                                                        \
     OP(linear_stored) OP(embedding_stored) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)    \
     OP(route_count) OP(route_losses_backward)                                                               \
-    OP(grouped_forward) OP(grouped_backward_input) OP(grouped_backward_weight)
+    OP(grouped_forward) OP(grouped_backward_input) OP(grouped_backward_weight)                              \
+    OP(grouped_bias_forward) OP(grouped_bias_backward) OP(clamped_glu_forward) OP(clamped_glu_backward)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */

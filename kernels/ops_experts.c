@@ -183,3 +183,67 @@ void op_grouped_backward_weight(struct device *dev, struct tensor dw, struct ten
     op_call_end(call);
     op_scan(dev, op, "dw", dw);
 }
+
+/* expect_biased - bias [E O] beside places of O columns. */
+static void expect_biased(const char *op, struct tensor y, struct tensor bias, struct tensor starts) {
+    op_expect(op, "starts", starts, (struct expected){I32, 1, {ANY}});
+    CHECK(bias.dims[0] == (starts.dims[0] - 1) * y.dims[1],
+          "%s: %lld biases for %lld experts of %lld columns", op, (long long)bias.dims[0],
+          (long long)starts.dims[0] - 1, (long long)y.dims[1]);
+}
+
+void op_grouped_bias_forward(struct device *dev, struct tensor y, struct tensor b, struct tensor starts) {
+    const char *op = "grouped_bias_forward";
+    expect_host(dev, op);
+    op_expect(op, "y", y, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    op_expect(op, "b", b, (struct expected){op_type_of(y), 1, {ANY}});
+    expect_biased(op, y, b, starts);
+    struct op_call call = op_call_begin(dev, OP_COLUMNS, op, 0);
+    dev->ops->grouped_bias_forward(dev, y, b, starts);
+    op_call_end(call);
+    op_scan(dev, op, "y", y);
+}
+
+void op_grouped_bias_backward(struct device *dev, struct tensor db, struct tensor dy, struct tensor starts) {
+    const char *op = "grouped_bias_backward";
+    expect_host(dev, op);
+    op_expect(op, "dy", dy, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    op_expect(op, "db", db, (struct expected){F32, 1, {ANY}});
+    expect_biased(op, dy, db, starts);
+    struct op_call call = op_call_begin(dev, OP_COLUMNS, op, 0);
+    dev->ops->grouped_bias_backward(dev, db, dy, starts);
+    op_call_end(call);
+    op_scan(dev, op, "db", db);
+}
+
+/* expect_clamped - y, and gate and up beside it. */
+static void expect_clamped(const char *op, struct tensor y, struct tensor gate_up,
+                           const struct clamp_args *args) {
+    op_expect(op, "y", y, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    op_expect(op, "gate_up", gate_up, (struct expected){op_type_of(y), 2, {y.dims[0], 2 * y.dims[1]}});
+    CHECK(args->limit > 0 && args->alpha > 0, "%s: a limit of %g, an alpha of %g", op, (double)args->limit,
+          (double)args->alpha);
+}
+
+void op_clamped_glu_forward(struct device *dev, struct tensor y, struct tensor gate_up,
+                            const struct clamp_args *args) {
+    const char *op = "clamped_glu_forward";
+    expect_host(dev, op);
+    expect_clamped(op, y, gate_up, args);
+    struct op_call call = op_call_begin(dev, OP_GLU, op, 0);
+    dev->ops->clamped_glu_forward(dev, y, gate_up, args);
+    op_call_end(call);
+    op_scan(dev, op, "y", y);
+}
+
+void op_clamped_glu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy,
+                             struct tensor gate_up, const struct clamp_args *args) {
+    const char *op = "clamped_glu_backward";
+    expect_host(dev, op);
+    expect_clamped(op, dy, gate_up, args);
+    expect_clamped(op, dy, dgate_up, args);
+    struct op_call call = op_call_begin(dev, OP_GLU, op, 0);
+    dev->ops->clamped_glu_backward(dev, dgate_up, dy, gate_up, args);
+    op_call_end(call);
+    op_scan(dev, op, "dgate_up", dgate_up);
+}

@@ -3,61 +3,7 @@
  * expert, experts that nobody sends anything. */
 #include <math.h>
 
-#include "tests/ops_data.h"
-
-enum { WIDTH = 20, OUTPUTS = 12, MOST_EXPERTS = 70 };
-
-/* How many there are of each. */
-struct shape {
-    int rows, experts, chosen;
-};
-
-static const struct shape SMALL = {37, 6, 2}, MORE = {41, MOST_EXPERTS, 5}, EIGHT = {29, 8, 8};
-
-struct problem {
-    struct device *dev;
-    struct shape shape;
-    int num_places;
-    struct data logits, experts, weights, places, sources, starts;
-    struct expert_routes routes;
-    struct route_args args;
-    int32_t *host; /* what route() wrote: */
-    const int32_t *experts_of, *places_of, *sources_of, *starts_of;
-};
-
-static void problem_open(struct problem *p, struct device *dev, struct shape n, bool renormalises) {
-    p->dev = dev;
-    p->shape = n;
-    p->num_places = n.rows * n.chosen;
-    p->args = (struct route_args){n.chosen, renormalises};
-    p->logits = data_random(dev, tensor_2d(NULL, DTYPE_F32, n.rows, n.experts), 11);
-    p->experts = data_output(dev, tensor_2d(NULL, DTYPE_I32, n.rows, n.chosen));
-    p->weights = data_output(dev, tensor_2d(NULL, DTYPE_F32, n.rows, n.chosen));
-    p->places = data_output(dev, tensor_2d(NULL, DTYPE_I32, n.rows, n.chosen));
-    p->sources = data_output(dev, tensor_1d(NULL, DTYPE_I32, p->num_places));
-    p->starts = data_output(dev, tensor_1d(NULL, DTYPE_I32, n.experts + 1));
-    p->routes = (struct expert_routes){p->experts.t, p->weights.t, p->places.t, p->sources.t, p->starts.t};
-    p->host = xcalloc((size_t)(3 * p->num_places + n.experts + 1), sizeof *p->host);
-    p->experts_of = p->host, p->places_of = p->host + p->num_places;
-    p->sources_of = p->places_of + p->num_places, p->starts_of = p->sources_of + p->num_places;
-}
-
-static void problem_close(struct problem *p) {
-    data_free(p->logits), data_free(p->experts), data_free(p->weights);
-    data_free(p->places), data_free(p->sources), data_free(p->starts);
-    free(p->host);
-}
-
-static void route(struct problem *p) {
-    op_route(p->dev, &p->routes, p->logits.t, &p->args);
-    const struct tensor written[] = {p->experts.t, p->places.t, p->sources.t, p->starts.t};
-    int32_t *to = p->host;
-    for (int i = 0; i < 4; i++) {
-        device_download(p->dev, to, written[i]);
-        to += tensor_count(written[i]);
-    }
-    data_refresh(p->weights);
-}
+#include "tests/experts_problem.h"
 
 /* own_weights - of row i, in f64, into w [experts]: 0 of those that are not chosen. */
 static void own_weights(double *w, const struct problem *p, int i, bool renormalises) {
@@ -218,144 +164,6 @@ static void test_route_backward(struct setting s) {
     }
 }
 
-/* Rows of three sequences, some of nobody: what is counted, and what the losses of it are. */
-enum { SEQUENCES = 3, ROWS = 37, EXPERTS = 6, CHOSEN = 2 }; /* of SMALL */
-
-static const double FACTORS[SEQUENCES][2] = {{0.3, 0.2}, {0, 0.5}, {0.7, 0}};
-
-static int sequence_of(int row) {
-    return row % 7 == 3 ? -1 : row * SEQUENCES / ROWS;
-}
-
-/* count_exactly - shares [SEQUENCES, EXPERTS] and squares [SEQUENCES] in f64. */
-static void count_exactly(const struct problem *p, double *shares, double *squares) {
-    memset(shares, 0, SEQUENCES * EXPERTS * sizeof *shares);
-    memset(squares, 0, SEQUENCES * sizeof *squares);
-    for (int i = 0; i < ROWS; i++) {
-        const double *z = p->logits.exact + i * EXPERTS;
-        double sum = 0;
-        int s = sequence_of(i);
-        for (int e = 0; e < EXPERTS; e++)
-            sum += exp(z[e]);
-        for (int e = 0; e < EXPERTS && s >= 0; e++)
-            shares[s * EXPERTS + e] += exp(z[e]) / sum;
-        if (s >= 0)
-            squares[s] += log(sum) * log(sum);
-    }
-}
-
-struct counted {
-    struct data chosen, shares, squares, load, sequences;
-    struct route_counts counts;
-};
-
-/* count_open - the rows of a problem that is routed, counted `times` times. */
-static void count_open(struct counted *c, struct problem *p, int times) {
-    c->chosen = data_zero(p->dev, tensor_2d(NULL, DTYPE_I32, SEQUENCES, EXPERTS));
-    c->shares = data_zero(p->dev, tensor_2d(NULL, DTYPE_F32, SEQUENCES, EXPERTS));
-    c->squares = data_zero(p->dev, tensor_1d(NULL, DTYPE_F32, SEQUENCES));
-    c->load = data_zero(p->dev, tensor_1d(NULL, DTYPE_I32, EXPERTS));
-    c->sequences = data_zero(p->dev, tensor_1d(NULL, DTYPE_I32, ROWS));
-    for (int i = 0; i < ROWS; i++)
-        data_set(c->sequences, i, sequence_of(i));
-    data_write(c->sequences);
-    c->counts = (struct route_counts){c->chosen.t, c->shares.t, c->squares.t, c->load.t};
-    for (int n = 0; n < times; n++)
-        op_route_count(p->dev, &c->counts, p->logits.t, &p->routes, c->sequences.t);
-}
-
-static void count_close(struct counted *c) {
-    data_free(c->chosen), data_free(c->shares), data_free(c->squares);
-    data_free(c->load), data_free(c->sequences);
-}
-
-static void test_route_count(struct setting s) {
-    struct problem p;
-    struct counted c;
-    double shares[SEQUENCES * EXPERTS], squares[SEQUENCES];
-    int chosen[SEQUENCES * EXPERTS] = {0}, load[EXPERTS] = {0};
-    if (!s.dev->ops->route_count)
-        return;
-    problem_open(&p, s.dev, SMALL, false);
-    route(&p);
-    count_open(&c, &p, 2); /* what is there is added to */
-    count_exactly(&p, shares, squares);
-    for (int i = 0; i < ROWS * CHOSEN; i++) {
-        int of = sequence_of(i / CHOSEN), e = p.experts_of[i];
-        chosen[of < 0 ? 0 : of * EXPERTS + e] += of >= 0;
-        load[e] += of >= 0;
-    }
-    for (int i = 0; i < SEQUENCES * EXPERTS; i++) {
-        assert_int_equal(((const int32_t *)c.chosen.t.data)[i], 2 * chosen[i]);
-        shares[i] *= 2;
-    }
-    for (int e = 0; e < EXPERTS; e++)
-        assert_int_equal(((const int32_t *)c.load.t.data)[e], 2 * load[e]);
-    for (int i = 0; i < SEQUENCES; i++)
-        squares[i] *= 2;
-    assert_matches(c.shares, shares, 1e-6);
-    assert_matches(c.squares, squares, 1e-6);
-    shares[4] += 0.01; /* the control */
-    int64_t where;
-    data_refresh(c.shares);
-    assert_true(
-        worst_ratio(c.shares.exact, shares, SEQUENCES * EXPERTS, tolerance_of(c.shares, 1e-6), &where) > 1);
-    count_close(&c);
-    problem_close(&p);
-}
-
-/* losses - sum of FACTORS[s][0] chosen shares + FACTORS[s][1] squares, in f64, the choice kept. */
-static double losses(const struct problem *p, const struct counted *c) {
-    double shares[SEQUENCES * EXPERTS], squares[SEQUENCES], sum = 0;
-    count_exactly(p, shares, squares);
-    for (int i = 0; i < SEQUENCES * EXPERTS; i++)
-        sum += FACTORS[i / EXPERTS][0] * ((const int32_t *)c->chosen.t.data)[i] * shares[i];
-    for (int i = 0; i < SEQUENCES; i++)
-        sum += FACTORS[i][1] * squares[i];
-    return sum;
-}
-
-/* The gradient by the op, added to ones, and by differences. */
-static void test_route_losses_backward(struct setting s) {
-    struct problem p;
-    struct counted c;
-    if (!s.dev->ops->route_losses_backward)
-        return;
-    problem_open(&p, s.dev, SMALL, true);
-    route(&p);
-    count_open(&c, &p, 1);
-    struct data factors = data_zero(s.dev, tensor_2d(NULL, DTYPE_F32, SEQUENCES, 2)),
-                dz = data_zero(s.dev, p.logits.t);
-    double *want = xcalloc(ROWS * EXPERTS, sizeof *want);
-    for (int i = 0; i < SEQUENCES * 2; i++)
-        data_set(factors, i, FACTORS[i / 2][i % 2]);
-    data_write(factors);
-    for (int i = 0; i < ROWS * EXPERTS; i++)
-        data_set(dz, i, 1);
-    data_write(dz);
-    op_route_losses_backward(s.dev, dz.t, p.logits.t, c.chosen.t, c.sequences.t, factors.t);
-    for (int i = 0; i < ROWS * EXPERTS; i++) {
-        double kept = p.logits.exact[i];
-        want[i] = 1;
-        for (int sign = -1; sign <= 1; sign += 2) {
-            p.logits.exact[i] = kept + sign * 1e-5;
-            want[i] += sign * losses(&p, &c) / 2e-5;
-        }
-        p.logits.exact[i] = kept;
-        if (sequence_of(i / EXPERTS) < 0)
-            assert_true(data_get(dz, i) == 1);
-    }
-    assert_matches(dz, want, 1e-5);
-    want[3] += 0.01; /* the control */
-    int64_t where;
-    data_refresh(dz);
-    assert_true(worst_ratio(dz.exact, want, ROWS * EXPERTS, tolerance_of(dz, 1e-5), &where) > 1);
-    free(want);
-    data_free(factors), data_free(dz);
-    count_close(&c);
-    problem_close(&p);
-}
-
 /* What experts made of rows, and the way back: op_collect, with weights and without, and its gradient, in place as well. */
 static void check_collect(struct problem *p, struct data x, struct data at) {
     struct device *dev = p->dev;
@@ -464,8 +272,6 @@ static const struct op_case CASES[] = {
     {"route_many", test_many},
     {"route_extremes", test_extremes},
     {"route_backward", test_route_backward},
-    {"route_count", test_route_count},
-    {"route_losses_backward", test_route_losses_backward},
     {"spread_and_collect", test_spread_and_collect},
     {"grouped", test_grouped},
 };

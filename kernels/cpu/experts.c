@@ -288,3 +288,22 @@ void cpu_grouped_backward_weight(struct device *dev, struct tensor dw, struct te
         cpu_linear_part_backward_weight(dev, matrix_of(dw, starts, g.expert), places_of(dy, &g),
                                         places_of(x, &g), args);
 }
+
+/* --- biases --- */
+
+/* bias_of - that of one expert. */
+static struct tensor bias_of(struct tensor b, struct tensor starts, int64_t expert) {
+    int64_t count = b.dims[0] / (starts.dims[0] - 1);
+    return tensor_1d((char *)b.data + (size_t)(expert * count) * dtype_bytes(b.dtype), b.dtype, count);
+}
+
+void cpu_grouped_bias_forward(struct device *dev, struct tensor y, struct tensor b, struct tensor starts) {
+    const struct column_args whole = {.scale = 1, .write = OP_ACCUMULATE};
+    for (struct group g = {.expert = -1}; next_group(starts, &g);)
+        cpu_put_columns(dev, places_of(y, &g), bias_of(b, starts, g.expert), &whole);
+}
+
+void cpu_grouped_bias_backward(struct device *dev, struct tensor db, struct tensor dy, struct tensor starts) {
+    for (struct group g = {.expert = -1}; next_group(starts, &g);)
+        cpu_column_sums(dev, bias_of(db, starts, g.expert), places_of(dy, &g));
+}
