@@ -56,7 +56,7 @@ static int missing(const struct weights *w, struct param param, struct err *err)
 /* check_tensor - one tensor of the family is there, with its shape and a type that can be read; it, and what
  * restores it where it is quantised, are marked in is_known.  Returns 0, or -1 with err set. */
 static int check_tensor(struct weights *w, struct param param, bool *is_known, struct err *err) {
-    struct tensor want = param_shape(&w->config, param);
+    struct tensor want = param_file_shape(&w->config, param);
     int64_t index = weights_find(w, param);
     if (index < 0)
         return missing(w, param, err);

@@ -16,5 +16,5 @@ int weights_read_stored(const struct weights *w, struct param param, int64_t fir
     if (quantised_holds(&w->quantised, st_entry(w->files, index)))
         return quantised_read(&w->quantised, w->files, index, (struct quantised_range){first, count}, out,
                               err);
-    return st_read_f32(w->files, index, first, count, out, err);
+    return st_read_f32(w->files, index, param_file_first(&w->config, param) + first, count, out, err);
 }

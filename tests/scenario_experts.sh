@@ -48,6 +48,8 @@ resumes_to_the_bit "$work/mixtral"
 run 0 "$atelier" generate "$work/mixtral-hf" --prompt "La carte" --max-tokens 8
 family olmoe OlmoeForCausalLM
 family qwen3_moe Qwen3MoeForCausalLM
+family gpt_oss GptOssForCausalLM
+run 0 "$atelier" generate "$work/gpt_oss-hf" --prompt "La carte" --max-tokens 8
 
 # --- an adapter: on attention, which servers take ---
 name=lora

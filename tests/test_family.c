@@ -76,7 +76,7 @@ static void test_refused_by_name(void **state) {
         {"{\"model_type\":\"llama4_text\"}",
          "model_type 'llama4_text' is not supported yet: mixture of experts, attention in chunks (supported: llama, "},
         {"{\"model_type\":\"mamba\"}",
-         "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, granite, phi3, smollm3, nemotron, gemma2, gemma3_text, apertus, mixtral, qwen3_moe, olmoe)"},
+         "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, granite, phi3, smollm3, nemotron, gemma2, gemma3_text, apertus, mixtral, qwen3_moe, olmoe, gpt_oss)"},
         {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config"},
         {"{" SIZES "}", "key 'model_type' is missing"},
         {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaModel\"]," SIZES "}",
@@ -201,7 +201,7 @@ static void test_hostile_sizes(void **state) {
     bad[12].dtype = DTYPE_I32;
     bad[13].num_eos = MODEL_MAX_EOS + 1;
     bad[14].num_heads = 0;
-    snprintf(bad[15].model_type, sizeof bad[15].model_type, "gpt_oss");
+    snprintf(bad[15].model_type, sizeof bad[15].model_type, "gemma4");
     for (int i = 0; i < 16; i++) {
         err.text[0] = '\0';
         if (model_config_check(&bad[i], "test", &err) != -1)

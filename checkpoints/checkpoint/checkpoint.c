@@ -34,18 +34,26 @@ static struct checkpoint_state part_state(const struct checkpoint_source *source
                                : source->states[part - PART_STATE];
 }
 
+/* place_tensor - the handle of a tensor; experts whose tensors the files have as one share that of the first. */
+static int64_t place_tensor(struct st_layout *layout, const struct model_config *config, struct param param,
+                            enum dtype dtype, const int64_t *handles) {
+    char name[PARAM_NAME_ROOM];
+    struct param first = param_at(param.role, param.layer);
+    if (param.expert > 0 && param_spec(config, param.role)->traits & PARAM_STACKED)
+        return handles[param_slot(config, first)];
+    return st_layout_add(layout, param_saved_name(config, param, name), param_file_shape(config, param),
+                         dtype);
+}
+
 /* place_tensors - where the tensors of a part go in its files; malloc'ed. */
 static int64_t *place_tensors(struct st_layout *layout, const struct model_config *config, enum dtype dtype,
                               const bool *holds) {
-    char name[PARAM_NAME_ROOM];
     int64_t *handles = xcalloc((size_t)param_num_slots(config), sizeof *handles);
     struct param at = PARAM_START;
     while (family_next_param(config, &at)) {
         int64_t slot = param_slot(config, at);
         bool is_held = param_is_saved(config, at.role) && (!holds || holds[slot]);
-        handles[slot] = !is_held ? -1
-                                 : st_layout_add(layout, param_saved_name(config, at, name),
-                                                 param_shape(config, at), dtype);
+        handles[slot] = is_held ? place_tensor(layout, config, at, dtype, handles) : -1;
     }
     return handles;
 }
@@ -206,6 +214,7 @@ int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, struct pa
     CHECK((int)part < cp->num_parts, "part %d is not in this checkpoint", (int)part);
     int64_t handle = cp->handles[part][param_slot(cp->source.config, param)];
     CHECK(handle >= 0, "part %d of a checkpoint holds no tensor of role %d", (int)part, (int)param.role);
+    first += param_file_first(cp->source.config, param);
     bool has_twin = part == PART_MODEL && param.role == ROLE_EMBEDDING && cp->twin_handle >= 0;
     if (st_layout_write_f32(cp->layouts[part], handle, first, count, data, err) != 0 ||
         (has_twin && st_layout_write_f32(cp->layouts[part], cp->twin_handle, first, count, data, err) != 0))

@@ -26,7 +26,7 @@ char *checkpoint_state_text(const char *checkpoint_folder, struct err *err) {
 /* find_tensor - its index, after a look at type and shape. */
 static int64_t find_tensor(const struct checkpoint_reader *reader, struct param param, struct err *err) {
     char name[PARAM_NAME_ROOM], text[64];
-    struct tensor want = param_shape(&reader->config, param);
+    struct tensor want = param_file_shape(&reader->config, param);
     int64_t index = st_find(reader->files, param_saved_name(&reader->config, param, name));
     if (index < 0)
         return err_set(err, "tensor '%s' is missing", name);
@@ -87,5 +87,6 @@ int checkpoint_read(const struct checkpoint_reader *reader, struct param param, 
                     float *out, struct err *err) {
     int64_t index = reader->tensors[param_slot(&reader->config, param)];
     CHECK(index >= 0, "a tensor of role %d is not in this state", (int)param.role);
-    return st_read_f32(reader->files, index, first, count, out, err);
+    return st_read_f32(reader->files, index, param_file_first(&reader->config, param) + first, count, out,
+                       err);
 }

@@ -63,12 +63,22 @@ struct placed {
     struct fp8_matrix matrix;
 };
 
+/* place_tensor - the handle of a tensor that is stored as it is; experts whose tensors the files have as one share that of the first,
+ * which was placed just before. */
+static int64_t place_tensor(const struct model_config *config, struct param param, struct st_layout *layout,
+                            const struct placed *before) {
+    char name[PARAM_NAME_ROOM];
+    if (param.expert > 0 && param_spec(config, param.role)->traits & PARAM_STACKED)
+        return before->handle;
+    return st_layout_add(layout, param_name(config, param, name), param_file_shape(config, param),
+                         config->dtype);
+}
+
 /* place_tensors - all tensors of the model into the layout; the caller frees *list.  Returns how many, or -1 with err set. */
 static int64_t place_tensors(const struct job *job, struct st_layout *layout, struct placed **list,
                              struct err *err) {
     const struct model_config *config = &job->config;
     struct param at = PARAM_START;
-    char name[PARAM_NAME_ROOM];
     int64_t count = 0;
     *list = xcalloc((size_t)param_num_slots(config), sizeof **list);
     while (family_next_param(config, &at)) {
@@ -79,8 +89,7 @@ static int64_t place_tensors(const struct job *job, struct st_layout *layout, st
         placed->param = at;
         placed->is_fp8 = fp8;
         if (!fp8)
-            placed->handle =
-                st_layout_add(layout, param_name(config, at, name), param_shape(config, at), config->dtype);
+            placed->handle = place_tensor(config, at, layout, placed - 1);
     }
     return count;
 }
@@ -91,7 +100,8 @@ static int write_tensor(const struct job *job, struct st_layout *layout, struct 
     if (placed->is_fp8)
         return fp8_write(job->weights, placed->param, &placed->matrix, layout, err);
     const struct model_config *config = &job->config;
-    int64_t count = tensor_count(param_shape(config, placed->param));
+    int64_t count = tensor_count(param_shape(config, placed->param)),
+            begin = param_file_first(config, placed->param);
     int64_t chunk = count < CHUNK_VALUES ? count : CHUNK_VALUES;
     float *values = xmalloc((size_t)chunk * sizeof *values);
     int status = 0;
@@ -101,7 +111,7 @@ static int write_tensor(const struct job *job, struct st_layout *layout, struct 
             weights_read_fit(job->weights, placed->param,
                              (struct weights_range){first, now, value_type_of(config->dtype)}, values, err);
         if (status == 0)
-            status = st_layout_write_f32(layout, placed->handle, first, now, values, err);
+            status = st_layout_write_f32(layout, placed->handle, begin + first, now, values, err);
     }
     free(values);
     return status;

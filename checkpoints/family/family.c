@@ -14,7 +14,6 @@
  * "unknown". */
 static const struct family unsupported[] = {
     {.model_type = "nemotron_h", .reason = "state-space layers (Mamba-2) between those of attention"},
-    {.model_type = "gpt_oss", .reason = "mixture of experts, attention sinks"},
     {.model_type = "gemma4_text", .reason = "heads of 512 elements, layers that share keys and values"},
     {.model_type = "deepseek_v3", .reason = "multi-head latent attention, mixture of experts"},
     {.model_type = "qwen3_next", .reason = "gated delta net layers, mixture of experts"},

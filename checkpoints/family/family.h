@@ -9,6 +9,7 @@
 #pragma once
 
 #include "checkpoints/family/adapter.h"
+#include "checkpoints/family/family_gguf.h"
 #include "kernels/ops.h"
 
 /* What a parameter is for in the arithmetic of the model.  Only model.c and the families' tables know roles
@@ -40,6 +41,7 @@ enum tensor_role {
     ROLE_QUERY_BIAS, /* of the three projections; where the plan has them */
     ROLE_KEY_BIAS,
     ROLE_VALUE_BIAS,
+    ROLE_OUTPUT_BIAS,   /* likewise */
     ROLE_SINK,          /* what each head's softmax has besides its keys; where the plan has them */
     ROLE_XIELU_ALPHA_P, /* of ACT_XIELU */
     ROLE_XIELU_ALPHA_N,
@@ -76,6 +78,10 @@ enum tensor_role {
     ROLE_EXPERT_GATE, /* PARAM_EXPERT, and so the next two; where the plan has experts */
     ROLE_EXPERT_UP,
     ROLE_EXPERT_DOWN,
+    ROLE_ROUTER_BIAS, /* where the plan has clamped experts, and so the next three, which are PARAM_EXPERT */
+    ROLE_EXPERT_GATE_UP, /* in place of gate and up: [C, 2F], inputs by rows, gate and up alternating; down is [F, C] then */
+    ROLE_EXPERT_GATE_UP_BIAS,
+    ROLE_EXPERT_DOWN_BIAS,
     ROLE_COUNT
 };
 
@@ -120,7 +126,9 @@ enum param_trait {
     PARAM_PLUS_ONE = 8,  /* GGUF holds its values + 1 */
     PARAM_FIXED = 16,    /* never trained */
     PARAM_METADATA = 32, /* one value a layer, which GGUF has in its metadata: an array of L under a key */
-    PARAM_EXPERT = 64    /* one for each expert of a layer; '*' in its names is the expert's number */
+    PARAM_EXPERT = 64,   /* one for each expert of a layer; '*' in its names is the expert's number */
+    PARAM_STACKED =
+        128 /* and Hugging Face's files have those of all experts of a layer as one tensor, [experts, ...] */
 };
 
 /* What is divided where several ranks compute one layer together: nothing, a matrix's rows (its outputs; of a vector its
@@ -279,6 +287,7 @@ struct layer_plan {
     struct norm_plan norm;
     enum qk_norm qk_norm;
     bool qkv_bias;     /* the projections to queries, keys and values have biases */
+    bool output_bias;  /* and that of what attention computed */
     double rope_theta; /* base of the rotary frequencies; 0: queries and keys are not rotated */
     bool rope_scaled;  /* stretched as the model's rope_kind says; false: plain */
     int rotary_dim;    /* elements of a head that are rotated, the first ones */
@@ -297,6 +306,8 @@ struct layer_plan {
     float softcap;            /* of the scores, see struct attention_args; 0: none */
     int num_experts;          /* that have matrices of their own (PARAM_EXPERT): the model's, or none */
     struct route_args route;  /* of FFN_EXPERTS */
+    bool clamps_experts; /* router and experts have biases, gate and up are held within the limits of clamp */
+    struct clamp_args clamp;
     bool sinks; /* each head has a key more, without a value, whose score is learnt (op_sinks_forward) */
 };
 
@@ -340,35 +351,6 @@ bool family_has_multipliers(const struct model_config *config);
 int family_set_gguf(struct model_config *config, const char *name, size_t length_bytes);
 void family_set_gguf_windows(struct model_config *config);
 const char *family_gguf_names(char *text, size_t room_bytes);
-
-/* family_gguf - what GGUF calls the model's family.  family_gguf_key - "llama.block_count" for "block_count", into text,
- * which has FAMILY_KEY_ROOM bytes; returns it. */
-enum { FAMILY_KEY_ROOM = 80 };
-const char *family_gguf(const struct model_config *config);
-const char *family_gguf_key(const struct model_config *config, const char *key, char *text);
-
-/* family_gguf_eps_key - the key of norm_eps without the architecture.  family_gguf_rotates_part - whether
- * rope.dimension_count may differ from the heads' width.  family_gguf_query_scalar - what llama.cpp takes for query_scalar (0: the family has none),
- * of which no key tells.  family_gguf_has_head - whether llama.cpp wants a matrix of the
- * head that is not the embedding.  family_gguf_has_windows - whether it knows those of local layers.
- * family_gguf_has_freqs - whether it knows llama3's positions.  family_gguf_has_longrope - whether it looks at longrope's factors.  family_gguf_has_one_base - whether local layers have the base of the others there.  family_gguf_stretches - whether a family
- * with bases of local layers may have YaRN's positions on the others.  family_gguf_ties_head - whether it knows no other head.  family_gguf_window - the window it takes where the file says none.
- * family_gguf_period - the last of how many layers sees all there, where the file does not say.
- * family_gguf_positions - up to how many positions it computes what the model does: those of the model, or of a window that
- * it does not know. */
-const char *family_gguf_eps_key(const struct model_config *config);
-bool family_gguf_rotates_part(const struct model_config *config);
-int64_t family_gguf_query_scalar(const struct model_config *config);
-bool family_gguf_has_head(const struct model_config *config);
-bool family_gguf_has_one_base(const struct model_config *config);
-bool family_gguf_stretches(const struct model_config *config);
-bool family_gguf_has_freqs(const struct model_config *config);
-bool family_gguf_has_longrope(const struct model_config *config);
-bool family_gguf_ties_head(const struct model_config *config);
-bool family_gguf_has_windows(const struct model_config *config);
-int64_t family_gguf_window(const struct model_config *config);
-int family_gguf_period(const struct model_config *config);
-int64_t family_gguf_positions(const struct model_config *config);
 
 /* family_has_temperature - whether queries may have a temperature; llama.cpp reads its key and yarn's bounds and multiplier
  * of such families alone. */
@@ -426,6 +408,14 @@ bool family_is_text_name(const struct model_config *config, const char *name);
  * PARAM_NAME_ROOM bytes.  Of PARAM_METADATA the latter is a key, the same in all layers ("xielu.beta"). */
 const char *param_name(const struct model_config *config, struct param param, char *text);
 const char *param_gguf_name(const struct model_config *config, struct param param, char *text);
+
+/* param_own_name - what no other parameter is called: its name, and of PARAM_STACKED the expert's number after it. */
+const char *param_own_name(const struct model_config *config, struct param param, char *text);
+
+/* param_file_shape - of the tensor that has it in Hugging Face's files: its own shape, or of PARAM_STACKED that of all experts.
+ * param_file_first - the number of its first element in that tensor: it is a run of them. */
+struct tensor param_file_shape(const struct model_config *config, struct param param);
+int64_t param_file_first(const struct model_config *config, struct param param);
 
 /* param_split - of a kind, by its dimensions: heads, the feed-forward's width and the vocabulary are what ranks divide among themselves. */
 enum split param_split(const struct param_spec *spec);

@@ -255,12 +255,15 @@ int family_refuse_features(const struct model_config *config, const struct famil
     bool attention_bias, mlp_bias;
     const char *activation, *known = family->activation ? family->activation : "silu";
     const char *key = family_activation_key(family);
-    if (json_get_bool_or(root, "attention_bias", false, &attention_bias, err) != 0 ||
+    if (json_get_bool_or(root, "attention_bias", family->attention_bias, &attention_bias, err) != 0 ||
         json_get_bool_or(root, "mlp_bias", false, &mlp_bias, err) != 0 ||
         json_get_string_or(root, key, known, &activation, err) != 0)
         return -1;
-    if (attention_bias || mlp_bias)
-        return err_set(err, "%s true is not supported", attention_bias ? "attention_bias" : "mlp_bias");
+    if (attention_bias != family->attention_bias)
+        return err_set(err, "attention_bias %s is not supported for model_type '%s'",
+                       attention_bias ? "true" : "false", config->model_type);
+    if (mlp_bias)
+        return err_set(err, "mlp_bias true is not supported");
     if (strcmp(activation, known) != 0 && (family->activation || strcmp(activation, "swish") != 0))
         return err_set(err, "%s '%.40s' is not supported (supported: %s)", key, activation, known);
     if (refuse_no_rope(config, root, err) != 0)

@@ -73,6 +73,7 @@ struct family {
     const char *eps_key;        /* of norm_eps in config.json; NULL: rms_norm_eps */
     const char *activation_key; /* of the next in config.json; NULL: hidden_act */
     const char *activation;     /* the only one; NULL: silu, also called swish */
+    bool attention_bias;        /* what attention_bias in config.json has to be, and is where it is missing */
     struct gguf_facts in_gguf;
 
     struct local_layers local;
@@ -120,7 +121,8 @@ struct family {
     FAMILY(phi3)                                                                                             \
     FAMILY(smollm3)                                                                                          \
     FAMILY(nemotron)                                                                                         \
-    FAMILY(gemma2) FAMILY(gemma3_text) FAMILY(apertus) FAMILY(mixtral) FAMILY(qwen3_moe) FAMILY(olmoe)
+    FAMILY(gemma2)                                                                                           \
+    FAMILY(gemma3_text) FAMILY(apertus) FAMILY(mixtral) FAMILY(qwen3_moe) FAMILY(olmoe) FAMILY(gpt_oss)
 #define FAMILY_DECLARE(name) extern const struct family family_##name;
 EACH_FAMILY(FAMILY_DECLARE)
 extern const struct family *const family_list[];

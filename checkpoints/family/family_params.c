@@ -83,8 +83,12 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
     case ROLE_KEY_BIAS:
     case ROLE_VALUE_BIAS:
         return plan.qkv_bias;
+    case ROLE_OUTPUT_BIAS:
+        return plan.output_bias;
     case ROLE_SINK:
         return plan.sinks;
+    case ROLE_ROUTER_BIAS:
+        return plan.clamps_experts;
     case ROLE_ATTENTION_NORM:
     case ROLE_FFN_NORM:
         return plan.place != NORM_POST;
@@ -167,7 +171,7 @@ static const struct {
 static void put_expert(char *text, const struct param_spec *spec, int expert) {
     char rest[PARAM_NAME_ROOM];
     char *place = strchr(text, '*');
-    if (!(spec->traits & PARAM_EXPERT))
+    if (!(spec->traits & PARAM_EXPERT) || spec->traits & PARAM_STACKED)
         return;
     CHECK(place, "the name '%s' has no place for an expert's number", text);
     snprintf(rest, sizeof rest, "%s", place + 1);
@@ -190,6 +194,13 @@ const char *param_name(const struct model_config *config, struct param param, ch
     else
         snprintf(text, PARAM_NAME_ROOM, "%s%s", all, spec->hf);
     put_expert(text, spec, param.expert);
+    return text;
+}
+
+const char *param_own_name(const struct model_config *config, struct param param, char *text) {
+    param_name(config, param, text);
+    if (required(config, param)->traits & PARAM_STACKED)
+        snprintf(text + strlen(text), PARAM_NAME_ROOM - strlen(text), ".%d", param.expert);
     return text;
 }
 
@@ -304,6 +315,22 @@ struct tensor param_shape(const struct model_config *config, struct param param)
     if (spec->rows == DIM_NONE)
         return (struct tensor){.dtype = DTYPE_F32, .dims = {1, 1, 1, 1}};
     return spec->cols == DIM_NONE ? tensor_1d(NULL, DTYPE_F32, rows) : tensor_2d(NULL, DTYPE_F32, rows, cols);
+}
+
+struct tensor param_file_shape(const struct model_config *config, struct param param) {
+    struct tensor shape = param_shape(config, param);
+    if (!(required(config, param)->traits & PARAM_STACKED))
+        return shape;
+    struct tensor all = {.dtype = shape.dtype, .ndim = shape.ndim + 1, .dims = {1, 1, 1, 1}};
+    all.dims[0] = config->num_experts;
+    for (int i = 0; i < shape.ndim; i++)
+        all.dims[i + 1] = shape.dims[i];
+    return all;
+}
+
+int64_t param_file_first(const struct model_config *config, struct param param) {
+    bool is_stacked = required(config, param)->traits & PARAM_STACKED;
+    return is_stacked ? param.expert * tensor_count(param_shape(config, param)) : 0;
 }
 
 /* slots_per_layer - as many as one kind may need in one layer. */

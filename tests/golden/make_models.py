@@ -160,6 +160,13 @@ VARIANTS = {
     "olmoe": {"hidden_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 16,
               "vocab_size": 64, "rope": {"rope_theta": 10000.0}, "rms_norm_eps": 1e-5, "class": "Olmoe", "seed": 392,
               "experts": {"num_experts": 4, "num_experts_per_tok": 2}},
+    # gpt-oss: biases, a sink of each head, windows of 4 on every other layer, YaRN with bounds between frequencies; two of four experts,
+    # some of whose gates and ups lie beyond the limit.
+    "gpt_oss": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 20,
+                "vocab_size": 64, "head_dim": 12, "rms_norm_eps": 1e-5, "class": "GptOss", "window": 4, "period": 2,
+                "rope": {"rope_theta": 100.0, "rope_type": "yarn", "factor": 8.0, "beta_fast": 32.0, "beta_slow": 1.0,
+                "truncate": False, "original_max_position_embeddings": 64}, "seed": 400,
+                "experts": {"num_local_experts": 4, "num_experts_per_tok": 2}},
 }
 WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
@@ -229,7 +236,8 @@ def randomise(model, seed):
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             is_norm = parameter.ndim == 1 and not name.endswith("bias")
-            parameter.copy_((one if is_norm else 0.0) + 0.2 * noise)
+            wide = 5.0 if name.endswith("experts.gate_up_proj") and model.config.model_type == "gpt_oss" else 1.0
+            parameter.copy_((one if is_norm else 0.0) + 0.2 * wide * noise)
 
 
 def old_spelling(config):
@@ -373,7 +381,9 @@ def yarn_frequencies(rope, plain):
     def number(turns):
         return dim * math.log(rope["original_max_position_embeddings"] / (turns * 2 * math.pi)) / (2 * math.log(rope["rope_theta"]))
 
-    first, last = max(math.floor(number(32)), 0), min(math.ceil(number(1)), dim - 1)
+    first, last = (number(32), number(1)) if not rope.get("truncate", True) else (
+        math.floor(number(32)), math.ceil(number(1)))
+    first, last = max(first, 0), min(last, dim - 1)
     blend = ((torch.arange(len(plain), dtype=torch.float64) - first) / (last - first)).clamp(0, 1)
     return plain * (1 - blend) + plain / rope["factor"] * blend
 
@@ -404,12 +414,14 @@ def rotate(x, frequencies, order):
 
 
 def renormalises(spec):
-    return spec["class"] == "Mixtral" or spec["experts"].get("norm_topk_prob", False)
+    return spec["class"] in ("Mixtral", "GptOss") or spec["experts"].get("norm_topk_prob", False)
 
 
 def own_experts(h, w, spec, seen):
     """A block of experts, expert by expert; seen: gets the least distance between a chosen probability and one that is not."""
-    probabilities = (h @ w("mlp.gate.weight").T).softmax(-1)
+    clamped = spec["class"] == "GptOss"
+    logits = h @ w("mlp.router.weight").T + w("mlp.router.bias") if clamped else h @ w("mlp.gate.weight").T
+    probabilities = logits.softmax(-1)
     count = spec["experts"]["num_experts_per_tok"]
     values, chosen = probabilities.topk(count + 1, -1)
     seen.append((values[:, count - 1] - values[:, count]).min().item())
@@ -418,8 +430,14 @@ def own_experts(h, w, spec, seen):
         values = values / values.sum(-1, keepdim=True)
     out = torch.zeros_like(h)
     for expert in range(probabilities.shape[1]):
-        gate, up = (h @ w("mlp.experts.gate_up_proj")[expert].T).chunk(2, -1)
         weight = (values * (chosen == expert)).sum(-1, keepdim=True)
+        if clamped:
+            pairs = h @ w("mlp.experts.gate_up_proj")[expert] + w("mlp.experts.gate_up_proj_bias")[expert]
+            gate, up = pairs[:, ::2].clamp(max=7), pairs[:, 1::2].clamp(-7, 7)
+            hidden = (up + 1) * gate * (1.702 * gate).sigmoid()
+            out = out + weight * (hidden @ w("mlp.experts.down_proj")[expert] + w("mlp.experts.down_proj_bias")[expert])
+            continue
+        gate, up = (h @ w("mlp.experts.gate_up_proj")[expert].T).chunk(2, -1)
         out = out + weight * ((silu(gate) * up) @ w("mlp.experts.down_proj")[expert].T)
     return out
 
@@ -430,7 +448,7 @@ def in_files(spec, tensors):
     out = {}
     for key, value in tensors.items():
         layer, found, rest = key.partition(".mlp.")
-        if "experts" not in spec or not found:
+        if "experts" not in spec or not found or spec["class"] == "GptOss":
             out[key] = value
         elif rest == "gate.weight":
             out[f"{layer}.{names[0]}.gate.weight"] = value
@@ -508,7 +526,11 @@ def own_forward(spec, weights, order="half", scaled=True, gaps=None):
         hidden = future | future.new_ones(future.shape).tril(-spec["window"]) if is_local(
             spec, int(layer.rsplit(".", 1)[1])) else future
         scores = capped(q @ k.transpose(1, 2) / root, "attn_logit_softcapping").masked_fill(hidden, -math.inf)
-        return (scores.softmax(-1) @ v).transpose(0, 1).flatten(1) @ w("self_attn.o_proj").T
+        sinks = weights.get(f"{layer}.self_attn.sinks")
+        if sinks is not None:  # a key more, without a value
+            scores = torch.cat([scores, sinks.view(-1, 1, 1).expand(-1, len(x), 1)], -1)
+        attended = (scores.softmax(-1)[..., :len(x)] @ v).transpose(0, 1).flatten(1)
+        return attended @ w("self_attn.o_proj").T + bias(f"{layer}.self_attn.o_proj")
 
     def forward(tokens):
         x = weights["model.embed_tokens.weight"][tokens] * (
@@ -551,8 +573,9 @@ def weights_f64(model):
 
 def adamw_run(parameters, loss_of, max_grad_norm):
     """STEPS steps on the same batch: losses before each update, gradient norms before clipping, the loss after all."""
-    groups = [{"params": [p for p in parameters.values() if p.ndim >= 2], "weight_decay": ADAMW["weight_decay"]},
-              {"params": [p for p in parameters.values() if p.ndim < 2], "weight_decay": 0.0}]
+    decays = {key: p.ndim >= 2 and not key.endswith("_bias") for key, p in parameters.items()}  # biases of all experts: a matrix
+    groups = [{"params": [p for key, p in parameters.items() if decays[key]], "weight_decay": ADAMW["weight_decay"]},
+              {"params": [p for key, p in parameters.items() if not decays[key]], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=ADAMW["lr"], betas=(ADAMW["beta1"], ADAMW["beta2"]), eps=ADAMW["eps"],
                                   foreach=False)
     losses, norms = [], []

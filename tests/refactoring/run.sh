@@ -177,7 +177,7 @@ family_rows() {
         variant=${folder##*/} kind=all
         case $variant in llama3 | smollm2) kind=sample ;; esac
         case $variant in
-        gemma3_old | gemma2 | proportional | apertus_tied | mixtral | qwen3_moe | olmoe)
+        gemma3_old | gemma2 | proportional | apertus_tied | mixtral | qwen3_moe | olmoe | gpt_oss)
             # shellcheck disable=SC2046
             row all "family-$variant" 0 "$atelier" $(path_of "$variant")
             continue
@@ -275,6 +275,9 @@ tensor_rows() {
 expert_rows() {
     # shellcheck disable=SC2046
     row sample "experts-mixtral-2-ranks-stage-3-bf16" 2 "$atelier" $(path_of mixtral) --set parallel.stage=3 \
+        --set train.compute=bf16
+    # shellcheck disable=SC2046
+    row all "experts-gpt_oss-2-ranks-stage-1-bf16" 2 "$atelier" $(path_of gpt_oss) --set parallel.stage=1 \
         --set train.compute=bf16
     # shellcheck disable=SC2046
     row all "experts-qwen3_moe-4-ranks-stage-2" 4 "$atelier" $(path_of qwen3_moe) --set parallel.stage=2

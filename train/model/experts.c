@@ -1,13 +1,27 @@
 /* experts.c - a block of experts, forward and backward, one line per operation. */
 #include "train/model/experts.h"
 
+#include "train/model/experts_clamped.h"
+
 struct expert_weights experts_weights(const struct model *model, int layer) {
     const struct params *params = model->params;
     int unit = 1 + layer;
+    if (model->layers[layer].plan.clamps_experts)
+        return clamped_weights(model, layer);
     return (struct expert_weights){.router = {.w = params_weight(params, unit, ROLE_ROUTER)},
                                    .gate = params_experts(params, unit, ROLE_EXPERT_GATE),
                                    .up = params_experts(params, unit, ROLE_EXPERT_UP),
                                    .down = params_experts(params, unit, ROLE_EXPERT_DOWN)};
+}
+
+/* router_of - the layer's, its bias in the logits' type. */
+static struct linear router_of(struct model *model, const struct expert_weights *w) {
+    struct linear router = w->router;
+    if (router.bias.value.data) {
+        op_cast(model->dev, model->experts.router_bias, router.bias.value);
+        router.bias.value = model->experts.router_bias;
+    }
+    return router;
 }
 
 /* at_places - a buffer that all layers share, cut to the places of this batch. */
@@ -22,9 +36,14 @@ void experts_compute(struct model *model, const struct experts *block, struct te
     struct tensor spread = at_places(model->experts.spread, acts), starts = acts->routes.starts;
     const struct column_args gate = {.first = 0, .scale = 1},
                              up = {.first = acts->hidden.dims[1], .scale = 1};
-    linear_forward(dev, acts->logits, x, &w->router);
+    struct linear router = router_of(model, w);
+    linear_forward(dev, acts->logits, x, &router);
     op_route(dev, &acts->routes, acts->logits, &block->plan->route);
     op_spread(dev, spread, x, &acts->routes);
+    if (block->plan->clamps_experts) {
+        clamped_forward(model, block, spread);
+        return;
+    }
     op_grouped_forward(dev, acts->gate_up, spread, w->gate.value, starts, &gate);
     op_grouped_forward(dev, acts->gate_up, spread, w->up.value, starts, &up);
     op_glu_forward(dev, acts->hidden, acts->gate_up, block->plan->gate);
@@ -45,41 +64,55 @@ static void matrix_backward(struct model *model, const struct weight *w, struct 
 
 /* inputs_backward - from the gradient of gate and up: those of their matrices, and of what experts read, which takes the
  * place of their outputs. */
-static void inputs_backward(struct model *model, struct tensor x, const struct expert_acts *acts,
+static void inputs_backward(struct model *model, const struct expert_acts *acts,
                             const struct expert_weights *w) {
     struct device *dev = model->dev;
     struct tensor spread = at_places(model->experts.spread, acts), starts = acts->routes.starts;
     int64_t half = acts->hidden.dims[1];
     const struct column_args gate = {.first = 0, .scale = 1},
                              up = {.first = half, .scale = 1, .write = OP_ACCUMULATE};
-    if (w->gate.grad.data || w->up.grad.data) {
-        CHECK(x.data, "experts of %lld rows learn, and what they read was not kept",
-              (long long)spread.dims[0]);
-        op_spread(dev, spread, x, &acts->routes);
-    }
     matrix_backward(model, &w->gate, acts->gate_up, spread, starts, 0);
     matrix_backward(model, &w->up, acts->gate_up, spread, starts, half);
     op_grouped_backward_input(dev, acts->out, acts->gate_up, w->gate.value, starts, &gate);
     op_grouped_backward_input(dev, acts->out, acts->gate_up, w->up.value, starts, &up);
 }
 
+/* spread_again - what the experts read, where a matrix learns from it. */
+static void spread_again(struct model *model, struct tensor x, const struct experts *block) {
+    const struct expert_weights *w = block->w;
+    if (!w->gate.grad.data && !w->up.grad.data && !w->gate_up.grad.data)
+        return;
+    struct tensor spread = at_places(model->experts.spread, block->acts);
+    CHECK(x.data, "experts of %lld rows learn, and what they read was not kept", (long long)spread.dims[0]);
+    op_spread(model->dev, spread, x, &block->acts->routes);
+}
+
+/* gated_backward - from the gradient of the experts' outputs, in acts, to that of what they read, in its place. */
+static void gated_backward(struct model *model, const struct experts *block) {
+    const struct expert_acts *acts = block->acts;
+    const struct expert_weights *w = block->w;
+    struct tensor dhidden = at_places(model->experts.dhidden, acts), starts = acts->routes.starts;
+    const struct column_args whole = {.scale = 1};
+    matrix_backward(model, &w->down, acts->out, acts->hidden, starts, 0);
+    op_grouped_backward_input(model->dev, dhidden, acts->out, w->down.value, starts, &whole);
+    op_glu_backward(model->dev, acts->gate_up, dhidden, acts->gate_up, block->plan->gate);
+    inputs_backward(model, acts, w);
+}
+
 void experts_backward(struct model *model, struct tensor dx, struct tensor dy, struct tensor x,
                       const struct experts *block) {
     const struct expert_acts *acts = block->acts;
-    const struct expert_weights *w = block->w;
     struct device *dev = model->dev;
     const struct expert_routes *routes = &acts->routes;
-    struct tensor dhidden = at_places(model->experts.dhidden, acts), none = {0};
+    struct tensor none = {0};
     struct tensor dweights = model_rows(model, model->experts.dweights),
                   dlogits = model_rows(model, model->experts.dlogits);
-    const struct column_args whole = {.scale = 1};
+    struct linear router = router_of(model, block->w);
     op_collect_backward(dev, acts->out, dweights, dy, acts->out, routes);
-    matrix_backward(model, &w->down, acts->out, acts->hidden, routes->starts, 0);
-    op_grouped_backward_input(dev, dhidden, acts->out, w->down.value, routes->starts, &whole);
-    op_glu_backward(dev, acts->gate_up, dhidden, acts->gate_up, block->plan->gate);
-    inputs_backward(model, x, acts, w);
+    spread_again(model, x, block);
+    (block->plan->clamps_experts ? clamped_backward : gated_backward)(model, block);
     op_collect(dev, dx, acts->out, none, routes);
     op_route_backward(dev, dlogits, dweights, acts->logits, routes, &block->plan->route);
     router_backward(model, dlogits, acts->logits);
-    linear_backward(dev, dx, dlogits, x, &w->router, OP_ACCUMULATE);
+    linear_backward(dev, dx, dlogits, x, &router, OP_ACCUMULATE);
 }

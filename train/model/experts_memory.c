@@ -26,6 +26,8 @@ void experts_take_shared(struct model *model) {
     if (plan->ffn != FFN_EXPERTS)
         return;
     int64_t n = model_own_tokens(&model->setup), places = n * plan->route.num_chosen;
+    if (plan->clamps_experts)
+        model->experts.router_bias = arena_take_1d(arena, DTYPE_F32, plan->num_experts);
     model->experts.spread = arena_take_2d(arena, model->setup.compute, places, c->width);
     if (!model->setup.trains)
         return;

@@ -107,6 +107,8 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
     }
     if (plan->qkv_bias)
         w.qkv.bias = params_fused(params, unit, ROLE_QUERY_BIAS, ROLE_VALUE_BIAS);
+    if (plan->output_bias)
+        w.output.bias = params_weight(params, unit, ROLE_OUTPUT_BIAS);
     if (plan->qk_norm) {
         w.query_norm = head_norm_of(model, layer, ROLE_QUERY_NORM);
         w.key_norm = head_norm_of(model, layer, ROLE_KEY_NORM);

@@ -10,6 +10,9 @@
 struct expert_weights {
     struct linear router;         /* [E, C] */
     struct weight gate, up, down; /* [E F, C] twice, [E C, F] */
+
+    /* Of clamped ones in place of these: [E C, 2F], [E F, C], and biases [E 2F], [E C]. */
+    struct weight gate_up, turned_down, gate_up_bias, down_bias;
 };
 
 /* The weights of one layer, with their gradients between params_grad_begin and params_grad_end.  Those that the plan does

@@ -101,11 +101,12 @@ struct model {
         [2]; /* [N, Q, D]: what goes to the ranks that share the rows, and what came; where there are some */
     struct tensor dhidden; /* [N, F] */
     struct {
-        struct tensor spread;   /* [M, C] rows at their places */
-        struct tensor dhidden;  /* [M, F] */
-        struct tensor dweights; /* [N, K] f32 */
-        struct tensor dlogits;  /* [N, E] f32 */
-    } experts;                  /* where a layer has some */
+        struct tensor spread;      /* [M, C] rows at their places */
+        struct tensor dhidden;     /* [M, F] */
+        struct tensor dweights;    /* [N, K] f32 */
+        struct tensor dlogits;     /* [N, E] f32 */
+        struct tensor router_bias; /* [E] f32, where routers have one */
+    } experts;                     /* where a layer has some */
     struct tensor pairs; /* f32: what the low-rank pairs of one product work in; where there is an adapter */
 };
 

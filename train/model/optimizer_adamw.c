@@ -35,7 +35,7 @@ static int update_piece(void *user, const struct piece *piece) {
     struct adamw_args args = update->args;
     char name[PARAM_NAME_ROOM];
     args.weight_decay = piece->tensor->spec->traits & PARAM_DECAYS ? update->weight_decay : 0.0f;
-    args.stream = rng_stream_named(RNG_ROUND, param_name(params->setup.model, piece->tensor->param, name),
+    args.stream = rng_stream_named(RNG_ROUND, param_own_name(params->setup.model, piece->tensor->param, name),
                                    (uint64_t)args.step);
     for (int64_t row = 0; row < piece->num_rows; row++) {
         args.first = piece->whole_first + row * piece->stride;

@@ -279,7 +279,7 @@ static int init_values(struct transfer_job *job, const struct unit_tensor *tenso
     char name[PARAM_NAME_ROOM];
     if (tensor->spec->init == INIT_ROW_NORM && job->weights)
         return init_lengths(job, tensor->param, first, count, values);
-    uint64_t stream = rng_stream_named(RNG_INIT, param_name(model, tensor->param, name), 0);
+    uint64_t stream = rng_stream_named(RNG_INIT, param_own_name(model, tensor->param, name), 0);
     for (int64_t i = 0; i < count; i++)
         values[i] = init_value(model, tensor, (uint64_t)job->seed, stream, (uint64_t)(first + i));
     return 0;

@@ -19,7 +19,7 @@ void trainer_exact_put(const struct trainer *t, json_t *state) {
     char name[PARAM_NAME_ROOM];
     for (struct segment *s = NULL; is_exact(t) && (s = params_next_trained(&t->params, s, NULL));)
         for (int i = 0; i < s->num_tensors; i++)
-            json_object_set_new(units, param_name(&t->model_config, s->tensors[i].param, name),
+            json_object_set_new(units, param_own_name(&t->model_config, s->tensors[i].param, name),
                                 json_integer(s->tensors[i].next_exponent));
     if (is_exact(t))
         json_object_set_new(state, "reproducible",
@@ -51,7 +51,8 @@ static int read_units(struct trainer *t, const json_t *units, struct err *err) {
     for (struct segment *s = NULL; (s = params_next_trained(&t->params, s, NULL));)
         for (int i = 0; i < s->num_tensors; i++) {
             int64_t exponent;
-            if (json_get_int(units, param_name(&t->model_config, s->tensors[i].param, name), &exponent, err))
+            if (json_get_int(units, param_own_name(&t->model_config, s->tensors[i].param, name), &exponent,
+                             err))
                 return -1;
             if (exponent < SMALLEST_EXPONENT || exponent > LARGEST_EXPONENT)
                 return err_set(err, "'%s' has a unit of 2^%lld, expected 2^%d to 2^%d", name,
