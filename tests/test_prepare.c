@@ -218,6 +218,28 @@ static void test_bad_lines(void **state) {
     fails(&job, "late.jsonl' line 2", "not valid JSON");
 }
 
+/* A page of HTML that is called text is refused, unless the source says that its markup is meant. */
+static void test_markup(void **state) {
+    (void)state;
+    static const char page[] = "\xEF\xBB\xBF \n<!DOCTYPE HTML>\n<html><body>un texte</body></html>\n";
+    static const char *const texts[] = {"un <html> au milieu", "<htmlx>un</htmlx>", "<!DOCTYPE htm",
+                                        "<p>un</p>", "<html"};
+    fails_with("page.txt", page, "page.txt' is HTML", "set the source's format to text");
+    fails_with("page.md", "<html lang=\"fr\"><p>a", "page.md' is HTML", "pandoc");
+    struct job job = job_for("page.txt");
+    job.source.format = SOURCE_TEXT;
+    run_well(&job);
+    assert_int_equal(job.totals.num_documents, 1);
+    release(&job);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) { /* the controls: what only looks so */
+        write_text("like.txt", texts[i]);
+        job = job_for("like.txt");
+        run_well(&job);
+        assert_int_equal(job.totals.num_documents, 1);
+        release(&job);
+    }
+}
+
 static void test_damaged_compression(void **state) {
     (void)state;
     char *path = path_of("cut.jsonl.gz");
@@ -409,12 +431,19 @@ static void test_reader_lines(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formats),      cmocka_unit_test(test_text_folder),
-        cmocka_unit_test(test_ends),         cmocka_unit_test(test_left_out),
-        cmocka_unit_test(test_sha256),       cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_bad_lines),    cmocka_unit_test(test_damaged_compression),
-        cmocka_unit_test(test_bad_bytes),    cmocka_unit_test(test_chat),
-        cmocka_unit_test(test_bad_chats),    cmocka_unit_test(test_bad_config),
+        cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_text_folder),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_left_out),
+        cmocka_unit_test(test_sha256),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_bad_lines),
+        cmocka_unit_test(test_markup),
+        cmocka_unit_test(test_damaged_compression),
+        cmocka_unit_test(test_bad_bytes),
+        cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_bad_chats),
+        cmocka_unit_test(test_bad_config),
         cmocka_unit_test(test_reader_lines),
     };
     folder = test_folder("prepare");

@@ -115,17 +115,30 @@ const struct content_kind *content_kind_find(struct text_span first) {
     return controls >= FEW && controls > start.length_bytes / ONE_IN ? &BINARY : NULL;
 }
 
+static const struct content_kind HTML = {"HTML", PANDOC
+                                         "; to learn the markup itself, set the source's format to text"};
+
+const struct content_kind *content_kind_of_markup(struct text_span text) {
+    static const char *const starts[] = {"<!doctype html", "<html"};
+    size_t at = 0;
+    while (at < text.length_bytes && strchr(" \t\r\n", text.bytes[at]) && text.bytes[at])
+        at++;
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        size_t length = strlen(starts[i]);
+        if (text.length_bytes > at + length && strncasecmp(text.bytes + at, starts[i], length) == 0 &&
+            (text.bytes[at + length] == '>' || text.bytes[at + length] == ' '))
+            return &HTML;
+    }
+    return NULL;
+}
+
 const struct content_kind *content_kind_of_name(const char *path) {
-    static const struct {
-        const char *ending;
-        struct content_kind kind;
-    } NAMES[] = {{".html", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}},
-                 {".htm", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}}};
+    static const char *const endings[] = {".html", ".htm", ".xhtml"};
     size_t length = strlen(path);
-    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
-        size_t ending = strlen(NAMES[i].ending);
-        if (length > ending && strcasecmp(path + length - ending, NAMES[i].ending) == 0)
-            return &NAMES[i].kind;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        size_t ending = strlen(endings[i]);
+        if (length > ending && strcasecmp(path + length - ending, endings[i]) == 0)
+            return &HTML;
     }
     return NULL;
 }
