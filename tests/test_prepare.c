@@ -327,7 +327,12 @@ static void test_chat(void **state) {
     job = job_for("chat.jsonl");
     job.source.chat = true;
     job.config.chat_template = chatml;
-    fails(&job, "chat.jsonl' line 1", "role 'narrator'");
+    fails(&job, "chat.jsonl' line 1", "role 'narrator'; expected 'system', 'user' or 'assistant'; mend it");
+    write_text("chat.jsonl", "{\"messages\": [{\"role\": \"human\", \"content\": \"q\"}]}\n");
+    job = job_for("chat.jsonl");
+    job.source.chat = true;
+    job.config.chat_template = chatml;
+    fails(&job, "role 'human'; expected", "'assistant' (did you mean 'user'?)");
     write_text("chat.jsonl", "{\"messages\": [{\"role\": \"user\"}]}\n");
     job = job_for("chat.jsonl");
     job.source.chat = true;

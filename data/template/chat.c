@@ -274,12 +274,25 @@ static bool is_known_role(const struct chat *chat, const struct chat_message *me
     return false;
 }
 
+/* unknown_role - refused; with the role that ShareGPT's and other files mean by it. */
+static int unknown_role(const struct chat *chat, int i, struct err *err) {
+    static const char *const meant[][2] = {
+        {"human", "user"}, {"gpt", "assistant"}, {"bot", "assistant"}, {"model", "assistant"}};
+    const struct chat_message *message = &chat->messages[i];
+    const char *role = NULL;
+    for (size_t k = 0; k < sizeof meant / sizeof meant[0]; k++)
+        role = has_role(message, meant[k][0]) ? meant[k][1] : role;
+    return err_set(err, "message %d has the role '%.40s'; expected 'system', 'user'%s%s%s%s", i + 1,
+                   message->role,
+                   chat->kind == CHAT_OWN ? ", 'assistant', 'tool', 'ipython', 'developer' or 'function'"
+                                          : " or 'assistant'",
+                   role ? " (did you mean '" : "", role ? role : "", role ? "'?)" : "");
+}
+
 static int check_message(const struct chat *chat, int i, struct err *err) {
     const struct chat_message *message = &chat->messages[i];
     if (!is_known_role(chat, message))
-        return err_set(err, "message %d has the role '%.40s'; expected 'system', 'user' or 'assistant'%s",
-                       i + 1, message->role,
-                       chat->kind == CHAT_OWN ? ", 'tool', 'ipython', 'developer' or 'function'" : "");
+        return unknown_role(chat, i, err);
     if (text_valid_bytes(message->content, message->content_bytes) != message->content_bytes)
         return err_set(err, "message %d is not UTF-8", i + 1);
     return 0;
