@@ -98,6 +98,7 @@ for objective in dpo kto; do
     alone=$work/$objective
     learn 0 0 "$alone" "$objective" "$data" --set train.micro_sequences=8
     expect_output "reference: .* was computed in"
+    expect_output "^reference: a forward pass of the starting model over '.*', 0 % done"
     expect "files of references" 2 "$(find "$work" -name "$data*.reference-*-f32" | wc -l)"
     grep -q '"rewards/chosen": [-0-9.e]*, "rewards/rejected": [-0-9.e]*, "rewards/margins": [-0-9.e]*,' "$alone/metrics.jsonl" ||
         fail "no rewards in metrics.jsonl"
@@ -270,7 +271,7 @@ known() {
 # cut_short SIGNAL RANKS WAIT_S - a reference pass that the signal ends so long after it began; what is known then goes to $now.
 cut_short() {
     learn_many later "$2" "$work/cut-$2"
-    until grep -q "reference: 0 of .*many.h5' are computed" "$log"; do
+    until grep -q "reference: a forward pass .*many.h5', 0 % done" "$log"; do
         expect_running "the reference pass"
         sleep 0.02
     done

@@ -123,15 +123,16 @@ static void share(struct trainer *t, struct lookup *one, double *values, double 
             one->values[i] = values[i];
 }
 
-/* tell_progress - at first, then once in a while; *told_s: when it was. */
+/* tell_progress - at first, then once in a while; *told_s: when it was.  As a share: samples of this pass are packed in the file's
+ * order, and their number is not that of the training's sequences. */
 static void tell_progress(struct trainer *t, const struct lookup *one, int64_t done, int64_t num_samples,
                           double *told_s) {
     static const double EVERY_S = 30;
     if (done > 0 && clock_s() - *told_s < EVERY_S)
         return;
     *told_s = clock_s();
-    metrics_note(t->metrics, "reference: %lld of %lld samples of '%s' are computed", (long long)done,
-                 (long long)num_samples, one->files[one->file].path);
+    metrics_note(t->metrics, "reference: a forward pass of the starting model over '%s', %lld %% done",
+                 one->files[one->file].path, (long long)(100 * done / num_samples));
 }
 
 /* pass - all of the loader's samples, of which those with this file's documents count, until an end is asked for.  Returns
