@@ -83,7 +83,7 @@ def open_peers(path, texts, wanted):
             single, batch = opened(path)
             others = sum(list(single(text)) != ids for text, ids in zip(texts, wanted))
         except Exception as fault:  # a package that is absent, or cannot read the file
-            print(f"{path.parent.name}: {name} is left out: {type(fault).__name__} {str(fault)[:100]}")
+            print(f"{path.parent.name}: {name} is left out: {type(fault).__name__} {str(fault)[:100]}", flush=True)
             continue
         peers[name] = (single, batch, others)
     return peers
