@@ -3,8 +3,8 @@
 
     peer_tokenizers.py BENCH TOKENIZER.json... --corpus FILE.jsonl.zst [--rounds 5]
 
-BENCH is the program built from tests/bench/bench_tokenizer.c.  The peers are the package `tokenizers`, and of `tiktoken`, `tokie`
-and `budtiktok` those that are installed and read the file.  Each round runs, for each tokenizer, atelier (documents one at a
+BENCH is the program built from tests/bench/bench_tokenizer.c.  The peers are the package `tokenizers`, and of `tiktoken` and
+`tokie` those that are installed and read the file (--peers names fewer).  Each round runs, for each tokenizer, atelier (documents one at a
 time), then each peer one document at a time and, where it has that, in one batch (asked for one thread); the faster of the
 two counts.  All are timed in processor seconds of the whole process, so that a busy machine disturbs less and a peer's threads are
 counted.  Peers keep their caches between rounds; atelier starts with an empty one.  A peer whose ids are not those of
@@ -65,22 +65,15 @@ def open_tokie(path):
     return lambda text: tokenizer.encode(text).ids, tokenizer.encode_batch
 
 
-def open_budtiktok(path):
-    import budtiktok
-    budtiktok.set_num_threads(1)
-    tokenizer = budtiktok.Tokenizer.from_file(str(path))
-    return lambda text: tokenizer.encode(text).ids, tokenizer.encode_batch
+PEERS = {"tokenizers": open_tokenizers, "tiktoken": open_tiktoken, "tokie": open_tokie}
 
 
-PEERS = {"tokenizers": open_tokenizers, "tiktoken": open_tiktoken, "tokie": open_tokie, "budtiktok": open_budtiktok}
-
-
-def open_peers(path, texts, wanted):
+def open_peers(path, names, texts, wanted):
     """Those that can be had, and of how many documents each has other ids."""
     peers = {}
-    for name, opened in PEERS.items():
+    for name in names:
         try:
-            single, batch = opened(path)
+            single, batch = PEERS[name](path)
             others = sum(list(single(text)) != ids for text, ids in zip(texts, wanted))
         except Exception as fault:  # a package that is absent, or cannot read the file
             print(f"{path.parent.name}: {name} is left out: {type(fault).__name__} {str(fault)[:100]}", flush=True)
@@ -108,13 +101,14 @@ def main():
     parser.add_argument("tokenizers", nargs="+", type=pathlib.Path)
     parser.add_argument("--corpus", type=pathlib.Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     options = parser.parse_args()
     texts = documents(options.corpus)
     stream = frames([text.encode() for text in texts])
     print(f"{options.corpus.name}: {len(texts)} documents, {len(stream) / 1e6:.1f} MB; medians of {options.rounds} rounds")
     for path in options.tokenizers:
         wanted = [encoding.ids for encoding in Tokenizer.from_file(str(path)).encode_batch(texts)]
-        peers = open_peers(path, texts, wanted)
+        peers = open_peers(path, options.peers, texts, wanted)
         rounds = [one_round(options.bench, path, peers, texts, stream, sum(map(len, wanted))) for _ in range(options.rounds)]
         ours = [speeds["atelier"] for speeds in rounds]
         print(f"{path.parent.name}\n  atelier      {statistics.median(ours):7.2f} MB/s", flush=True)
