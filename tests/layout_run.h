@@ -82,6 +82,7 @@ static int write_tokens(const char *path, struct err *err) {
 
 /* Everything of one training run. */
 struct run {
+    struct comm *all;      /* NULL: one rank */
     struct step_sums sums; /* of the newest step */
     double grad_norm;
     struct model_config model_config;
@@ -130,6 +131,7 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     struct loader_config loader_config = {
         .files = &file, .num_files = 1, .sequence_tokens = SEQUENCE, .seed = 3, .vocab_size = TINY_VOCAB};
     memset(run, 0, sizeof *run);
+    run->all = run_comm;
     run->loader = loader_open(&loader_config, &err);
     CHECK(run->loader, "%s", err.text);
     run->model_config = layout->wide ? wide_model() : tiny_config(tied);
@@ -210,10 +212,22 @@ static double train_micro(struct run *run, int64_t m, float scale) {
     return loss;
 }
 
+/* take_sums - of what the ranks say of the batch at hand and of this rank's sum of losses. */
+static void take_sums(struct run *run,
+                      void (*take)(struct step_sums *, const struct step_message *, const struct grid *),
+                      double loss) {
+    struct step_message message = {.all = NULL};
+    step_message_read(&message, &run->feed);
+    message.own[SAID_LOSS] = loss;
+    step_message_exchange(&message, run->all);
+    take(&run->sums, &message, &run->rank.grid);
+    step_message_release(&message);
+}
+
 static double step(struct run *run, const struct layout *layout, int64_t index) {
     struct err err = {""};
     CHECK(feed_step(&run->feed, &err) == 0, "%s", err.text);
-    step_sums_read(&run->sums, &run->feed, &run->rank);
+    take_sums(run, step_sums_read, 0);
     keep_part(run);
     double weight = run->feed.target_weight, loss = 0;
     double loss_scale = layout->compute == DTYPE_F16 ? 1024 : 1, scale = loss_scale / run->sums.target_weight;
@@ -226,7 +240,7 @@ static double step(struct run *run, const struct layout *layout, int64_t index) 
         loss += train_micro(run, m, (float)scale);
     }
     params_grad_finish(&run->params, run->rank.link);
-    step_sums_computed(&run->sums, loss, 0, &run->rank);
+    take_sums(run, step_sums_computed, loss);
     unsigned divided = grid_update_axes(&run->rank.grid);
     run->grad_norm = optimizer_grad_norm(&run->params, axes_comm(&run->rank.axes, divided));
     struct optimizer_step update = {index + 1, layout->rate > 0 ? layout->rate : 1e-2, run->grad_norm,

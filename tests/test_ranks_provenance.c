@@ -57,6 +57,7 @@ static int64_t consume(struct loader *loader, int64_t first, int64_t end, int64_
     feed_start(&feed, loader, first, NULL);
     for (int64_t step = first; step < end; step++) {
         CHECK(feed_step(&feed, &err) == 0, "%s", err.text);
+        feed_count(&feed);
         tokens += feed.filled_tokens;
     }
     CHECK(feed.num_sources == NUM_SOURCES, "%lld sources", (long long)feed.num_sources);

@@ -274,8 +274,8 @@ static void test_shared_samples_summed(void **state) {
     axes_close(&run.rank.axes);
     struct config config = {.run = {.threads = 1}, .parallel = {.replicas = 1}};
     CHECK(rank_device_join(&run.rank, &config, comm), "the transports could not be opened");
-    step_sums_read(&run.sums, &run.feed, &run.rank);
-    step_sums_computed(&run.sums, loss * once / comm_num_ranks(comm) * 2, 0, &run.rank);
+    take_sums(&run, step_sums_read, 0);
+    take_sums(&run, step_sums_computed, loss * once / comm_num_ranks(comm) * 2);
     assert_true(run.sums.target_weight == 2 * once);
     assert_true(fabs(run.sums.loss - loss / 2) < 1e-6 * loss);
     run_close(&run);

@@ -84,22 +84,34 @@ static struct comm *joined(const struct params *params, struct comm *comm) {
     return params->along ? params->along->comm : NULL;
 }
 
-/* Each rank's squares are those of what it owns; they add up to the whole, padding being zero.  f64, as millions of squares
- * are added. */
-double optimizer_grad_norm(struct params *params, struct comm *comm) {
+/* f64, as millions of squares are added. */
+double optimizer_grad_squares(struct params *params) {
     double sum = 0;
     params->dev->section = SECTION_UPDATE;
-    if (params->setup.adds_exactly) {
-        double norm = exact_grads_norm(params, comm);
-        params->dev->section = SECTION_OTHER;
-        return norm;
-    }
     for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));) {
         if (s->is_alike && params->setup.tensor.index > 0)
             continue; /* the first rank counts it */
         sum += op_sum_squares(params->dev, tensor_1d(params_own_grad(params, s), DTYPE_F32, s->own_count));
     }
     params->dev->section = SECTION_OTHER;
+    return sum;
+}
+
+unsigned optimizer_norm_axes(const struct params *params, const struct grid *grid) {
+    unsigned all =
+        params_is_apart(&params->setup) ? grid_axes(grid, DIVIDES_PARAMETERS) : grid_update_axes(grid);
+    return params->setup.zero_stage > 0 ? all : grid_axes(grid, DIVIDES_TENSORS);
+}
+
+/* Each rank's squares are those of what it owns; they add up to the whole, padding being zero. */
+double optimizer_grad_norm(struct params *params, struct comm *comm) {
+    if (params->setup.adds_exactly) {
+        params->dev->section = SECTION_UPDATE;
+        double norm = exact_grads_norm(params, comm);
+        params->dev->section = SECTION_OTHER;
+        return norm;
+    }
+    double sum = optimizer_grad_squares(params);
     if (joined(params, comm))
         comm_sum_f64(joined(params, comm), &sum, 1);
     return sqrt(sum);

@@ -3,6 +3,7 @@
 
 #include "configs/schema/config.h"
 #include "train/model/params.h"
+#include "train/ranks/grid.h"
 
 /* Every optimizer's table, each in its file. */
 #define OPTIMIZER_DECLARE(NAME, name) extern const struct optimizer_kind optimizer_##name;
@@ -27,6 +28,11 @@ double optimizer_state_bytes(const struct optimizer_kind *kind, const struct mod
  * owned whole, which are gathered and given back in each update. */
 double optimizer_flops(const struct optimizer_kind *kind, const struct model_config *model);
 double optimizer_matrix_values(const struct optimizer_kind *kind, const struct model_config *model);
+
+/* optimizer_grad_squares - of the reduced gradients, of what this rank owns: those of optimizer_norm_axes add up to the square of
+ * the global norm.  Not where they are added exactly.  Not collective. */
+double optimizer_grad_squares(struct params *params);
+unsigned optimizer_norm_axes(const struct params *params, const struct grid *grid);
 
 /* optimizer_grad_norm - global L2 norm of the reduced gradients, the same bits on every rank.  comm joins the
  * ranks that an update is split over (grid_update_axes).  Collective. */

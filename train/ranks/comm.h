@@ -104,6 +104,10 @@ void comm_max_i64(struct comm *comm, int64_t *values, int count);
 void comm_max_f64(struct comm *comm, double *values, int count);
 void comm_sum_f32(struct comm *comm, float *values, int64_t count);
 
+/* comm_num_agreements - small exchanges that this rank has taken part in, in the whole and its groups: sums of numbers, maxima, gathers,
+ * broadcasts, votes and barriers; what moves parameters and gradients is none.  Not collective. */
+int64_t comm_num_agreements(const struct comm *comm);
+
 /* comm_gather_f64 - all[r * count + i] = rank r's values[i], on every rank; all has room for num_ranks * count.
  * Collective. */
 void comm_gather_f64(struct comm *comm, const double *values, int count, double *all);

@@ -216,6 +216,17 @@ static const struct comm *whole_of(const struct comm *comm) {
     return comm;
 }
 
+int64_t comm_num_agreements(const struct comm *comm) {
+    return whole_of(comm)->num_agreements;
+}
+
+/* note_agreement - one more. */
+static void note_agreement(struct comm *comm) {
+    while (comm->parent)
+        comm = comm->parent;
+    comm->num_agreements++;
+}
+
 void comm_set_phase(struct comm *comm, const struct comm_phase *phase) {
     comm->phase = *phase;
 }
@@ -296,6 +307,7 @@ void comm_poll(struct comm *comm) {
 
 void comm_barrier(struct comm *comm) {
     MPI_Request request;
+    note_agreement(comm);
     if (comm->shared) {
         shared_gather(comm->shared, NULL, 0, NULL, "barrier");
         return;
@@ -316,6 +328,7 @@ static void broadcast_from(struct comm *comm, void *data, size_t size_bytes, int
 }
 
 void comm_broadcast(struct comm *comm, void *data, size_t size_bytes) {
+    note_agreement(comm);
     broadcast_from(comm, data, size_bytes, 0, "broadcast");
 }
 
@@ -361,6 +374,7 @@ static void reduce_i64(struct comm *comm, int64_t *values, int64_t count, MPI_Op
 /* Where all is well, which is nearly always, this is one reduction of eight bytes.  Otherwise the lowest failing rank's text
  * goes to all, so that the root can print it: one line for a job of a thousand ranks, also where the root itself is fine. */
 bool comm_all_ok(struct comm *comm, int status, const struct err *err) {
+    note_agreement(comm);
     int64_t num_failed = status != 0;
     int64_t minus_first =
         status != 0 ? -(int64_t)comm->rank : INT64_MIN; /* its maximum is the lowest failing rank */
@@ -426,11 +440,13 @@ void comm_mpi_gather(struct comm *comm, const void *mine, int size_bytes, void *
 }
 
 void comm_gather_bytes(struct comm *comm, const void *mine, size_t size_bytes, void *all) {
+    note_agreement(comm);
     CHECK(size_bytes <= INT_MAX, "gather of %zu bytes", size_bytes);
     comm_mpi_gather(comm, mine, (int)size_bytes, all, "gather");
 }
 
 void comm_gather_f64(struct comm *comm, const double *values, int count, double *all) {
+    note_agreement(comm);
     CHECK(count >= 0 && count <= INT_MAX / (int)sizeof(double), "gather of %d values", count);
     comm_mpi_gather(comm, values, count * (int)sizeof(double), all, "gather");
 }
@@ -438,6 +454,7 @@ void comm_gather_f64(struct comm *comm, const double *values, int count, double 
 /* combine_f64 - gather, then every rank folds the terms in the order of the ranks. */
 static void combine_f64(struct comm *comm, double *values, int count, double (*fold)(double, double),
                         const char *what) {
+    note_agreement(comm);
     CHECK(count >= 0 && count <= INT_MAX / (int)sizeof(double), "%s of %d values", what, count);
     double *all = xmalloc((size_t)count * (size_t)comm->num_ranks * sizeof *all);
     comm_mpi_gather(comm, values, count * (int)sizeof(double), all, what);
@@ -468,9 +485,11 @@ void comm_max_f64(struct comm *comm, double *values, int count) {
 }
 
 void comm_sum_i64(struct comm *comm, int64_t *values, int64_t count) {
+    note_agreement(comm);
     reduce_i64(comm, values, count, MPI_SUM, "sum");
 }
 
 void comm_max_i64(struct comm *comm, int64_t *values, int count) {
+    note_agreement(comm);
     reduce_i64(comm, values, count, MPI_MAX, "maximum");
 }

@@ -43,10 +43,11 @@ struct comm {
     struct transfer_buffers *idle;
     float *sum_scratch; /* of comm_sum_f32 */
     struct marks *marks;
-    struct watch *watch;   /* NULL: one rank */
-    struct shared *shared; /* NULL: messages alone */
-    bool is_between_hosts; /* said to be: comm_use_messages */
-    int *ranks;            /* [num_ranks] in the whole; NULL: this is the whole */
+    struct watch *watch;    /* NULL: one rank */
+    struct shared *shared;  /* NULL: messages alone */
+    int64_t num_agreements; /* of the whole and its groups, in the whole's */
+    bool is_between_hosts;  /* said to be: comm_use_messages */
+    int *ranks;             /* [num_ranks] in the whole; NULL: this is the whole */
     char host[HOST_ROOM], library[64];
 };
 

@@ -66,25 +66,38 @@ bool control_stops_at_once(struct comm *comm) {
     return asked != 0;
 }
 
-/* Everything in one reduction of two numbers, after every step: a signal may have reached any rank, and each has a clock of
- * its own. */
-enum request control_ask(struct control *control, double step_s, struct comm *comm) {
-    double limit_s = control->config->train.stop_after_s, now = clock_s();
+/* find_request - what this rank knows of: a signal may have reached any rank, and each has a clock of its own. */
+static enum request find_request(const struct control *control, const struct comm *comm) {
+    double limit_s = control->config->train.stop_after_s;
+    enum request found = comm_is_root(comm) ? root_request(control) : REQUEST_NOTHING;
+    if (found < REQUEST_SIGNAL && stop_requested())
+        found = REQUEST_SIGNAL;
+    if (found < REQUEST_TIME_IS_UP && limit_s > 0 && clock_s() - control->started_s >= limit_s)
+        found = REQUEST_TIME_IS_UP;
+    return found;
+}
+
+void control_say(struct control *control, double step_s, const struct comm *comm, double said[2]) {
     control->step_s = step_s;
+    control->minute_is_over = false;
+    said[0] = find_request(control, comm);
+    said[1] = clock_s() - control->minute_s >= MINUTE_S;
+}
+
+void control_heard(struct control *control, const double said[2], struct comm *comm) {
     if (control->save_every < 0)
         set_interval(control, comm);
-    int64_t asked[2] = {REQUEST_NOTHING, now - control->minute_s >= MINUTE_S};
-    if (comm_is_root(comm))
-        asked[0] = root_request(control);
-    if (asked[0] < REQUEST_SIGNAL && stop_requested())
-        asked[0] = REQUEST_SIGNAL;
-    if (asked[0] < REQUEST_TIME_IS_UP && limit_s > 0 && now - control->started_s >= limit_s)
-        asked[0] = REQUEST_TIME_IS_UP;
-    comm_max_i64(comm, asked, 2);
-    control->minute_is_over = asked[1] != 0;
-    if (control->minute_is_over)
-        control->minute_s = now;
-    return (enum request)asked[0];
+    control->heard = (enum request)said[0];
+    if (said[1] == 0)
+        return;
+    control->minute_is_over = true;
+    control->minute_s = clock_s();
+}
+
+enum request control_ask(struct control *control, struct comm *comm) {
+    int64_t found = find_request(control, comm);
+    comm_max_i64(comm, &found, 1);
+    return (enum request)found;
 }
 
 /* Between batches of a validation: a save that was asked for can wait until it is over, an end cannot. */

@@ -1,6 +1,6 @@
 /* control.h - between two steps: does anything ask the run to save, or to end?  A signal to any rank, the
- * time limit of the job, train.stop_after_s, a word in RUN/command.  The ranks agree in one small reduction,
- * so all of them see the same answer after the same step. */
+ * time limit of the job, train.stop_after_s, a word in RUN/command.  What each rank knows of goes with
+ * the message of the step (step_message.h), so all of them see the same answer after the same step. */
 #pragma once
 
 #include "configs/schema/config.h"
@@ -33,7 +33,8 @@ struct control {
     int64_t save_every;    /* steps between two saves; 0: none before the end; -1: not known yet */
     int64_t num_hosts;
     double minute_s;     /* when the last whole minute was told */
-    bool minute_is_over; /* after control_ask: once a minute, the same on all ranks */
+    bool minute_is_over; /* once a minute, the same on all ranks: set by control_heard, until control_say */
+    enum request heard;  /* in this step */
 };
 
 /* control_open - finds out when the job ends.  step: where the run stands; save_bytes: of a checkpoint, whose
@@ -45,8 +46,12 @@ void control_open(struct control *control, const struct config *config, struct c
  * Collective. */
 bool control_stops_at_once(struct comm *comm);
 
-/* control_ask - after a step that took step_s.  Collective. */
-enum request control_ask(struct control *control, double step_s, struct comm *comm);
+/* control_say - near the end of a step that has taken step_s until now: what this rank knows of, in two numbers, of which the largest
+ * of all ranks count.  control_heard - these; control->heard is why.  control_ask - after more than a step, once more: both, in an
+ * exchange of its own.  The last two are collective. */
+void control_say(struct control *control, double step_s, const struct comm *comm, double said[2]);
+void control_heard(struct control *control, const double said[2], struct comm *comm);
+enum request control_ask(struct control *control, struct comm *comm);
 
 /* control_cuts_short - in the middle of what may be cut short, a validation: why the run must end now, or
  * REQUEST_NOTHING.  Cheap: the root looks for files and at the clock once a second.  Collective. */

@@ -71,6 +71,7 @@ void feed_close(struct feed *feed) {
         prefetch_close(feed->prefetch);
     left_out_release(&feed->left_out);
     free(feed->own);
+    free(feed->read_tokens);
     free(feed->source_tokens);
     free(feed->row_sources);
     for (int64_t m = 0; m < feed->num_micros; m++)
@@ -145,8 +146,8 @@ static void put_sample(struct feed *feed, struct batch *batch, int64_t s, int64_
     put_teacher(feed, batch, at);
     feed->filled_tokens += sample->filled;
     feed->num_sequences += sample->filled > 0;
-    for (int64_t i = 0; i < sample->filled && feed->source_tokens; i++) /* validation counts for nobody */
-        feed->source_tokens[sample->sources[i]]++;
+    for (int64_t i = 0; i < sample->filled && feed->read_tokens; i++) /* validation counts for nobody */
+        feed->read_tokens[sample->sources[i]]++;
 }
 
 /* read_sample - sample s of the round into feed->sample: read ahead when training, read now when validating.
@@ -210,6 +211,7 @@ void feed_start(struct feed *feed, struct loader *loader, int64_t first_step,
     int64_t slots = 2 * feed->num_own < MOST_SLOTS ? 2 * feed->num_own : MOST_SLOTS;
     feed->first_step = feed->next_step = first_step;
     feed->num_sources = loader_num_sources(loader);
+    feed->read_tokens = xcalloc((size_t)feed->num_sources + 1, sizeof *feed->read_tokens);
     feed->source_tokens = xcalloc((size_t)feed->num_sources + 1, sizeof *feed->source_tokens);
     feed->prefetch = prefetch_open(loader, feed->sequence_tokens, slots > 0 ? (int)slots : 1, wanted, feed);
 }
@@ -218,7 +220,13 @@ int feed_step(struct feed *feed, struct err *err) {
     for (int64_t m = 0; m < feed->num_micros; m++)
         feed->micros[m].step = feed->next_step;
     feed->next_step++;
+    memset(feed->read_tokens, 0, (size_t)feed->num_sources * sizeof *feed->read_tokens);
     return fill(feed, NULL, read_ahead, 0, feed->batch_sequences, err);
+}
+
+void feed_count(struct feed *feed) {
+    for (int64_t s = 0; s < feed->num_sources; s++)
+        feed->source_tokens[s] += feed->read_tokens[s];
 }
 
 int feed_eval(struct feed *feed, struct loader *loader, int64_t first, int64_t num_samples, struct err *err) {

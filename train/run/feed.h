@@ -29,8 +29,9 @@ struct feed {
         *windows; /* of an evaluation: the samples that are meant by 0, 1, ...; borrowed, NULL: themselves */
     bool tells_sources;   /* an evaluation fills row_sources */
     int32_t *row_sources; /* [num_micros, tokens of one]: of each row the source of the loader; -1: padding */
-    int64_t *source_tokens; /* [num_sources]: of them, by source of the loader, summed over all steps since
-                               the start */
+    int64_t *read_tokens; /* [num_sources]: of them, by source of the loader */
+    int64_t
+        *source_tokens; /* [num_sources]: summed over all steps since the start that feed_count was told of */
 };
 
 /* feed_open - memory for one step (or one validation round) of this rank.  feed_close frees it. */
@@ -43,8 +44,10 @@ void feed_close(struct feed *feed);
 void feed_start(struct feed *feed, struct loader *loader, int64_t first_step,
                 const struct left_out *left_out);
 
-/* feed_step - all micro-batches of the next step.  Returns 0, or -1 with err set. */
+/* feed_step - all micro-batches of the next step.  Returns 0, or -1 with err set.  feed_count - the step whose micro-batches are at
+ * hand counts in source_tokens. */
 int feed_step(struct feed *feed, struct err *err);
+void feed_count(struct feed *feed);
 
 /* feed_num_filled - micro-batches of a step on all ranks together, without those that are all padding: the same on any number of
  * ranks. */

@@ -20,32 +20,30 @@ static void set_mean(struct step_sums *sums, double loss) {
 }
 
 /* Before the gradients: their scale is made of the weight of the whole batch. */
-void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank_device *rank) {
-    double values[4] = {feed->target_weight, (double)feed->filled_tokens, feed->num_units,
-                        (double)feed->num_sequences};
-    sum_over(rank, DIVIDES_SAMPLES, values, 4);
-    sums->target_weight = values[0];
-    sums->filled_tokens = values[1];
-    sums->num_means = sums->own_means = values[2] > 0 ? values[2] : values[0];
-    sums->num_sequences = sums->own_sequences = values[3];
+void step_sums_read(struct step_sums *sums, const struct step_message *message, const struct grid *grid) {
+    unsigned divided = grid_axes(grid, DIVIDES_SAMPLES);
+    double units = step_message_sum(message, grid, divided, SAID_UNITS);
+    sums->target_weight = step_message_sum(message, grid, divided, SAID_WEIGHT);
+    sums->filled_tokens = step_message_sum(message, grid, divided, SAID_TOKENS);
+    sums->num_means = sums->own_means = units > 0 ? units : sums->target_weight;
+    sums->num_sequences = sums->own_sequences = step_message_sum(message, grid, divided, SAID_SEQUENCES);
     sums->router = (struct router_record){.is_there = false};
 }
 
-void step_sums_apart(struct step_sums *sums, const struct feed *feed, struct rank_device *rank) {
-    double own[2] = {feed->target_weight, (double)feed->num_sequences};
-    if (rank->link->comm)
-        comm_sum_f64(rank->link->comm, own, 2);
-    sums->own_means = own[0] > 0 ? own[0] : 1;
-    sums->own_sequences = own[1] > 0 ? own[1] : 1;
+void step_sums_apart(struct step_sums *sums, const struct step_message *message, const struct grid *grid) {
+    unsigned divided = grid_axes(grid, DIVIDES_SAMPLES) & ~AXIS_BIT(AXIS_REPLICA);
+    double own = step_message_sum(message, grid, divided, SAID_WEIGHT);
+    double sequences = step_message_sum(message, grid, divided, SAID_SEQUENCES);
+    sums->own_means = own > 0 ? own : 1;
+    sums->own_sequences = sequences > 0 ? sequences : 1;
 }
 
-void step_sums_computed(struct step_sums *sums, double own_loss, double own_flops, struct rank_device *rank) {
-    double values[2] = {own_loss, own_flops};
-    sum_over(rank, DIVIDES_LOSS, values, 2);
-    set_mean(sums, values[0]);
+void step_sums_computed(struct step_sums *sums, const struct step_message *message, const struct grid *grid) {
+    unsigned divided = grid_axes(grid, DIVIDES_LOSS);
+    set_mean(sums, step_message_sum(message, grid, divided, SAID_LOSS));
     /* Ranks along the other axes do as much. */
-    int alike = grid_num_ranks(&rank->grid) / grid_size(&rank->grid, grid_axes(&rank->grid, DIVIDES_LOSS));
-    sums->flops = values[1] * alike;
+    int alike = grid_num_ranks(grid) / grid_size(grid, divided);
+    sums->flops = step_message_sum(message, grid, divided, SAID_FLOPS) * alike;
 }
 
 void step_sums_exactly(struct step_sums *sums, const struct exact_sum *own_losses, struct rank_device *rank) {

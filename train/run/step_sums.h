@@ -5,7 +5,7 @@
 #include "train/model/objective_distill.h"
 #include "train/ranks/rank_device.h"
 #include "train/record/metrics.h"
-#include "train/run/feed.h"
+#include "train/run/step_message.h"
 
 struct step_sums {
     double target_weight; /* of the whole batch: the sum of its targets' weights */
@@ -23,17 +23,15 @@ struct step_sums {
     struct router_record router;
 };
 
-/* step_sums_read - target_weight, num_means and filled_tokens from what this rank has read, over the axes that divide the
- * samples: ranks that share samples count them once.  Collective: all ranks of the grid. */
-void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank_device *rank);
+/* step_sums_read - target_weight, num_means and filled_tokens from what the ranks have read, over the axes that divide the
+ * samples: ranks that share samples count them once.  step_sums_apart - own_means and own_sequences of a replica that learns apart: 1
+ * where it has read no target, and its gradients are 0. */
+void step_sums_read(struct step_sums *sums, const struct step_message *message, const struct grid *grid);
+void step_sums_apart(struct step_sums *sums, const struct step_message *message, const struct grid *grid);
 
-/* step_sums_apart - own_means and own_sequences of a replica that learns apart: 1 where it has read no target, and its gradients
- * are 0.  After step_sums_read.  Collective: all ranks of a replica. */
-void step_sums_apart(struct step_sums *sums, const struct feed *feed, struct rank_device *rank);
-
-/* step_sums_computed - loss and flops, from this rank's sum of losses and its own count of flops, over the axes
- * that divide the loss.  After step_sums_read.  Collective: all ranks of the grid. */
-void step_sums_computed(struct step_sums *sums, double own_loss, double own_flops, struct rank_device *rank);
+/* step_sums_computed - loss and flops, from the ranks' sums of losses and their own counts of flops, over the axes that divide the
+ * loss.  After step_sums_read of the same batch. */
+void step_sums_computed(struct step_sums *sums, const struct step_message *message, const struct grid *grid);
 
 /* step_sums_exactly - the loss again, as the sum of all ranks' losses without rounding: the same bits whichever rank computed which
  * micro-batch.  After one that has set it.  Collective: all ranks of the grid. */

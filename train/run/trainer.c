@@ -20,6 +20,7 @@
 #include "train/run/schedule.h"
 #include "train/run/step_sums.h"
 #include "train/run/trainer_end.h"
+#include "train/run/trainer_follow.h"
 #include "train/run/trainer_go_back.h"
 #include "train/run/trainer_outer.h"
 #include "train/run/trainer_save.h"
@@ -30,22 +31,48 @@
 
 /* What a step found out before its update. */
 struct step_outcome {
-    double own_loss;      /* sum of the losses of this rank */
-    double grad_norm;     /* of the gradients as they are, loss_scale times the true ones */
-    double own_norm;      /* of those that this rank updates by: the same, but where replicas learn apart */
-    double learning_rate; /* the schedule's */
-    const char *skipped;  /* why the weights were left as they are, or NULL */
+    double own_loss;        /* sum of the losses of this rank */
+    double grad_norm;       /* of the gradients as they are, loss_scale times the true ones */
+    double own_norm;        /* of those that this rank updates by: the same, but where replicas learn apart */
+    double learning_rate;   /* the schedule's */
+    double start_s, data_s; /* when the step began; how long it read */
+    const char *skipped;    /* why the weights were left as they are, or NULL */
 };
 
-/* read_batch - this rank's samples; the weight and the tokens of the whole batch. */
-static bool read_batch(struct trainer *t, struct step_sums *sums) {
-    struct err err = {""};
-    int status = feed_step(&t->feed, &err);
-    if (!comm_all_ok(t->comm, status, &err))
-        return false;
-    step_sums_read(sums, &t->feed, &t->rank);
+/* take_next - how much there is to learn in the batch that was read, from what all ranks say of it. */
+static void take_next(struct trainer *t, const struct step_message *message) {
+    t->next.is_there = true;
+    t->next.has_failed = step_message_most(message, SAID_UNREAD) > 0;
+    step_sums_read(&t->next.sums, message, &t->rank.grid);
     if (trainer_is_apart(t))
-        step_sums_apart(sums, &t->feed, &t->rank);
+        step_sums_apart(&t->next.sums, message, &t->rank.grid);
+}
+
+/* read_next - this rank's samples of the coming step. */
+static void read_next(struct trainer *t, struct step_message *message) {
+    t->next.err.text[0] = '\0';
+    t->next.status = feed_step(&t->feed, &t->next.err);
+    message->own[SAID_UNREAD] = t->next.status != 0;
+    step_message_read(message, &t->feed);
+}
+
+/* read_first - the batch of a start's first step: those of the others are read in the step before. */
+static void read_first(struct trainer *t) {
+    struct step_message message = {.all = NULL};
+    read_next(t, &message);
+    step_message_exchange(&message, t->comm);
+    take_next(t, &message);
+    step_message_release(&message);
+}
+
+/* take_batch - the batch at hand, of which all ranks have their samples; the weight and the tokens of the whole of it. */
+static bool take_batch(struct trainer *t, struct step_sums *sums) {
+    if (!t->next.is_there)
+        read_first(t);
+    if (t->next.has_failed)
+        return comm_all_ok(t->comm, t->next.status, &t->next.err);
+    t->next.is_there = false;
+    *sums = t->next.sums;
     if (t->config->train.reproducible == REPRODUCIBLE_LAYOUT)
         chain_data(&t->feed, axes_comm(&t->rank.axes, grid_axes(&t->rank.grid, DIVIDES_SAMPLES)),
                    t->batch_hash);
@@ -89,10 +116,12 @@ static double compute_gradients(struct trainer *t, const struct step_sums *sums)
 
 /* all_finite - guard before the update: the weights are still good.  Names the documents of the rank whose
  * own loss went wrong; a gradient that overflowed is seen by all. */
-static bool all_finite(struct trainer *t, double own_loss, double grad_norm) {
+static bool all_finite(struct trainer *t, double loss, double own_loss, double grad_norm) {
     struct err err = {""};
     char documents[600];
     int status = 0;
+    if (isfinite(loss) && isfinite(grad_norm)) /* and so it is on all ranks */
+        return true;
     if (!isfinite(own_loss) || !isfinite(grad_norm)) {
         t->met_no_number = true;
         feed_documents(&t->feed, t->data.train, t->config->data.train, t->step - t->resume.data_start,
@@ -142,7 +171,7 @@ static bool update(struct trainer *t, double loss, struct step_outcome *outcome)
         outcome->skipped = "spike";
         return trainer_spike_leave_out(t, spike, loss, grad_norm);
     }
-    if (!all_finite(t, outcome->own_loss, skips ? 0 : outcome->own_norm))
+    if (!all_finite(t, loss, outcome->own_loss, skips ? 0 : outcome->grad_norm))
         return false;
     if (skips) {
         metrics_note(t->metrics, "step %lld: a gradient overflowed f16; no update, the loss scale is now %g",
@@ -165,21 +194,14 @@ static bool update(struct trainer *t, double loss, struct step_outcome *outcome)
  * step counts; the update does not.  Told the first, second, fourth, eighth... time. */
 static void pass_over(struct trainer *t, struct step_outcome *outcome) {
     int64_t count = ++t->steps_without_targets;
-    *outcome = (struct step_outcome){
-        .grad_norm = NAN, .learning_rate = outcome->learning_rate, .skipped = "no targets"};
+    *outcome = (struct step_outcome){.grad_norm = NAN,
+                                     .learning_rate = outcome->learning_rate,
+                                     .start_s = outcome->start_s,
+                                     .skipped = "no targets"};
     if ((count & (count - 1)) == 0)
         metrics_note(t->metrics,
                      "step %lld: the batch has no target token; no update (%lld such step%s so far)",
                      (long long)t->step + 1, (long long)count, count > 1 ? "s" : "");
-}
-
-/* find_norms - of the gradients of the step. */
-static void find_norms(struct trainer *t, struct step_outcome *outcome) {
-    struct comm *all =
-        trainer_is_apart(t) ? t->rank.link->comm : axes_comm(&t->rank.axes, grid_update_axes(&t->rank.grid));
-    outcome->grad_norm = outcome->own_norm = optimizer_grad_norm(&t->params, all);
-    if (trainer_is_apart(t))
-        outcome->grad_norm = trainer_outer_norm(t, outcome->own_norm);
 }
 
 /* leave_out - a step without an update: replicas that learn apart meet all the same. */
@@ -191,76 +213,77 @@ static bool leave_out(struct trainer *t) {
     return true;
 }
 
+/* is_last_step - the step at hand: no batch comes after it. */
+static bool is_last_step(const struct trainer *t) {
+    int64_t until = t->config->train.replay_until;
+    return t->step + 1 == (until > 0 ? until : t->config->train.steps);
+}
+
+/* root_of_sum - of squares over a set of axes. */
+static double root_of_sum(const struct trainer *t, const struct step_message *message, unsigned axes) {
+    return sqrt(step_message_sum(message, &t->rank.grid, axes, SAID_SQUARES));
+}
+
+/* take_norms - of the gradients of the step; of replicas that learn apart the root of the mean of the squares of their norms. */
+static void take_norms(struct trainer *t, const struct step_message *message, struct step_outcome *outcome) {
+    unsigned axes = optimizer_norm_axes(&t->params, &t->rank.grid);
+    int num_apart = t->params.setup.apart.size;
+    if (outcome->skipped || t->params.setup.adds_exactly)
+        return;
+    outcome->grad_norm = outcome->own_norm = root_of_sum(t, message, axes);
+    if (num_apart > 1)
+        outcome->grad_norm = root_of_sum(t, message, axes | AXIS_BIT(AXIS_REPLICA)) / sqrt(num_apart);
+}
+
+/* tell - the step's message: what came of the gradients, and what there is to learn in the next batch. */
+static void tell(struct trainer *t, struct step_sums *sums, struct step_message *message,
+                 struct step_outcome *outcome) {
+    feed_count(&t->feed);
+    double start = clock_s();
+    if (!is_last_step(t))
+        read_next(t, message);
+    outcome->data_s = clock_s() - start;
+    control_say(&t->control, start - outcome->start_s, t->comm, &message->own[SAID_REQUEST]);
+    step_message_exchange(message, t->comm);
+    const double heard[2] = {step_message_most(message, SAID_REQUEST),
+                             step_message_most(message, SAID_MINUTE)};
+    control_heard(&t->control, heard, t->comm);
+    step_sums_computed(sums, message, &t->rank.grid);
+    take_norms(t, message, outcome);
+    if (!is_last_step(t))
+        take_next(t, message);
+}
+
+/* compute - gradients of the batch at hand, and what this rank says of them. */
+static void compute(struct trainer *t, const struct step_sums *sums, struct step_message *message,
+                    struct step_outcome *outcome) {
+    outcome->own_loss = compute_gradients(t, sums);
+    if (t->params.setup.adds_exactly)
+        outcome->grad_norm = outcome->own_norm =
+            optimizer_grad_norm(&t->params, axes_comm(&t->rank.axes, grid_update_axes(&t->rank.grid)));
+    else
+        message->own[SAID_SQUARES] = optimizer_grad_squares(&t->params);
+}
+
 /* learn - gradients and the update.  Returns false on all ranks when the run must end. */
 static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome *outcome) {
     struct op_counts before = t->rank.dev.counts;
+    struct step_message message = {.all = NULL};
     outcome->learning_rate = schedule_rate(t->config, t->step + 1);
-    if (sums->target_weight > 0) {
-        outcome->own_loss = compute_gradients(t, sums);
-        find_norms(t, outcome);
-    } else {
+    if (sums->target_weight > 0)
+        compute(t, sums, &message, outcome);
+    else
         pass_over(t, outcome);
-    }
-    step_sums_computed(sums, outcome->own_loss, flops_since(t, &before), &t->rank);
+    message.own[SAID_LOSS] = outcome->own_loss;
+    message.own[SAID_FLOPS] = flops_since(t, &before);
+    tell(t, sums, &message, outcome);
+    step_message_release(&message);
     if (t->config->train.reproducible == REPRODUCIBLE_LAYOUT)
         step_sums_exactly(sums, &t->losses, &t->rank);
     if (t->objective.kind->distance)
         step_sums_taught(sums, &t->distilled, &t->rank);
     step_sums_routed(sums, &t->model, &t->rank);
     return outcome->skipped ? leave_out(t) : update(t, sums->loss, outcome);
-}
-
-/* follow_gradients - whether the run learns at all, said when it does not any more and when it does again. */
-static void follow_gradients(struct trainer *t, double loss, double grad_norm) {
-    enum standstill_news news = standstill_step(&t->standstill, t->step, loss, grad_norm);
-    if (news == STANDSTILL_BEGINS)
-        metrics_note(
-            t->metrics,
-            "warning: step %lld: the run learns nothing: the loss is %.4f and all gradients are exactly zero "
-            "since step %lld; look for weights that are all zero, or compute in a type of more range",
-            (long long)t->step, loss, (long long)t->standstill.since);
-    else if (news == STANDSTILL_ENDS)
-        metrics_note(t->metrics, "step %lld: the gradients are not zero any more", (long long)t->step);
-}
-
-/* follow - whether the run goes wrong, said when it begins and when it ends; the same on all ranks. */
-static void follow(struct trainer *t, double loss) {
-    struct divergence *d = &t->divergence;
-    enum divergence_news news = divergence_step(d, t->step, loss);
-    if (news == DIVERGENCE_BEGINS) {
-        char back[96] = "start anew";
-        if (d->good_step > 0)
-            snprintf(back, sizeof back, "go back to a checkpoint of step %lld or before",
-                     (long long)d->good_step);
-        metrics_note(
-            t->metrics,
-            "warning: step %lld: the run diverges: the loss is %.4f, out of bounds (%.4f) since step "
-            "%lld; lower optimizer.learning_rate and %s",
-            (long long)t->step, loss, divergence_limit(d), (long long)d->since, back);
-    } else if (news == DIVERGENCE_ENDS) {
-        metrics_note(t->metrics, "step %lld: the loss is within bounds again: %.4f", (long long)t->step,
-                     loss);
-    }
-    trainer_confirm(t);
-}
-
-/* follow_exchanges - whether the run waits for its exchanges more than it computes; sent: before the step, inside and across. */
-static void follow_exchanges(struct trainer *t, const struct step_record *record, const int64_t sent[2]) {
-    const struct params_setup *setup = &t->params.setup;
-    char text[EXCHANGE_WATCH_ROOM];
-    const struct exchange_step step = {.waited_s = record->phase_s[PHASE_COMM],
-                                       .products_s =
-                                           record->phase_s[PHASE_FORWARD] + record->phase_s[PHASE_BACKWARD],
-                                       .inside_bytes = t->rank.link->sent_bytes - sent[0],
-                                       .across_bytes = t->rank.across->sent_bytes - sent[1]};
-    const struct exchange_ways ways = {.zero_stage = setup->zero_stage,
-                                       .num_shards = setup->num_ranks,
-                                       .num_replicas = setup->replicas.size,
-                                       .keeps_gradients = setup->keeps_gradients,
-                                       .is_f32_wire =
-                                           setup->wire == DTYPE_F32 && setup->compute != DTYPE_F32};
-    if (exchange_watch_step(&t->exchange_watch, &step, &ways, text))
-        metrics_note(t->metrics, "warning: step %lld: %s", (long long)t->step, text);
 }
 
 /* link_step - of a reproducible run: its chain of hashes. */
@@ -279,11 +302,11 @@ static bool train_step(struct trainer *t) {
     const int64_t sent[2] = {t->rank.link->sent_bytes, t->rank.across->sent_bytes};
     double start = clock_s();
     t->params.comm_s = 0;
-    if (!read_batch(t, &sums))
+    if (!take_batch(t, &sums))
         return false;
     double data_done = clock_s();
 
-    struct step_outcome outcome = {0};
+    struct step_outcome outcome = {.start_s = start};
     double loss_scale = t->loss_scale.value;
     if (!learn(t, &sums, &outcome))
         return false;
@@ -291,10 +314,10 @@ static bool train_step(struct trainer *t) {
     t->step++;
     t->tokens_seen += (int64_t)sums.filled_tokens;
     if (!outcome.skipped)
-        follow_gradients(t, sums.loss, outcome.grad_norm);
-    follow(t, outcome.skipped && strcmp(outcome.skipped, "spike") == 0
-                  ? NAN
-                  : sums.loss); /* of the data, not the weights */
+        trainer_follow_gradients(t, sums.loss, outcome.grad_norm);
+    trainer_follow_loss(t, outcome.skipped && strcmp(outcome.skipped, "spike") == 0
+                               ? NAN
+                               : sums.loss); /* of the data, not the weights */
     struct step_record record = {.step = t->step,
                                  .loss = sums.loss,
                                  .grad_norm = outcome.grad_norm / loss_scale,
@@ -314,9 +337,9 @@ static bool train_step(struct trainer *t) {
                                  .router = sums.router,
                                  .preference = preference_means(&t->preference, t->objective.kind, &t->rank)};
     link_step(t, &record);
-    fill_phases(t, &record, &before, data_done - start);
+    fill_phases(t, &record, &before, data_done - start + outcome.data_s);
     metrics_step(t->metrics, &record);
-    follow_exchanges(t, &record, sent);
+    trainer_follow_exchanges(t, &record, sent);
     stragglers_step(&t->stragglers, record.phase_s[PHASE_FORWARD] + record.phase_s[PHASE_BACKWARD], t->step,
                     t->comm, t->metrics);
     return true;
@@ -333,11 +356,13 @@ static bool save(struct trainer *t, enum request request) {
     return trainer_save_look(t) && (!control_save_is_due(&t->control, t->step) || trainer_save_beside(t));
 }
 
-/* between_steps - a checkpoint where one is due or asked for, the accounts once a minute.  Returns -1 to go
- * on, or the exit code. */
-static int between_steps(struct trainer *t, double step_s) {
+/* between_steps - a checkpoint where one is due or asked for, the accounts once a minute; after an evaluation, which may take long, it is
+ * asked once more.  Returns -1 to go on, or the exit code. */
+static int between_steps(struct trainer *t, bool has_evaluated) {
     bool is_last = trainer_is_at_end(t);
-    enum request request = is_last ? REQUEST_SAVE : control_ask(&t->control, step_s, t->comm);
+    enum request request = is_last         ? REQUEST_SAVE
+                           : has_evaluated ? control_ask(&t->control, t->comm)
+                                           : t->control.heard;
     if (request == REQUEST_FOLDER_LOST) {
         trainer_owns_folder(t); /* says it */
         return EXIT_FAULT;
@@ -364,7 +389,6 @@ static int train_loop(struct trainer *t) {
     if (t->best_is_unknown && !trainer_validate(t))
         return EXIT_FAULT;
     while (t->step < last) {
-        double start = clock_s();
         error_set_step(t->step + 1);
         if (!train_step(t))
             return EXIT_FAULT;
@@ -375,17 +399,16 @@ static int train_loop(struct trainer *t) {
         }
         if (is_replay)
             continue;
-        double step_s = clock_s() - start;
         /* The last validation goes into the last checkpoint's model card, unless the job might end before the
          * save; what was trained is saved even where it fails. */
         has_validated = t->step == last ? control_has_time(&t->control, t->valid_s, t->comm)
                                         : is_due(t->step, t->config->valid.every_steps);
         failed = has_validated && !trainer_validate(t);
-        if (!failed && t->step < last && is_due(t->step, t->config->eval.every_steps))
-            failed = !trainer_tasks(t);
+        bool has_answered = !failed && t->step < last && is_due(t->step, t->config->eval.every_steps);
+        failed = failed || (has_answered && !trainer_tasks(t));
         if (failed && t->step < last)
             return EXIT_FAULT;
-        int code = between_steps(t, step_s);
+        int code = between_steps(t, has_validated || has_answered);
         if (code == EXIT_DONE) /* early, and validated a moment ago */
             break;
         if (code >= 0)

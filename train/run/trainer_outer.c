@@ -1,7 +1,6 @@
 /* trainer_outer.c - see trainer_outer.h. */
 #include "train/run/trainer_outer.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,14 +76,6 @@ int trainer_outer_read(const struct trainer *t, struct err *err) {
     json_decref(state);
     free(text);
     return status ? err_prefix(err, "cannot resume") : 0;
-}
-
-double trainer_outer_norm(struct trainer *t, double own_norm) {
-    int num_replicas = t->params.setup.apart.size;
-    double squares = own_norm * own_norm;
-    if (num_replicas > 1)
-        comm_sum_f64(t->rank.across->comm, &squares, 1);
-    return sqrt(squares / num_replicas);
 }
 
 bool trainer_outer_due(const struct trainer *t) {

@@ -18,9 +18,6 @@ int trainer_outer_check(const struct trainer *t, struct err *err);
 void trainer_outer_put(const struct trainer *t, json_t *state);
 int trainer_outer_read(const struct trainer *t, struct err *err);
 
-/* trainer_outer_norm - of the replicas' gradient norms the root of the mean of squares, the same on all ranks.  Collective. */
-double trainer_outer_norm(struct trainer *t, double own_norm);
-
 /* trainer_outer_due - the step at hand, which is not counted yet, is one after which the replicas meet: every so many steps, and after the
  * last one.  trainer_outer_step - they do; new values are then to be published.  Collective. */
 bool trainer_outer_due(const struct trainer *t);

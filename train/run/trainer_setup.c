@@ -285,6 +285,7 @@ void trainer_feed_again(struct trainer *t) {
     feed_close(&t->feed);
     open_feed(t);
     start_feed(t);
+    t->next.is_there = false;
 }
 
 /* open_validation - this rank's part: a batch is one micro-batch of each rank. */

@@ -27,6 +27,7 @@
 #include "train/run/resume.h"
 #include "train/run/run_lock.h"
 #include "train/run/run_source.h"
+#include "train/run/step_sums.h"
 #include "train/run/stragglers.h"
 #include "train/run/trainer.h"
 #include "train/run/valid_sources.h"
@@ -74,6 +75,15 @@ struct trainer {
     struct preference preference;       /* state of objectives that compare documents */
     struct distilled_sums distilled;    /* state of one that learns from a teacher */
     struct objective_use objective;     /* what is minimised */
+
+    /* The batch of the coming step, once it is read. */
+    struct {
+        bool is_there;   /* the same on all ranks, as are the sums */
+        bool has_failed; /* on some rank */
+        int status;      /* of this rank, and why */
+        struct err err;
+        struct step_sums sums;
+    } next;
 
     /* Where the run stands: of the checkpoint at first. */
     int64_t step;                  /* batches read */
