@@ -464,6 +464,7 @@ struct proposal estimate_proposal(const struct config *config, const struct mode
         .reduce = config->parallel.reduce,
         .memory = layout_memory(&layout, machine->on_gpu ? layout_scratch_bytes(&limits) : 0),
         .time = estimate_step(config, f, &layout, grid, ranks_per_node, machine)};
+    layout_share(&proposal.memory, &layout, grid, ranks_per_node);
     proposal.fits = machine->memory_bytes == 0 || proposal.memory.device <= estimate_room_bytes(machine);
     return proposal;
 }

@@ -9,6 +9,7 @@
 #include "train/model/context.h"
 #include "train/model/joined.h"
 #include "train/model/optimizer.h"
+#include "train/ranks/axes_memory.h"
 
 /* Rows of logits at a time on a GPU: its matrix products want thousands. */
 enum { HEAD_ROWS_GPU = 4096 };
@@ -119,14 +120,25 @@ struct layout_memory layout_memory(const struct layout *layout, size_t scratch_b
     return memory;
 }
 
+void layout_share(struct layout_memory *memory, const struct layout *layout, const struct grid *grid,
+                  int ranks_per_node) {
+    memory->shared = axes_shared_bytes(grid, ranks_per_node);
+    memory->device += layout->on_gpu ? 0 : memory->shared;
+}
+
 const char *layout_memory_text(const struct layout_memory *memory, char *text, size_t room_bytes) {
     const struct {
         const char *name;
         size_t bytes;
-    } parts[] = {{"parameters", memory->parameters},   {"gradients", memory->gradients},
-                 {"optimizer", memory->optimizer},     {"gather and reduce buffers", memory->transfers},
-                 {"activations", memory->activations}, {"scratch", memory->scratch},
-                 {"in host memory", memory->on_host},  {"copy for checkpoints", memory->snapshot}};
+    } parts[] = {{"parameters", memory->parameters},
+                 {"gradients", memory->gradients},
+                 {"optimizer", memory->optimizer},
+                 {"gather and reduce buffers", memory->transfers},
+                 {"activations", memory->activations},
+                 {"scratch", memory->scratch},
+                 {"in host memory", memory->on_host},
+                 {"copy for checkpoints", memory->snapshot},
+                 {"shared with ranks of the host", memory->shared}};
     size_t used = 0;
     text[0] = '\0';
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)

@@ -26,6 +26,7 @@ struct layout_memory {
     size_t parameters, gradients, optimizer, transfers, activations;
     size_t on_host;  /* masters and moments that optimizer.offload keeps in the host's memory */
     size_t snapshot; /* of checkpoint.async, in the host's memory */
+    size_t shared;   /* its part of what ranks of one host share to exchange in, in the host's memory */
     size_t scratch;  /* of the ops; 0 on a CPU */
     size_t device;   /* all of the above but what a GPU's rank keeps in the host's memory */
 };
@@ -33,6 +34,9 @@ struct layout_memory {
 /* layout_memory - without allocating anything.  scratch_bytes is what the device's ops ask for
  * (layout_limits). */
 struct layout_memory layout_memory(const struct layout *layout, size_t scratch_bytes);
+/* layout_share - counts what the rank's groups share with others of its node, of so many ranks. */
+void layout_share(struct layout_memory *memory, const struct layout *layout, const struct grid *grid,
+                  int ranks_per_node);
 /* layout_scratch_bytes - what a GPU's ops ask for, within a few MiB, for a plan made where there is no GPU:
  * the workspace of matrix products, or what the backward of attention keeps for each row.  A run asks its
  * device. */

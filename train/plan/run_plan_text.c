@@ -350,12 +350,12 @@ void run_plan_print(const struct run_plan *plan, const char *origin) {
 /* --- JSON --- */
 
 static json_t *memory_json(const struct layout_memory *memory) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "parameters",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "parameters",
                      (json_int_t)memory->parameters, "gradients", (json_int_t)memory->gradients, "optimizer",
                      (json_int_t)memory->optimizer, "transfers", (json_int_t)memory->transfers, "activations",
                      (json_int_t)memory->activations, "scratch", (json_int_t)memory->scratch, "on_host",
-                     (json_int_t)memory->on_host, "snapshot", (json_int_t)memory->snapshot, "device",
-                     (json_int_t)memory->device);
+                     (json_int_t)memory->on_host, "snapshot", (json_int_t)memory->snapshot, "shared",
+                     (json_int_t)memory->shared, "device", (json_int_t)memory->device);
 }
 
 static json_t *hints_json(const struct run_plan *plan) {

@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+#include "train/ranks/axes_memory.h"
+#include "train/ranks/comm_mpi_shared.h"
+
 /* find - the group over exactly this set; NULL: none was made. */
 static struct axis_group *find(struct axes *axes, unsigned set) {
     for (int g = 0; g < axes->num_groups; g++)
@@ -122,4 +125,58 @@ struct transport *axes_transport(struct axes *axes, unsigned set) {
     struct axis_group *group = find_link(axes, set);
     CHECK(group, "there is no transport over the axes %#x", set);
     return &group->transport;
+}
+
+/* made_before - whether one of the sets made has the same ranks, and travels in the same way where both are links. */
+static bool made_before(const struct grid *grid, const unsigned *made, int count, unsigned set,
+                        bool is_link) {
+    for (int i = 0; i < count; i++)
+        if (occupied(grid, made[i]) == occupied(grid, set) &&
+            (!is_link || is_inside(grid, made[i]) == is_inside(grid, set)))
+            return true;
+    return false;
+}
+
+/* made_sets - those for which axes_open makes a comm; returns how many. */
+static int made_sets(const struct grid *grid, unsigned made[AXES_MAX_GROUPS]) {
+    const unsigned pairs[] = {grid_axes(grid, DIVIDES_PARAMETERS), grid_replica_axes(grid)};
+    const unsigned sums[] = {grid_axes(grid, DIVIDES_SAMPLES), grid_axes(grid, DIVIDES_LOSS),
+                             grid_axes(grid, DIVIDES_PARAMETERS), grid_update_axes(grid)};
+    unsigned all = occupied(grid, grid_all_axes(grid));
+    int count = 0;
+    for (int a = grid->num_axes - 1; a >= 0; a--)
+        if (!made_before(grid, made, count, AXIS_BIT(a), true))
+            made[count++] = AXIS_BIT(a);
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        if (!made_before(grid, made, count, pairs[i], true))
+            made[count++] = pairs[i];
+    for (size_t i = 0; i < sizeof sums / sizeof sums[0]; i++)
+        if (occupied(grid, sums[i]) != all && !made_before(grid, made, count, sums[i], false))
+            made[count++] = sums[i];
+    return count;
+}
+
+/* is_on_one_node - the ranks of a set; the first and the last of them are the farthest apart. */
+static bool is_on_one_node(const struct grid *grid, unsigned set, int ranks_per_node) {
+    int first[GRID_MAX_AXES], last[GRID_MAX_AXES];
+    for (int a = 0; a < grid->num_axes; a++) {
+        bool is_in = set & AXIS_BIT(a);
+        first[a] = is_in ? 0 : grid->axes[a].index;
+        last[a] = is_in ? grid->axes[a].size - 1 : grid->axes[a].index;
+    }
+    return ranks_per_node > 0 &&
+           grid_rank(grid, first) / ranks_per_node == grid_rank(grid, last) / ranks_per_node;
+}
+
+size_t axes_shared_bytes(const struct grid *grid, int ranks_per_node) {
+    unsigned made[AXES_MAX_GROUPS + 1];
+    int count = made_sets(grid, made);
+    size_t sum = 0;
+    made[count++] = grid_all_axes(grid); /* the run's own */
+    for (int i = 0; i < count; i++) {
+        int num_ranks = grid_size(grid, made[i]);
+        if (is_on_one_node(grid, made[i], ranks_per_node))
+            sum += shared_bytes(num_ranks) / (size_t)num_ranks;
+    }
+    return sum;
 }

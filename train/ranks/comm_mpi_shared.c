@@ -112,15 +112,21 @@ static int take(struct shared *shared, const struct offer *offer) {
     return status == 0 && shared->head->token == offer->token ? 0 : -1;
 }
 
+size_t shared_bytes(int num_ranks) {
+    if (num_ranks == 1 || PIECE_BYTES / num_ranks < LINE_BYTES)
+        return 0;
+    return sizeof(struct head) + (size_t)NUM_PLACES * (size_t)num_ranks * PLACE_BYTES;
+}
+
 struct shared *shared_open(struct comm *comm) {
-    if (comm->num_ranks == 1 || !watch_same_host(comm) || PIECE_BYTES / comm->num_ranks < LINE_BYTES)
+    if (shared_bytes(comm->num_ranks) == 0 || !watch_same_host(comm))
         return NULL;
     struct shared *shared = xcalloc(1, sizeof *shared);
     shared->comm = comm;
     shared->rank = comm->rank;
     shared->num_ranks = comm->num_ranks;
     shared->spins = comm->num_local_ranks <= sysconf(_SC_NPROCESSORS_ONLN);
-    shared->size_bytes = sizeof *shared->head + (size_t)NUM_PLACES * (size_t)comm->num_ranks * PLACE_BYTES;
+    shared->size_bytes = shared_bytes(comm->num_ranks);
     struct offer offer = {0, -1, 0};
     if (comm->rank == 0)
         offer = make(shared);

@@ -24,6 +24,9 @@ struct shared_transfer {
 struct shared *shared_open(struct comm *comm);
 void shared_close(struct shared *shared);
 
+/* shared_bytes - of that memory, for so many ranks of one host; 0 where there is none: one rank, or too many. */
+size_t shared_bytes(int num_ranks);
+
 /* shared_start - kind, out, in and shard_bytes are set and the same sizes on all ranks; buffers and the struct stay
  * until shared_wait.  out may be where in is, at this rank's place.  shared_wait - until it is complete, and those that
  * were started before it.  The same order on all ranks. */

@@ -176,6 +176,7 @@ static bool check_memory(struct trainer *t, const struct layout *layout) {
     struct device *dev = &t->rank.dev;
     struct device_limits limits = layout_limits(layout);
     struct layout_memory memory = layout_memory(layout, device_scratch_bytes(dev, &limits));
+    layout_share(&memory, layout, &t->rank.grid, comm_num_local_ranks(t->comm));
     size_t total, available = device_memory_free(dev, &total), headroom = GPU_HEADROOM_BYTES;
     if (dev->ops->host_memory) {
         available = total; /* what others use of the host's memory may be cache */
