@@ -15,19 +15,30 @@
 
 #include "kernels/half.h"
 
+#ifdef __CUDACC__
+#define FP8_INLINE static __host__ __device__ __forceinline__
+#else
+#define FP8_INLINE static inline
+#endif
+
 enum fp8_format { FP8_E4M3, FP8_E5M2 };
 
 /* Exponents of a scale end here: the inverses of two scales have a product that f32 holds. */
 enum { FP8_MOST_EXPONENT = 60 };
 
-/* fp8_scale - of a tensor whose largest magnitude has these bits of an f32.  Both largest values are 1.75 times a power of two. */
-static inline float fp8_scale(uint32_t largest_bits, enum fp8_format format) {
+/* fp8_scale_bits - the scale of a tensor whose largest magnitude has these bits of an f32, as bits of one.  Both largest values are
+ * 1.75 times a power of two.  fp8_scale - the number. */
+FP8_INLINE uint32_t fp8_scale_bits(uint32_t largest_bits, enum fp8_format format) {
     if (largest_bits >= 0x7f800000u)
-        return f32_from_bits(0x7fc00000u);
+        return 0x7fc00000u;
     int exponent = (int)(largest_bits >> 23) - 127, top = format == FP8_E4M3 ? 8 : 15;
     int scale = top - exponent - ((largest_bits & 0x7fffffu) > 0x600000u);
     scale = scale < FP8_MOST_EXPONENT ? scale : FP8_MOST_EXPONENT;
-    return f32_from_bits((uint32_t)(scale + 127) << 23);
+    return (uint32_t)(scale + 127) << 23;
+}
+
+static inline float fp8_scale(uint32_t largest_bits, enum fp8_format format) {
+    return f32_from_bits(fp8_scale_bits(largest_bits, format));
 }
 
 /* fp8_round - the value of the code that a scaled value gets (e4m3_from_f32, e5m2_from_f32), without the code and without a branch:

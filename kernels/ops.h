@@ -59,6 +59,7 @@ struct device_limits {
     int64_t max_tokens, width, ffn_width, vocab_size, chunk_rows;
     int num_heads, num_kv_heads, head_dim;
     int num_experts, num_chosen; /* 0: there are none */
+    bool fp8; /* some products are in 8 bits */
 };
 
 struct device;
@@ -108,6 +109,9 @@ size_t device_memory_free(struct device *dev, size_t *total_bytes);
  * scratch is small and grows by itself: 0, and nothing. */
 size_t device_scratch_bytes(struct device *dev, const struct device_limits *limits);
 void device_reserve(struct device *dev, const struct device_limits *limits);
+
+/* device_has_fp8 - whether its op_fp8_* can be called: not on every GPU. */
+bool device_has_fp8(const struct device *dev);
 
 /* device_describe_cpu - library, version and instruction set of the matrix products, into text; returns text.
  */
@@ -472,10 +476,9 @@ typedef void exact_squares_fn(struct device *, struct exact_sum *sum, struct ten
     OP(act_forward) OP(act_backward) OP(xielu_forward) OP(xielu_backward) OP(add) OP(axpby)                 \
     OP(take_columns) OP(put_columns) OP(column_sums) OP(dropout) OP(row_norms) OP(magnitude_forward)        \
     OP(magnitude_backward) OP(cross_entropy) OP(distill) OP(adamw) OP(sum_squares) OP(cast) OP(dequantise)  \
-    OP(route) OP(route_backward) OP(spread) OP(collect) OP(collect_backward)
+    OP(route) OP(route_backward) OP(spread) OP(collect) OP(collect_backward) OP(fp8_forward) OP(fp8_backward)
 /* Those of host memory alone; other tables have NULL there, and the front door dies. */
 #define EACH_HOST_OP(OP)                                                                                    \
-    OP(fp8_forward) OP(fp8_backward)                                                                        \
     OP(linear_stored) OP(embedding_stored) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)    \
     OP(route_count) OP(route_losses_backward)                                                               \
     OP(grouped_forward) OP(grouped_backward_input) OP(grouped_backward_weight)                              \
@@ -506,6 +509,7 @@ struct ops {
     void (*download)(struct device *, void *host, const void *from, size_t size_bytes);
     void (*synchronize)(struct device *);
     size_t (*memory_free)(struct device *, size_t *total_bytes);
+    bool (*has_fp8)(const struct device *); /* NULL: it has */
     size_t (*scratch_bytes)(struct device *, const struct device_limits *);
     void (*reserve)(struct device *, size_t scratch_bytes);
     /* Around each op, for its time on the device, added to counts later; NULL: the front door's clock is

@@ -69,6 +69,16 @@ refused "has no products of experts" --set model.architecture.family=mixtral --s
     --set model.architecture.experts_per_token=2
 train 2 0 "$work/never" --set train.fp8_skip_layers=1
 expect_output "is read only with train.compute: fp8"
-run 2 "$atelier" plan configs/demo.yaml --set slurm.site=jeanzay --set slurm.partition=gpu_p6 --set slurm.account=abc@h100 \
-    --set train.compute=fp8
-expect_output "train.compute: fp8 has no kernels on GPUs yet: set it to bf16"
+
+# --- on GPUs, as far as a plan goes ---
+# plan_gpu CODE [SETTING]... - of a run on a node of H100.
+plan_gpu() {
+    code=$1
+    shift
+    run "$code" "$atelier" plan "$whole" --set slurm.site=jeanzay --set slurm.partition=gpu_p6 --set slurm.account=abc@h100 \
+        --set data.train="$work/fiches.h5" --set train.compute=fp8 "$@"
+}
+plan_gpu 0
+expect_output "; fp8 hybrid"
+plan_gpu 2 --set model.architecture.width=24
+expect_output "takes matrices whose sizes are multiples of 16, and the model's width is 24: set it to bf16"

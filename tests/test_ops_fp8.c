@@ -234,9 +234,16 @@ static void check_forward(struct layer l, bool controlled) {
     free(x), free(w), free(y), free(uncast);
 }
 
+/* is_without - says so: a GPU before Ada. */
+static bool is_without(struct setting s) {
+    if (!device_has_fp8(s.dev))
+        print_message("this device has no products in 8 bits\n");
+    return !device_has_fp8(s.dev);
+}
+
 static void test_products(struct setting s) {
     static const int64_t shapes[][3] = {{1, 16, 16}, {7, 48, 32}, {65, 64, 48}, {130, 96, 16}, {513, 32, 64}};
-    for (size_t n = 0; n < sizeof shapes / sizeof shapes[0]; n++) {
+    for (size_t n = 0; n < sizeof shapes / sizeof shapes[0] && !is_without(s); n++) {
         struct layer l = layer_make(s.dev, shapes[n]);
         scale_by(l.w, 1e-4), scale_by(l.dy, 1e-9);
         check_forward(l, n > 0);
@@ -260,6 +267,8 @@ static void fill(struct data d, const struct st_files *files, const char *name) 
 }
 
 static void test_torch(struct setting s) {
+    if (is_without(s))
+        return;
     struct st_files *files = golden_open();
     struct layer l = layer_make(s.dev, (int64_t[]){24, 32, 16});
     static const char *const names[] = {"y", "dx", "dw", "dx_e4m3", "dw_e4m3"};
@@ -304,6 +313,8 @@ static bool all_are_zero(struct data d) {
 /* test_extremes - one value that is no number makes all of a product so; zeros and no rows at all are no special case; frozen
  * weights ask for no gradient, and then x is not needed. */
 static void test_extremes(struct setting s) {
+    if (is_without(s))
+        return;
     struct layer l = layer_make(s.dev, (int64_t[]){8, 32, 16});
     const double bad[] = {NAN, INFINITY, -INFINITY};
     struct fp8_backward at = backward_of(l, OP_OVERWRITE), frozen = at, none = at;
@@ -327,9 +338,41 @@ static void test_extremes(struct setting s) {
     layer_free(l);
 }
 
+/* test_places - matrices that begin at any element give the bits of those that begin where vectors may. */
+static void test_places(struct setting s) {
+    if (is_without(s))
+        return;
+    struct layer l = layer_make(s.dev, (int64_t[]){24, 32, 16});
+    struct data y = data_output(s.dev, l.y.t), dx = data_output(s.dev, l.dx.t),
+                dw = data_output(s.dev, l.dw.t);
+    struct data aside[] = {data_zero(s.dev, tensor_1d(NULL, DTYPE_BF16, 1 + tensor_count(l.x.t))),
+                           data_zero(s.dev, tensor_1d(NULL, DTYPE_BF16, 1 + tensor_count(l.w.t))),
+                           data_zero(s.dev, tensor_1d(NULL, DTYPE_BF16, 1 + tensor_count(l.dy.t)))};
+    struct tensor moved[] = {l.x.t, l.w.t, l.dy.t};
+    for (int i = 0; i < 3; i++) {
+        struct tensor from = moved[i];
+        moved[i].data = (uint16_t *)aside[i].t.data + 1;
+        device_copy(s.dev, moved[i], from);
+    }
+    struct fp8_backward at = backward_of(l, OP_OVERWRITE),
+                        other = {dx.t, dw.t, OP_OVERWRITE, OP_OVERWRITE, moved[2], moved[0], moved[1]};
+    op_fp8_forward(s.dev, l.y.t, l.x.t, l.w.t, &HYBRID);
+    op_fp8_forward(s.dev, y.t, moved[0], moved[1], &HYBRID);
+    op_fp8_backward(s.dev, &at, &HYBRID);
+    op_fp8_backward(s.dev, &other, &HYBRID);
+    assert_true(same_bits(l.y, y) && same_bits(l.dx, dx) && same_bits(l.dw, dw));
+    op_fp8_forward(s.dev, y.t, moved[0], moved[1], &(struct fp8_args){FP8_E5M2, FP8_UNSCALED});
+    assert_false(same_bits(l.y, y)); /* the control */
+    data_free(y), data_free(dx), data_free(dw);
+    for (int i = 0; i < 3; i++)
+        data_free(aside[i]);
+    layer_free(l);
+}
+
 static const struct op_case CASES[] = {
     {"fp8_casts", test_casts},       {"fp8_rounding", test_rounding}, {"fp8_scales", test_scales},
     {"fp8_products", test_products}, {"fp8_torch", test_torch},       {"fp8_extremes", test_extremes},
+    {"fp8_places", test_places},
 };
 
 /* Activations in bf16 are all that these ops take. */

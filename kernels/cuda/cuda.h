@@ -124,7 +124,11 @@ size_t cuda_xielu_scratch_bytes(const struct device *dev, const struct device_li
 size_t cuda_vocab_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 size_t cuda_update_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 size_t cuda_experts_scratch_bytes(const struct device *dev, const struct device_limits *limits);
+size_t cuda_fp8_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 size_t cuda_linear_scratch_bytes(const struct device *dev, const struct device_limits *limits);
+
+/* cuda_has_fp8 - the GPU multiplies in 8 bits: Ada, Hopper and newer. */
+bool cuda_has_fp8(const struct device *dev);
 
 /* The ops themselves; kernels/ops.h says what each does.  cuda_cast uses no scratch: linear calls it while it
  * holds some. */

@@ -36,6 +36,7 @@ static struct matmul *matmul_find(struct device *dev, const struct product *prod
             oldest = matmul;
     }
     linear_matmul_make(dev, oldest, product);
+    linear_point_scales(dev, oldest, operands); /* which algorithms there are may depend on them */
     linear_choose(dev, oldest, operands);
     return oldest;
 }
@@ -56,10 +57,9 @@ static void choose_all(struct device *dev, const struct product *product, const 
     }
 }
 
-/* multiply - fill in the rest of the key and run.  Odd sizes need no care of ours: the library sees the
- * leading dimensions, and is told of each operand's alignment, and proposes only algorithms that can live
- * with both. */
-static void multiply(struct device *dev, struct product *product, const struct operands *operands) {
+/* Odd sizes need no care of ours: the library sees the leading dimensions, and is told of each operand's alignment, and proposes
+ * only algorithms that can live with both. */
+void linear_run(struct device *dev, struct product *product, const struct operands *operands) {
     product->key[KEY_SM_TARGET] = linear_target_now(dev);
     product->key[KEY_A_ALIGNMENT] = alignment(operands->a);
     product->key[KEY_B_ALIGNMENT] = alignment(operands->b);
@@ -94,7 +94,8 @@ void cuda_linear_forward(struct device *dev, struct tensor y, struct tensor x, s
                                       [KEY_OUT] = y.dtype,
                                       [KEY_A_TRANSPOSED] = 1}};
     void *workspace = cuda_scratch(dev, linear_state_of(dev)->workspace_bytes);
-    multiply(dev, &product, &(struct operands){y.data, w.data, x.data, workspace, 1});
+    linear_run(dev, &product,
+               &(struct operands){.d = y.data, .a = w.data, .b = x.data, .workspace = workspace, .scale = 1});
 }
 
 void cuda_linear_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
@@ -107,7 +108,9 @@ void cuda_linear_backward_input(struct device *dev, struct tensor dx, struct ten
                                       [KEY_WRITE] = write}};
     void *workspace;
     const void *rounded = as_type(dev, dy, w.dtype, &workspace);
-    multiply(dev, &product, &(struct operands){dx.data, w.data, rounded, workspace, 1});
+    linear_run(
+        dev, &product,
+        &(struct operands){.d = dx.data, .a = w.data, .b = rounded, .workspace = workspace, .scale = 1});
 }
 
 void cuda_linear_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
@@ -121,7 +124,9 @@ void cuda_linear_backward_weight(struct device *dev, struct tensor dw, struct te
                                       [KEY_WRITE] = write}};
     void *workspace;
     const void *rounded = as_type(dev, dy, x.dtype, &workspace);
-    multiply(dev, &product, &(struct operands){dw.data, x.data, rounded, workspace, 1});
+    linear_run(
+        dev, &product,
+        &(struct operands){.d = dw.data, .a = x.data, .b = rounded, .workspace = workspace, .scale = 1});
 }
 
 /* from_column - where a part of a matrix begins. */
@@ -142,8 +147,12 @@ void cuda_linear_part_forward(struct device *dev, struct tensor y, struct tensor
                                       [KEY_WRITE] = args->write,
                                       [KEY_D_LEADING] = y.dims[1]}};
     void *workspace = cuda_scratch(dev, linear_state_of(dev)->workspace_bytes);
-    multiply(dev, &product,
-             &(struct operands){from_column(y, args->first), w.data, x.data, workspace, args->scale});
+    linear_run(dev, &product,
+               &(struct operands){.d = from_column(y, args->first),
+                                  .a = w.data,
+                                  .b = x.data,
+                                  .workspace = workspace,
+                                  .scale = args->scale});
 }
 
 void cuda_linear_part_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
@@ -155,8 +164,12 @@ void cuda_linear_part_backward_input(struct device *dev, struct tensor dx, struc
                                       [KEY_OUT] = dx.dtype,
                                       [KEY_B_LEADING] = dy.dims[1]}};
     void *workspace = cuda_scratch(dev, linear_state_of(dev)->workspace_bytes);
-    multiply(dev, &product,
-             &(struct operands){dx.data, w.data, from_column(dy, args->first), workspace, args->scale});
+    linear_run(dev, &product,
+               &(struct operands){.d = dx.data,
+                                  .a = w.data,
+                                  .b = from_column(dy, args->first),
+                                  .workspace = workspace,
+                                  .scale = args->scale});
 }
 
 void cuda_linear_part_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
@@ -170,6 +183,10 @@ void cuda_linear_part_backward_weight(struct device *dev, struct tensor dw, stru
                                       [KEY_WRITE] = args->write,
                                       [KEY_B_LEADING] = dy.dims[1]}};
     void *workspace = cuda_scratch(dev, linear_state_of(dev)->workspace_bytes);
-    multiply(dev, &product,
-             &(struct operands){dw.data, x.data, from_column(dy, args->first), workspace, args->scale});
+    linear_run(dev, &product,
+               &(struct operands){.d = dw.data,
+                                  .a = x.data,
+                                  .b = from_column(dy, args->first),
+                                  .workspace = workspace,
+                                  .scale = args->scale});
 }

@@ -1,5 +1,6 @@
-/* linear.h - what the five files of the matrix products share: linear.c has the ops, linear_search.c chooses an algorithm
- * for a shape, linear_matmul.c runs one, linear_file.c keeps choices in a file, beside.c says what transfers leave them. */
+/* linear.h - what the six files of the matrix products share: linear.c has the ops, linear_fp8.c those in 8 bits, linear_search.c
+ * chooses an algorithm for a shape, linear_matmul.c runs one, linear_file.c keeps choices in a file, beside.c says what transfers
+ * leave them. */
 #pragma once
 
 #include <cublasLt.h>
@@ -13,7 +14,7 @@ enum key_part {
     KEY_M, /* of the column-major product D [m, n] = op(A) [m, k] op(B) [k, n]; see linear.c */
     KEY_N,
     KEY_K,
-    KEY_IN,  /* enum dtype of A and B */
+    KEY_IN,  /* enum dtype of A and B, or one of those below */
     KEY_OUT, /* of D */
     KEY_A_TRANSPOSED,
     KEY_B_TRANSPOSED,
@@ -29,6 +30,9 @@ enum key_part {
 struct product {
     int64_t key[KEY_LENGTH];
 };
+
+/* KEY_IN of products in 8 bits: A in E4M3, B in E4M3 or E5M2. */
+enum { IN_E4M3 = DTYPE_COUNT, IN_E4M3_E5M2, IN_COUNT };
 
 /* The configuration of an algorithm, as cuBLASLt tells it: CUBLASLT_ALGO_CONFIG_ID and so on, in that order.
  */
@@ -89,6 +93,8 @@ struct operands {
     const void *a, *b;
     void *workspace;
     float scale; /* of the product */
+    const float *a_scale,
+        *b_scale; /* [1] of the device, of 8 bits: A and B are multiplied by them; else NULL */
 };
 
 /* linear_state_of - those of an open device. */
@@ -100,6 +106,13 @@ void linear_matmul_make(struct device *dev, struct matmul *matmul, const struct 
 /* linear_multiply - run one matmul with one algorithm; returns cuBLASLt's status. */
 cublasStatus_t linear_multiply(struct device *dev, const struct matmul *matmul,
                                const cublasLtMatmulAlgo_t *algo, const struct operands *operands);
+
+/* linear_point_scales - the product's A and B have these scales; nothing without. */
+void linear_point_scales(const struct device *dev, const struct matmul *matmul,
+                         const struct operands *operands);
+
+/* linear_run - one product: the rest of its key is filled in, it is made ready where it is new, and given to the GPU. */
+void linear_run(struct device *dev, struct product *product, const struct operands *operands);
 
 /* linear_choose - the algorithm of a new matmul: a choice made earlier, the fastest of several if tuning is on,
  * else the library's first guess.  Dies when there is none. */

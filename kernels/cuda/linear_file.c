@@ -43,7 +43,7 @@ static bool is_power_of_two(int64_t value) {
 /* parse_choice - one line. */
 static bool parse_choice(const char *text, struct choice *choice) {
     static const int64_t highest[KEY_LENGTH] = {
-        [KEY_IN] = DTYPE_F16,
+        [KEY_IN] = IN_COUNT - 1,
         [KEY_OUT] = DTYPE_F16,
         [KEY_A_TRANSPOSED] = 1,
         [KEY_B_TRANSPOSED] = 1,

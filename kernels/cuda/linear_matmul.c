@@ -62,17 +62,30 @@ size_t cuda_linear_scratch_bytes(const struct device *dev, const struct device_l
     return linear_state_of(dev)->workspace_bytes + router;
 }
 
+static const char *in_name(int64_t in) {
+    return in == IN_E4M3 ? "e4m3" : in == IN_E4M3_E5M2 ? "e4m3 with e5m2" : dtype_name((enum dtype)in);
+}
+
 void linear_die(const struct device *dev, const char *call, const struct product *product,
                 cublasStatus_t status) {
     const int64_t *key = product->key;
     die("cuBLASLt: %s: %s (status %d), product m %lld n %lld k %lld, %s to %s, on %s", call,
         cublasLtGetStatusString(status), (int)status, (long long)key[KEY_M], (long long)key[KEY_N],
-        (long long)key[KEY_K], dtype_name((enum dtype)key[KEY_IN]), dtype_name((enum dtype)key[KEY_OUT]),
+        (long long)key[KEY_K], in_name(key[KEY_IN]), dtype_name((enum dtype)key[KEY_OUT]),
         ((const struct cuda_state *)dev->state)->gpu);
 }
 
 static cudaDataType_t data_type(int64_t dtype) {
     return dtype == DTYPE_F32 ? CUDA_R_32F : dtype == DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_16F;
+}
+
+/* a_type, b_type - by KEY_IN. */
+static cudaDataType_t a_type(int64_t in) {
+    return in >= IN_E4M3 ? CUDA_R_8F_E4M3 : data_type(in);
+}
+
+static cudaDataType_t b_type(int64_t in) {
+    return in == IN_E4M3_E5M2 ? CUDA_R_8F_E5M2 : a_type(in);
 }
 
 /* leading - of a matrix of so many rows. */
@@ -86,7 +99,7 @@ static void matmul_describe(struct device *dev, struct matmul *matmul) {
     uint64_t m = (uint64_t)key[KEY_M], n = (uint64_t)key[KEY_N], k = (uint64_t)key[KEY_K];
     bool ta = key[KEY_A_TRANSPOSED], tb = key[KEY_B_TRANSPOSED];
     cublasOperation_t op_a = ta ? CUBLAS_OP_T : CUBLAS_OP_N, op_b = tb ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cudaDataType_t in = data_type(key[KEY_IN]), out = data_type(key[KEY_OUT]);
+    cudaDataType_t out = data_type(key[KEY_OUT]);
     int32_t sm_target = (int32_t)key[KEY_SM_TARGET];
     LINEAR_CHECK(cublasLtMatmulDescCreate(&matmul->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
     LINEAR_CHECK(
@@ -95,8 +108,9 @@ static void matmul_describe(struct device *dev, struct matmul *matmul) {
         cublasLtMatmulDescSetAttribute(matmul->desc, CUBLASLT_MATMUL_DESC_TRANSB, &op_b, sizeof op_b));
     LINEAR_CHECK(cublasLtMatmulDescSetAttribute(matmul->desc, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET,
                                                 &sm_target, sizeof sm_target));
-    LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->a, in, ta ? k : m, ta ? m : k, (int64_t)(ta ? k : m)));
-    LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->b, in, tb ? n : k, tb ? k : n,
+    LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->a, a_type(key[KEY_IN]), ta ? k : m, ta ? m : k,
+                                            (int64_t)(ta ? k : m)));
+    LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->b, b_type(key[KEY_IN]), tb ? n : k, tb ? k : n,
                                             leading(key[KEY_B_LEADING], tb ? n : k)));
     LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->d, out, m, n, leading(key[KEY_D_LEADING], m)));
 }
@@ -108,10 +122,21 @@ void linear_matmul_make(struct device *dev, struct matmul *matmul, const struct 
     matmul_describe(dev, matmul);
 }
 
+void linear_point_scales(const struct device *dev, const struct matmul *matmul,
+                         const struct operands *operands) {
+    if (!operands->a_scale)
+        return;
+    LINEAR_CHECK(cublasLtMatmulDescSetAttribute(matmul->desc, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER,
+                                                &operands->a_scale, sizeof operands->a_scale));
+    LINEAR_CHECK(cublasLtMatmulDescSetAttribute(matmul->desc, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER,
+                                                &operands->b_scale, sizeof operands->b_scale));
+}
+
 cublasStatus_t linear_multiply(struct device *dev, const struct matmul *matmul,
                                const cublasLtMatmulAlgo_t *algo, const struct operands *operands) {
     struct linear_state *linear = linear_state_of(dev);
     float beta = matmul->product.key[KEY_WRITE] == OP_ACCUMULATE ? 1 : 0;
+    linear_point_scales(dev, matmul, operands);
     return cublasLtMatmul(linear->handle, matmul->desc, &operands->scale, operands->a, matmul->a, operands->b,
                           matmul->b, &beta, operands->d, matmul->d, operands->d, matmul->d, algo,
                           operands->workspace, linear->workspace_bytes, cuda_stream(dev));

@@ -16,6 +16,7 @@ static const struct ops OPS_CUDA = {.name = "cuda",
                                     .download = cuda_download,
                                     .synchronize = cuda_synchronize,
                                     .memory_free = cuda_memory_free,
+                                    .has_fp8 = cuda_has_fp8,
                                     .scratch_bytes = cuda_scratch_bytes,
                                     .reserve = cuda_reserve,
                                     .op_begin = cuda_op_begin,
@@ -33,6 +34,7 @@ size_t cuda_scratch_bytes(struct device *dev, const struct device_limits *limits
         cuda_vocab_scratch_bytes(dev, limits),     cuda_update_scratch_bytes(dev, limits),
         cuda_linear_scratch_bytes(dev, limits),    cuda_xielu_scratch_bytes(dev, limits),
         cuda_qk_norm_scratch_bytes(dev, limits),   cuda_experts_scratch_bytes(dev, limits),
+        cuda_fp8_scratch_bytes(dev, limits),
     };
     size_t largest = 0;
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)

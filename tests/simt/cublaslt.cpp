@@ -31,6 +31,7 @@ struct cublaslt_desc {
     cublasComputeType_t compute;
     cudaDataType scale;
     int32_t trans_a = CUBLAS_OP_N, trans_b = CUBLAS_OP_N, sm_count_target = 0;
+    const float *a_scale = nullptr, *b_scale = nullptr; /* of 8 bits, on the device */
 };
 
 struct cublaslt_preference {
@@ -62,13 +63,19 @@ struct product {
     int64_t m, n, k;
 };
 
+bool is_8bit(cudaDataType type) {
+    return type == CUDA_R_8F_E4M3 || type == CUDA_R_8F_E5M2;
+}
+
 size_t type_bytes(cudaDataType type) {
-    return type == CUDA_R_32F ? 4 : 2;
+    return type == CUDA_R_32F ? 4 : is_8bit(type) ? 1 : 2;
 }
 
 float load(const char *data, cudaDataType type, int64_t i) {
     if (type == CUDA_R_32F)
         return ((const float *)data)[i];
+    if (is_8bit(type))
+        return type == CUDA_R_8F_E4M3 ? f32_from_e4m3((uint8_t)data[i]) : f32_from_e5m2((uint8_t)data[i]);
     uint16_t bits = ((const uint16_t *)data)[i];
     return type == CUDA_R_16BF ? f32_from_bf16(bits) : f32_from_f16(bits);
 }
@@ -113,6 +120,7 @@ void run(const product &p) {
     std::vector<float> a = pack(p.a_data, p.a, p.m, p.k, p.desc.trans_a == CUBLAS_OP_T);
     std::vector<float> b = pack(p.b_data, p.b, p.n, p.k, p.desc.trans_b == CUBLAS_OP_N);
     int64_t part_size = (p.k + p.num_parts - 1) / p.num_parts;
+    float scale = (p.desc.a_scale ? *p.desc.a_scale : 1) * (p.desc.b_scale ? *p.desc.b_scale : 1);
     for (int64_t j = 0; j < p.n; j++)
         for (int64_t i = 0; i < p.m; i++) {
             float sum = 0;
@@ -126,7 +134,7 @@ void run(const product &p) {
                 }
                 sum += partial;
             }
-            sum *= p.alpha;
+            sum *= p.alpha * scale;
             if (p.beta != 0)
                 sum += p.beta * load(p.c_data, p.c.type, i + j * p.c.ld);
             store(p.d_data, p.d.type, i + j * p.d.ld, sum);
@@ -141,10 +149,26 @@ bool is_16bit(cudaDataType type) {
     return type == CUDA_R_16BF || type == CUDA_R_16F;
 }
 
-/* supported - types: all f32, or both inputs of one 16-bit type and the output of that type or f32. */
+/* supported_8bit - what the library asks for on Hopper: both operands along the sum, sizes and strides in steps of 16 bytes, not two
+ * of E5M2, scales on the device. */
+bool supported_8bit(const product &p) {
+    bool is_tn = p.desc.trans_a == CUBLAS_OP_T && p.desc.trans_b == CUBLAS_OP_N;
+    bool in_steps = p.m % 16 == 0 && p.k % 16 == 0 && p.a.ld % 16 == 0 && p.b.ld % 16 == 0;
+    bool has_scales = memory_contains((const char *)p.desc.a_scale, sizeof(float)) &&
+                      memory_contains((const char *)p.desc.b_scale, sizeof(float));
+    bool is_placed = (size_t)p.a_data % 16 == 0 && (size_t)p.b_data % 16 == 0;
+    return is_tn && in_steps && has_scales && is_placed && is_8bit(p.b.type) &&
+           (p.a.type == CUDA_R_8F_E4M3 || p.b.type == CUDA_R_8F_E4M3) &&
+           (p.d.type == CUDA_R_32F || p.d.type == CUDA_R_16BF || p.d.type == CUDA_R_16F);
+}
+
+/* supported - types: 8 bits as above; all f32, or both inputs of one 16-bit type and the output of that type or f32. */
 bool supported(const cublaslt_desc &desc, const product &p) {
-    if (desc.compute != CUBLAS_COMPUTE_32F || desc.scale != CUDA_R_32F || p.a.type != p.b.type ||
-        p.c.type != p.d.type)
+    if (desc.compute != CUBLAS_COMPUTE_32F || desc.scale != CUDA_R_32F || p.c.type != p.d.type)
+        return false;
+    if (is_8bit(p.a.type))
+        return supported_8bit(p);
+    if (p.a.type != p.b.type)
         return false;
     return p.d.type == CUDA_R_32F || (is_16bit(p.a.type) && p.d.type == p.a.type);
 }
@@ -254,6 +278,10 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasL
         return set(&desc->trans_a, sizeof desc->trans_a, data, size_bytes);
     case CUBLASLT_MATMUL_DESC_TRANSB:
         return set(&desc->trans_b, sizeof desc->trans_b, data, size_bytes);
+    case CUBLASLT_MATMUL_DESC_A_SCALE_POINTER:
+        return set(&desc->a_scale, sizeof desc->a_scale, data, size_bytes);
+    case CUBLASLT_MATMUL_DESC_B_SCALE_POINTER:
+        return set(&desc->b_scale, sizeof desc->b_scale, data, size_bytes);
     case CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET:
         return set(&desc->sm_count_target, sizeof desc->sm_count_target, data, size_bytes);
     }

@@ -435,7 +435,8 @@ struct device_limits model_limits(const struct model *model) {
                                   .num_kv_heads = part.num_kv_heads / model->flight.num_context,
                                   .head_dim = c->head_dim,
                                   .num_experts = c->num_experts,
-                                  .num_chosen = c->num_chosen};
+                                  .num_chosen = c->num_chosen,
+                                  .fp8 = model->setup.fp8.is_on};
 }
 
 void model_create(struct model *model, struct device *dev, struct params *params,

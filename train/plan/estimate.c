@@ -263,7 +263,9 @@ static double products_s(const struct model_figures *f, const struct layout *lay
     double rows = (double)model_joined_tokens(&layout->model);
     double attention = attention_flops(f, sequence_tokens, layout->model.recompute);
     double experts = expert_flops(f, flops, attention);
-    return tokens * ((flops - attention - experts) / product_rate(machine, f->model, rows) +
+    double in_layers = 1 - (double)f->model->width * (double)f->model->vocab_size / f->matrices;
+    double products = (flops - attention - experts) * fp8_product_time(layout, in_layers);
+    return tokens * (products / product_rate(machine, f->model, rows) +
                      experts_s(machine, f->model, experts, rows, LOAD_EVEN) +
                      attention / attention_rate(machine, f->model, rows));
 }

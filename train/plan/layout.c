@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "kernels/fp8_room.h"
 #include "kernels/units.h"
 #include "train/model/adapter_setup.h"
 #include "train/model/context.h"
@@ -96,6 +97,9 @@ size_t layout_scratch_bytes(const struct device_limits *limits) {
     size_t attention = rows * (2 * sizeof(float) * (size_t)limits->num_heads + sizeof(float));
     size_t embedding = rows * 2 * sizeof(uint64_t);
     size_t largest = attention > embedding ? attention : embedding;
+    size_t in_8_bits = products + (size_t)fp8_room_bytes(limits);
+    if (limits->fp8 && in_8_bits > largest)
+        largest = in_8_bits;
     return largest > products ? largest : products;
 }
 
@@ -167,15 +171,35 @@ static int check_context(const struct config *config, const struct model_config 
                          (micro > 0 ? micro : 1) * config->data.sequence_tokens, err);
 }
 
+/* check_fp8_sizes - what cuBLASLt asks of matrices in 8 bits (kernels/cuda/linear_fp8.c). */
+static int check_fp8_sizes(const struct model_config *model, struct err *err) {
+    enum { STEP = 16 };
+    const struct {
+        const char *name;
+        int64_t size;
+    } sizes[] = {
+        {"width", model->width},
+        {"feed-forward width", model->ffn_width},
+        {"width of all query heads", (int64_t)model->num_heads * model->head_dim},
+        {"width of all heads", (int64_t)(model->num_heads + 2 * model->num_kv_heads) * model->head_dim}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].size % STEP != 0)
+            return err_set(
+                err,
+                "train.compute: fp8 on a GPU takes matrices whose sizes are multiples of %d, and the "
+                "model's %s is %lld: set it to bf16",
+                STEP, sizes[i].name, (long long)sizes[i].size);
+    return 0;
+}
+
 int layout_check_device(const struct config *config, const struct model_config *model, bool on_gpu,
                         struct err *err) {
     if (model->num_experts > 0 && on_gpu)
         return err_set(
             err, "a model of %d experts, for which there are no kernels on GPUs yet: set run.device to cpu",
             model->num_experts);
-    if (config->train.compute == COMPUTE_FP8 && on_gpu)
-        return err_set(err, "train.compute: fp8 has no kernels on GPUs yet: set it to bf16, or run.device to "
-                            "cpu, which computes what they will");
+    if (config->train.compute == COMPUTE_FP8 && on_gpu && check_fp8_sizes(model, err) != 0)
+        return -1;
     if (config->train.reproducible == REPRODUCIBLE_OFF || !on_gpu)
         return 0;
     return err_set(err,

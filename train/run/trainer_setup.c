@@ -107,6 +107,15 @@ static bool open_log(struct trainer *t) {
 
 /* --- the machine, the memory, the weights --- */
 
+/* check_fp8 - of the GPU that this rank has. */
+static int check_fp8(const struct trainer *t, struct err *err) {
+    if (t->config->train.compute != COMPUTE_FP8 || device_has_fp8(&t->rank.dev))
+        return 0;
+    return err_set(err,
+                   "train.compute is fp8, which this rank's GPU does not have (Ada and Hopper are the first "
+                   "with it): set it to bf16");
+}
+
 /* take_device - what this rank computes with, and the layout for it: from here on config has numbers in place of
  * 'auto'. */
 static bool take_device(struct trainer *t) {
@@ -119,6 +128,8 @@ static bool take_device(struct trainer *t) {
     int status = layout_check_device(t->config, &t->model_config, !t->rank.dev.ops->host_memory, &err);
     if (status == 0)
         status = trainer_outer_check(t, &err);
+    if (status == 0)
+        status = check_fp8(t, &err);
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     if (t->auto_layout.why[0])
