@@ -85,6 +85,19 @@ def shift_right(a, amount):
     return shifted if a.dtype.kind == "i" else np.where(amount >= width, a.dtype.type(0), shifted)
 
 
+def permute(a, b, selector):
+    """prmt.b32 in its default mode: each nibble of the selector names a byte of a (0 to 3) or b (4 to 7), or with its highest bit the
+    sign of that byte, eight times."""
+    both = b.astype(np.uint64) << np.uint64(32) | a.astype(np.uint64)
+    result = np.zeros(np.broadcast(a, selector).shape, np.uint32)
+    for place in range(4):
+        nibble = selector.astype(np.uint64) >> np.uint64(4 * place) & np.uint64(15)
+        byte = both >> (nibble & np.uint64(7)) * np.uint64(8) & np.uint64(255)
+        byte = np.where(nibble & np.uint64(8), (byte >> np.uint64(7)) * np.uint64(255), byte)
+        result |= byte.astype(np.uint32) << np.uint32(8 * place)
+    return result
+
+
 def high_product(a, b):
     return ((a.astype(np.int64) * b.astype(np.int64)) >> np.int64(32)).astype(np.int32)
 

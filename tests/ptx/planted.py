@@ -64,6 +64,12 @@ def of_others():
                 in_kernel("plain_logitsf6bf16_tLi4E", r"setp\.eq\.s64", "setp.ne.s64", 0))
 
 
+    yield Plant("ties of E4M3 away from zero", "fp8", "fp8 cast e4m3 by 8",
+                in_kernel("fp8_cast_kernelILi0ELi8E", r"-1006108673", "-1006108672", 0), 0, True)
+    yield Plant("codes of a column in another order", "fp8", "fp8 cast e5m2 columns alone",
+                in_kernel("fp8_cast_kernelILi1ELi8E", r"prmt\.b32 (\t%r\d+), (%r\d+), (%r\d+),", r"prmt.b32 \1, \3, \2,", 0))
+
+
 def of_experts():
     yield Plant("choices after one's own, for those before it", "experts_route", "sort 700 for 9",
                 in_kernel("place_kernel", r"not\.b32", "mov.b32"), 0, True)

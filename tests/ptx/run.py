@@ -24,6 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import kernels_experts
 import kernels_flash
 import kernels_flat
+import kernels_fp8
 import kernels_heads
 import kernels_hopper
 import kernels_packed
@@ -33,8 +34,8 @@ import planted
 from bench import Bench, PtxError, Wrong
 from module import Module
 
-FAMILIES = [kernels_rows, kernels_flat, kernels_packed, kernels_vocab, kernels_experts, kernels_heads, kernels_flash,
-            kernels_hopper]
+FAMILIES = [kernels_rows, kernels_flat, kernels_packed, kernels_fp8, kernels_vocab, kernels_experts, kernels_heads,
+            kernels_flash, kernels_hopper]
 
 
 def all_cases():

@@ -255,6 +255,10 @@ class Translator:
         text = f"np.where({self.value(p, 'pred')}, {self.value(a, kind)}, {self.value(b, kind)})"
         return self.assign(to, text, kind)
 
+    def do_prmt(self, instruction):
+        to, *operands = instruction.operands
+        return self.assign(to, f"permute({', '.join(self.value(operand, 'u32') for operand in operands)})", "u32")
+
     def do_mov(self, instruction):
         kind, (to, source) = instruction.op[-1], instruction.operands
         if to.kind == "vector":
