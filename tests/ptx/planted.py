@@ -62,8 +62,6 @@ def of_others():
                 in_kernel("sort_runs_kernel", r"setp\.gt\.u64", "setp.lt.u64"))
     yield Plant("every token but the target", "cross_entropy", "cross-entropy f32 to bf16 plain",
                 in_kernel("plain_logitsf6bf16_tLi4E", r"setp\.eq\.s64", "setp.ne.s64", 0))
-
-
     yield Plant("ties of E4M3 away from zero", "fp8", "fp8 cast e4m3 by 8",
                 in_kernel("fp8_cast_kernelILi0ELi8E", r"-1006108673", "-1006108672", 0), 0, True)
     yield Plant("codes of a column in another order", "fp8", "fp8 cast e5m2 columns alone",
