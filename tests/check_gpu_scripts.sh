@@ -24,7 +24,7 @@ done
 mkdir -p "$work/tree/tests"
 ln -s "$simt/atelier" "$work/tree/"
 ln -s "$simt"/tests/conformance "$simt"/tests/gpu_* "$work/tree/tests/"
-for name in test_device test_packed test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_ops_distill test_experts test_attention test_attention_mask test_model test_linear_seam test_layer_plan test_objectives; do
+for name in test_device test_packed test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_ops_distill test_experts test_ops_fp8 test_attention test_attention_mask test_model test_linear_seam test_layer_plan test_objectives; do
     printf '#!/bin/sh\ntest ! -e "%s/fails_%s"\n' "$work" $name >"$work/tree/tests/$name"
     chmod +x "$work/tree/tests/$name"
 done

@@ -135,6 +135,7 @@ check_ops() {
     check "an activation with values of its own" start "$tests/test_ops_xielu"
     check "the distance from a teacher" start "$tests/test_ops_distill"
     check "rows to experts and back" start "$tests/test_experts"
+    check "products in 8 bits" start "$tests/test_ops_fp8"
 }
 check_attention() {
     check "attention" start "$tests/test_attention"
