@@ -8,6 +8,9 @@
  * The casts make rows, columns or both (fp8.h); columns have N rounded up to 16, filled with zeros.  cuBLASLt multiplies by both inverse
  * scales, which stay on the GPU.  Sums are in f32: its fast accumulation stays off.
  *
+ * cuBLASLt wants m and k, and strides, in steps of 16; n may be any number of tokens, which is what PyTorch's _scaled_mm relies on,
+ * and has not been seen by us.
+ *
  * Casts are not kept: a matrix is cast again for each micro-batch and each direction.  One scratch block holds all of it. */
 #include "kernels/cuda/fp8.h"
 #include "kernels/cuda/linear.h"

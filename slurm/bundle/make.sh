@@ -103,7 +103,7 @@ copy_files() {
     cp -r configs "$stage/share/atelier/"
     cp -r data/sample "$stage/share/atelier/data/"
     cp -r slurm "$stage/share/atelier/"
-    cp -r tests/golden/models "$stage/share/atelier/tests/golden/"
+    cp -r tests/golden/models tests/golden/fp8 "$stage/share/atelier/tests/golden/"
     mkdir -p "$stage/share/atelier/tests/bench"
     mkdir -p "$stage/share/atelier/tests/gpu" && cp tests/gpu/*.sh "$stage/share/atelier/tests/gpu/"
     cp tests/bench/peer_torch.py "$stage/share/atelier/tests/bench/"
