@@ -63,13 +63,13 @@ FUZZ  := $(patsubst tests/fuzz/fuzz_%.c,$(OUT)/tests/test_fuzz_%,$(wildcard test
 TOOLS := $(patsubst %.c,$(OUT)/%,$(wildcard tests/tool_*.c))
 TLIB  := $(OUT)/tests/check.c.o $(OUT)/tests/op_cases.c.o $(OUT)/tests/exchange_checks.c.o
 
-NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard $(CUDA_HOME)/bin/nvcc /usr/local/cuda/bin/nvcc))
+NVCC ?= $(firstword $(if $(CUDA_HOME),$(wildcard $(CUDA_HOME)/bin/nvcc)) $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 NVCC := $(NVCC)
 # What a sanitizer looks at is the host's code: nvcc has no part in that build.
 CUDA ?= $(if $(SAN),0,$(if $(NVCC),1,0))
 
 all: $(OUT)/atelier $(if $(filter 1,$(CUDA)),cuda)
-	@echo 'built $<   HDF5: $(HDF5)   GEMM: oneDNN   MPI: $(CC)   $(if $(filter 1,$(CUDA)),GPU: $(CUDA_OUT)/atelier,no GPU: $(if $(NVCC),CUDA=0$(if $(SAN), under SAN),nvcc is not found))'
+	@echo 'built $<   HDF5: $(HDF5)   GEMM: oneDNN   MPI: $(CC)   $(if $(filter 1,$(CUDA)),GPU: $(CUDA_OUT)/atelier for $(GPU_CODES),no GPU: $(if $(NVCC),CUDA=0$(if $(SAN), under SAN),nvcc is not found))'
 $(OUT)/atelier: $(MAIN) $(COMMON) $(ABSENT)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(OUT)/libatelier.a: $(COMMON) $(ABSENT)
@@ -93,19 +93,23 @@ $(OUT)/%.c.o: %.c
 tests: $(TESTS) $(FUZZ) $(TOOLS) $(OUT)/tests/refactoring/atelier
 
 # --- The GPU program: build/cuda.  One machine code for each kind of GPU that this nvcc knows, and PTX for newer ones.
-# sm_90a must be written as -gencode; *_sm90.cu holds Hopper's own instructions and is compiled for nothing else.
+# sm_90a must be written as -gencode; *_sm90.cu holds Hopper's own instructions and is compiled for nothing else.  sm_70 (V100)
+# is known to CUDA 12 and older: *_sm70.cu is for it, and PTX of sm_80 that nothing calls where it is not known; AMPERE has
+# instructions that it lacks.
 CUDA_OUT := $(if $(filter build/$(NAME),$(OUT)),build/cuda$(if $(SAN),-$(SAN)),$(OUT)-cuda)
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
 CUDA_CODES = $(shell $(NVCC) --list-gpu-code)
+GENCODE_70 = $(if $(filter sm_70,$(CUDA_CODES)),-Wno-deprecated-gpu-targets -gencode arch=compute_70$(,)code=sm_70)
 GENCODE_80 = $(if $(filter sm_80,$(CUDA_CODES)),-gencode arch=compute_80$(,)code=[sm_80$(,)compute_80])
 GENCODE_90 = $(if $(filter sm_90,$(CUDA_CODES)),-gencode arch=compute_90a$(,)code=sm_90a)
 # What the program says of itself: 'atelier --version --json'.
-GPU_CODES = $(strip $(if $(GENCODE_80),sm_80 compute_80) $(if $(GENCODE_90),sm_90a))
+GPU_CODES = $(strip $(if $(GENCODE_70),sm_70) $(if $(GENCODE_80),sm_80 compute_80) $(if $(GENCODE_90),sm_90a))
 , := ,
 CUDA_FLAGS = -isystem $(CUDA_HOME)/include $(if $(NCCL_HOME),-isystem $(NCCL_HOME)/include)
 CUDA_LIBS  = $(foreach h,$(NCCL_HOME) $(CUDA_HOME),$(foreach d,$(wildcard $(h)/lib64 $(h)/lib),-L$(d) -Wl$(,)-rpath$(,)$(d))) \
              -lcublasLt -lnccl -lcudart -lstdc++ -ldl
 NVFLAGS = -std=c++17 -O3 -lineinfo -Xptxas -v $(if $(WERROR),-Werror all-warnings) -Xcompiler -Wall -I. -MMD -MP
+AMPERE := $(addprefix kernels/cuda/attention_,forward.cu keys.cu queries.cu) tests/simt/conformance_sm80.cu
 CUDA_OBJ := $(patsubst %,$(CUDA_OUT)/%.o,$(GPU_C) $(GPU_CU))
 
 GPU_BENCH  := $(filter-out %/gpu_nccl.c,$(wildcard tests/gpu/*.c))
@@ -134,8 +138,12 @@ $(CUDA_OUT)/%.c.o: %.c | $(CUDA_OUT)/found
 	$(CC) $(CFLAGS) -DATELIER_GPU_CODES='"$(GPU_CODES)"' $(CUDA_FLAGS) -c -o $@ $<
 $(CUDA_OUT)/%_sm90.cu.o: %_sm90.cu | $(CUDA_OUT)/found
 	$(call nvcc,$(GENCODE_90))
-$(CUDA_OUT)/%.cu.o: %.cu | $(CUDA_OUT)/found
+$(CUDA_OUT)/%_sm70.cu.o: %_sm70.cu | $(CUDA_OUT)/found
+	$(call nvcc,$(or $(GENCODE_70),-gencode arch=compute_80$(,)code=compute_80))
+$(AMPERE:%=$(CUDA_OUT)/%.o): $(CUDA_OUT)/%.cu.o: %.cu | $(CUDA_OUT)/found
 	$(call nvcc,$(GENCODE_80) $(GENCODE_90))
+$(CUDA_OUT)/%.cu.o: %.cu | $(CUDA_OUT)/found
+	$(call nvcc,$(GENCODE_70) $(GENCODE_80) $(GENCODE_90))
 # The resource report of each file stays beside its object: tests/check_budgets.sh reads it.
 define nvcc
 @mkdir -p $(@D)

@@ -74,10 +74,15 @@ alone() {
         simt*test_attention_mask)
             beside "$name, sm_90" env ATELIER_TEST_DEVICE=cuda "ATELIER_TEST_TYPES=$types" SIMT_ARCH=90 "$program"
             beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda "ATELIER_TEST_TYPES=$types" SIMT_ARCH=80 SIMT_SEED=3 "$program"
+            beside "$name, sm_70" env ATELIER_TEST_DEVICE=cuda ATELIER_TEST_TYPES=f16 SIMT_ARCH=70 SIMT_SEED=4 "$program"
             ;;
         simt*test_attention)
             beside "$name, sm_90" env ATELIER_TEST_DEVICE=cuda ATELIER_TEST_TYPES=16bit SIMT_ARCH=90 "$program"
             beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda "ATELIER_TEST_TYPES=$fast_types" SIMT_ARCH=80 SIMT_SEED=3 "$program"
+            ;;
+        simt*test_attention_sm80)
+            beside "$name" "$program"
+            beside "$name, sm_70" env SIMT_ARCH=70 "$program"
             ;;
         simt*test_ops_fp8) # an older GPU has none of it
             beside "$name, sm_90, disordered" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=90 SIMT_SEED=3 "$program"

@@ -2,8 +2,9 @@
  * scratch.
  *
  *   Hopper path   sm_90, 16-bit types, the widths that it says it takes (attention_sm90.cu)
- *   flash path    sm_80 and later, 16-bit types, head widths 64, 80, 96, 128, 192, 256, rows aligned to 16
- * bytes plain path    all else: f32, other even head widths up to 256
+ *   flash path    sm_80 and later, 16-bit types, head widths 64, 80, 96, 128, 192, 256, rows aligned to 16 bytes
+ *   Volta path    sm_70, f16, the same widths and rows (attention_sm70.cu)
+ *   plain path    all else: f32, other even head widths up to 256, bf16 on sm_70
  *
  * All are deterministic: every sum has one owner, or parts added in a fixed order. */
 #include <math.h>
@@ -48,27 +49,28 @@ bool attention_rotation_aligned(const struct rotation *rotation) {
     return !rotation || ((uintptr_t)rotation->cos.data | (uintptr_t)rotation->sin.data) % 8 == 0;
 }
 
-/* has_flash_width - widths above 128 need up to 161 KiB of shared memory per block, which GPUs of the desktop
- * kind (sm_86, sm_89) do not have. */
-static bool has_flash_width(const struct device *dev, int d) {
-    enum { WIDE_SHARED_BYTES = 163 * 1024 };
-    if (d == 64 || d == 80 || d == 96 || d == 128)
-        return true;
-    if (d != 192 && d != 256)
-        return false;
-    const struct cuda_state *state = (const struct cuda_state *)dev->state;
-    int shared_bytes = 0;
-    CUDA_CHECK(
-        cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, state->ordinal));
-    return shared_bytes >= WIDE_SHARED_BYTES;
+enum path { PLAIN, VOLTA, FLASH };
+
+/* path_of_width - widths above 128 need up to 161 KiB of shared memory per block, which GPUs of the desktop
+ * kind (sm_86, sm_89) do not have; the Volta path 85 KiB, which sm_75 does not have. */
+static enum path path_of_width(const struct device *dev, int d) {
+    enum { VOLTA_SHARED_BYTES = 96 * 1024, WIDE_SHARED_BYTES = 163 * 1024 };
+    const bool is_usual = d == 64 || d == 80 || d == 96 || d == 128, is_wide = d == 192 || d == 256;
+    const int shared_bytes = cuda_block_shared_bytes(dev);
+    if (cuda_arch(dev) < 80)
+        return (is_usual || is_wide) && shared_bytes >= VOLTA_SHARED_BYTES ? VOLTA : PLAIN;
+    return is_usual || (is_wide && shared_bytes >= WIDE_SHARED_BYTES) ? FLASH : PLAIN;
 }
 
-/* flash_applies - 16-bit type, a width that the kernels are made for, 16-byte aligned rows. */
-static bool flash_applies(const struct device *dev, struct tensor qkv, struct tensor out,
-                          const struct attention_args *args) {
+/* path_of - beside the Hopper path: tensor cores take 16-bit types, widths that the kernels are made for and rows
+ * that are aligned to 16 bytes; Volta's take no bf16. */
+static enum path path_of(const struct device *dev, struct tensor qkv, struct tensor out,
+                         const struct attention_args *args) {
     const bool aligned = ((uintptr_t)qkv.data | (uintptr_t)out.data) % 16 == 0;
-    return aligned && (qkv.dtype == DTYPE_BF16 || qkv.dtype == DTYPE_F16) && args->scale > 0 &&
-           has_flash_width(dev, args->head_dim);
+    if (!aligned || args->scale <= 0 || (qkv.dtype != DTYPE_BF16 && qkv.dtype != DTYPE_F16))
+        return PLAIN;
+    const enum path path = path_of_width(dev, args->head_dim);
+    return path == VOLTA && qkv.dtype != DTYPE_F16 ? PLAIN : path;
 }
 
 /* row_dot - this lane's share of the sum of a[i] b[i] over a head: by 16 bytes where the rows are aligned to
@@ -202,33 +204,39 @@ void cuda_attention_forward(struct device *dev, struct tensor out, struct tensor
     attention_expect_width(args);
     if (qkv.dims[0] == 0 || cuda_attention_sm90_forward(dev, out, lse, qkv, mask, args))
         return;
-    if (flash_applies(dev, qkv, out, args))
-        attention_flash_forward(dev, out, lse, qkv, mask, args);
-    else
-        attention_plain_forward(dev, out, lse, qkv, mask, args);
+    switch (path_of(dev, qkv, out, args)) {
+    case FLASH:
+        return attention_flash_forward(dev, out, lse, qkv, mask, args);
+    case VOLTA:
+        return attention_sm70_forward(dev, out, lse, qkv, mask, args);
+    case PLAIN:
+        return attention_plain_forward(dev, out, lse, qkv, mask, args);
+    }
 }
 
 /* backward - with heads that turn as a whole, or not at all. */
-static void backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out, struct tensor lse,
-                     struct tensor qkv, const struct attention_mask *mask, const struct attention_args *args,
-                     const struct rotation *rotation) {
+static void backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
+                     struct tensor lse, struct tensor qkv, const struct attention_mask *mask,
+                     const struct attention_args *args, const struct rotation *rotation) {
     attention_expect_width(args);
     if (qkv.dims[0] == 0 ||
         cuda_attention_sm90_backward(dev, dqkv, dout, out, lse, qkv, mask, args, rotation))
         return;
-    const bool flash = flash_applies(dev, qkv, dout, args) && flash_applies(dev, dqkv, dout, args) &&
-                       attention_rotation_aligned(rotation);
+    const bool whole = (uintptr_t)dqkv.data % 16 == 0 && attention_rotation_aligned(rotation);
+    const enum path path = whole ? path_of(dev, qkv, dout, args) : PLAIN;
     struct attention_problem problem = attention_describe(qkv, mask, args);
     problem.rotation = attention_describe_rotation(rotation);
     const size_t statistics_bytes = attention_statistics_bytes(qkv.dims[0], args->num_heads);
     const size_t partial_bytes =
         attention_keys_partial_bytes(qkv.dims[0], args->num_heads, args->num_kv_heads, args->head_dim);
-    char *scratch = (char *)cuda_scratch(dev, statistics_bytes + (flash ? partial_bytes : 0));
+    char *scratch = (char *)cuda_scratch(dev, statistics_bytes + (path == FLASH ? partial_bytes : 0));
     const struct attention_statistics statistics =
         attention_prepare_backward(dev, scratch, dout, out, lse, mask, args);
-    if (flash) {
+    if (path == FLASH) {
         attention_flash_keys(dev, dqkv, dout, &problem, &statistics, scratch + statistics_bytes);
         attention_flash_queries(dev, dqkv, dout, &problem, &statistics);
+    } else if (path == VOLTA) {
+        attention_sm70_backward(dev, dqkv, dout, &problem, &statistics);
     } else {
         attention_plain_backward(dev, dqkv, dout, &problem, &statistics);
     }

@@ -1,13 +1,14 @@
 /* attention.cuh - what the attention files of the CUDA device share; private to kernels/cuda/attention*.
  *
  *   attention.cu            the ops themselves: which path a call takes; preparation of the backward; scratch
- *   attention_forward.cu    flash path (mma.sync, sm_80 and later): 16-bit types, head widths 64, 80, 96,
- * 128, 192 and 256 attention_keys.cu       the same, backward: gradients of keys and values
+ *   attention_forward.cu    flash path (mma.sync, sm_80 and later): 16-bit types, head widths 64, 80, 96, 128, 192, 256
+ *   attention_keys.cu       the same, backward: gradients of keys and values
  *   attention_queries.cu    the same, backward: gradients of queries
  *   attention_tile.cuh      device functions of these three
  *   attention_rotation.cuh  the backward's results turned back by their positions, on their way out
  *   attention_plain.cu      any type, any even head width up to 256: plain loops
  *   attention_cached.cu     decoding with a cache of keys and values
+ *   attention_sm70.cu, .cuh Volta path (mma.m8n8k4): f16, the widths of the flash path
  *   attention*_sm90.*       Hopper path (TMA, wgmma)
  *
  * Exponentials are taken in base 2: with c = scale * log2(e), P = 2^(c s - c max), so that scaling and the
@@ -109,6 +110,13 @@ void attention_flash_keys(struct device *dev, struct tensor dqkv, struct tensor 
                           const struct attention_statistics *statistics, void *partial);
 size_t attention_keys_partial_bytes(int64_t num_rows, int num_heads, int num_kv_heads, int head_dim);
 void attention_flash_queries(struct device *dev, struct tensor dqkv, struct tensor dout,
+                             const struct attention_problem *problem,
+                             const struct attention_statistics *statistics);
+
+/* The Volta path: f16, the widths of the sm_80 path, 16-byte aligned rows, scale > 0, 85 KiB of shared memory. */
+void attention_sm70_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                            const struct attention_mask *mask, const struct attention_args *args);
+void attention_sm70_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
                              const struct attention_problem *problem,
                              const struct attention_statistics *statistics);
 

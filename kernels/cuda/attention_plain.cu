@@ -1,7 +1,7 @@
 /* attention_plain.cu - attention without tensor cores: any type, any even head width up to 256, all in f32.
  *
- * Three kernels of one shape.  A block owns 16 rows (queries, or keys in the keys pass), four per warp, and
- * walks over the others 32 at a time, one per lane: each lane computes the scores of its own partner with the
+ * Three kernels of one shape.  A block owns 16 rows (queries, or keys in the keys pass), four per warp, fewer where
+ * shared memory is short (V100, width 256), and walks over the others 32 at a time, one per lane: each lane computes the scores of its own partner with the
  * warp's four rows; then the lanes spread over the columns and add up weight times partner row, partner after
  * partner.
  *
@@ -22,12 +22,11 @@
 
 enum {
     WARP = 32,
-    WARPS = 4,
-    THREADS = WARPS * WARP,
-    WARP_ROWS = 4,           /* rows of one warp */
-    OWN = WARPS * WARP_ROWS, /* rows of a block */
-    OTHERS = WARP,           /* partners at a time */
-    MAX_COLUMNS = 256 / WARP /* of one lane: head widths up to 256 */
+    MOST_WARPS = 4,
+    THREADS = MOST_WARPS * WARP, /* of a block, at most */
+    WARP_ROWS = 4,               /* rows of one warp */
+    OTHERS = WARP,               /* partners at a time */
+    MAX_COLUMNS = 256 / WARP     /* of one lane: head widths up to 256 */
 };
 
 static constexpr float NO_MAX = -1e30f; /* finite: see attention_forward.cu */
@@ -45,6 +44,11 @@ DEV int lane_id() {
     return (int)(threadIdx.x % WARP);
 }
 
+/* own_count - rows of a block. */
+DEV int own_count() {
+    return (int)blockDim.x / WARP * WARP_ROWS;
+}
+
 template <int N> DEV void clear(float (&x)[N]) {
 #pragma unroll
     for (int i = 0; i < N; i++)
@@ -59,7 +63,7 @@ DEV uint32_t row_address(uint32_t rows, int i, int head_dim) {
 /* load_rows - count rows of a head into shared memory, zeros from row `valid` on. */
 template <class T>
 DEV void load_rows(uint32_t to, const T *from, int64_t row_elements, int count, int valid, int head_dim) {
-    for (int at = (int)threadIdx.x; at < count * head_dim; at += THREADS) {
+    for (int at = (int)threadIdx.x; at < count * head_dim; at += (int)blockDim.x) {
         const int row = at / head_dim, column = at % head_dim;
         shared_store_f32(row_address(to, row, head_dim) + (uint32_t)column * 4,
                          row < valid ? to_f32(from[row * row_elements + column]) : 0.0f);
@@ -165,9 +169,9 @@ template <class T> static __global__ void __launch_bounds__(THREADS) attention_p
     DYN_SHARED(memory);
     const attention_problem &p = job.p;
     const int head_dim = p.head_dim, head = (int)blockIdx.x, kv_head = p.num_heads + head / p.group;
-    const int first_row = (int)(gridDim.y - 1 - blockIdx.y) * OWN,
+    const int own_rows = own_count(), first_row = (int)(gridDim.y - 1 - blockIdx.y) * own_rows,
               warp_row = (int)(threadIdx.x / WARP) * WARP_ROWS;
-    const uint32_t queries = shared_address(memory), keys = row_address(queries, OWN, head_dim);
+    const uint32_t queries = shared_address(memory), keys = row_address(queries, own_rows, head_dim);
     const uint32_t values = row_address(keys, OTHERS, head_dim),
                    own = row_address(queries, warp_row, head_dim);
     float sums[WARP_ROWS][MAX_COLUMNS], max[WARP_ROWS], total[WARP_ROWS];
@@ -177,8 +181,9 @@ template <class T> static __global__ void __launch_bounds__(THREADS) attention_p
         max[r] = NO_MAX;
         total[r] = 0.0f;
     }
-    load_rows(queries, head_rows<T>(p, first_row, head), p.qkv_row, OWN, p.num_rows - first_row, head_dim);
-    const int end = last_key_of(p.last_key, min(first_row + OWN, p.num_rows) - 1) + 1;
+    load_rows(queries, head_rows<T>(p, first_row, head), p.qkv_row, own_rows, p.num_rows - first_row,
+              head_dim);
+    const int end = last_key_of(p.last_key, min(first_row + own_rows, p.num_rows) - 1) + 1;
     for (int first_key = p.first_key[first_row]; first_key < end; first_key += OTHERS) {
         block_barrier(); /* nobody reads the previous keys any more */
         load_rows(keys, head_rows<T>(p, first_key, kv_head), p.qkv_row, OTHERS, p.num_rows - first_key,
@@ -235,18 +240,20 @@ static __global__ void __launch_bounds__(THREADS) attention_plain_queries(plain_
     DYN_SHARED(memory);
     const attention_problem &p = job.p;
     const int head_dim = p.head_dim, head = (int)blockIdx.x, kv_head = p.num_heads + head / p.group;
-    const int first_row = (int)(gridDim.y - 1 - blockIdx.y) * OWN,
+    const int own_rows = own_count(), first_row = (int)(gridDim.y - 1 - blockIdx.y) * own_rows,
               warp_row = (int)(threadIdx.x / WARP) * WARP_ROWS;
-    const uint32_t queries = shared_address(memory), douts = row_address(queries, OWN, head_dim);
-    const uint32_t keys = row_address(douts, OWN, head_dim), values = row_address(keys, OTHERS, head_dim);
+    const uint32_t queries = shared_address(memory), douts = row_address(queries, own_rows, head_dim);
+    const uint32_t keys = row_address(douts, own_rows, head_dim),
+                   values = row_address(keys, OTHERS, head_dim);
     float sums[WARP_ROWS][MAX_COLUMNS];
 #pragma unroll
     for (int r = 0; r < WARP_ROWS; r++)
         clear(sums[r]);
-    load_rows(queries, head_rows<T>(p, first_row, head), p.qkv_row, OWN, p.num_rows - first_row, head_dim);
-    load_rows(douts, job.dout + (int64_t)first_row * p.out_row + head * head_dim, p.out_row, OWN,
+    load_rows(queries, head_rows<T>(p, first_row, head), p.qkv_row, own_rows, p.num_rows - first_row,
+              head_dim);
+    load_rows(douts, job.dout + (int64_t)first_row * p.out_row + head * head_dim, p.out_row, own_rows,
               p.num_rows - first_row, head_dim);
-    const int end = last_key_of(p.last_key, min(first_row + OWN, p.num_rows) - 1) + 1;
+    const int end = last_key_of(p.last_key, min(first_row + own_rows, p.num_rows) - 1) + 1;
     for (int first_key = p.first_key[first_row]; first_key < end; first_key += OTHERS) {
         block_barrier(); /* nobody reads the previous keys any more */
         load_rows(keys, head_rows<T>(p, first_key, kv_head), p.qkv_row, OTHERS, p.num_rows - first_key,
@@ -280,9 +287,10 @@ template <class T> static __global__ void __launch_bounds__(THREADS) attention_p
     DYN_SHARED(memory);
     const attention_problem &p = job.p;
     const int head_dim = p.head_dim, kv_head = p.num_heads + (int)blockIdx.x;
-    const int first_key = (int)blockIdx.y * OWN, warp_key = (int)(threadIdx.x / WARP) * WARP_ROWS;
-    const uint32_t keys = shared_address(memory), values = row_address(keys, OWN, head_dim);
-    const uint32_t queries = row_address(values, OWN, head_dim),
+    const int own_keys = own_count(), first_key = (int)blockIdx.y * own_keys,
+              warp_key = (int)(threadIdx.x / WARP) * WARP_ROWS;
+    const uint32_t keys = shared_address(memory), values = row_address(keys, own_keys, head_dim);
+    const uint32_t queries = row_address(values, own_keys, head_dim),
                    douts = row_address(queries, OTHERS, head_dim);
     float dkeys[WARP_ROWS][MAX_COLUMNS], dvalues[WARP_ROWS][MAX_COLUMNS];
 #pragma unroll
@@ -290,11 +298,12 @@ template <class T> static __global__ void __launch_bounds__(THREADS) attention_p
         clear(dkeys[r]);
         clear(dvalues[r]);
     }
-    load_rows(keys, head_rows<T>(p, first_key, kv_head), p.qkv_row, OWN, p.num_rows - first_key, head_dim);
-    load_rows(values, head_rows<T>(p, first_key, kv_head + p.num_kv_heads), p.qkv_row, OWN,
+    load_rows(keys, head_rows<T>(p, first_key, kv_head), p.qkv_row, own_keys, p.num_rows - first_key,
+              head_dim);
+    load_rows(values, head_rows<T>(p, first_key, kv_head + p.num_kv_heads), p.qkv_row, own_keys,
               p.num_rows - first_key, head_dim);
     const int begin = first_row_of(job.statistics.col_begin, first_key);
-    const int end = job.statistics.col_end[min(first_key + OWN, p.num_rows) - 1];
+    const int end = job.statistics.col_end[min(first_key + own_keys, p.num_rows) - 1];
     for (int head = (int)blockIdx.x * p.group; head < ((int)blockIdx.x + 1) * p.group; head++)
         for (int first_row = begin; first_row < end; first_row += OTHERS) {
             block_barrier(); /* nobody reads the previous queries any more */
@@ -330,23 +339,36 @@ template <class T> static __global__ void __launch_bounds__(THREADS) attention_p
     }
 }
 
-static size_t shared_bytes(int num_rows, int head_dim) {
-    return (size_t)num_rows * (size_t)(head_dim + 1) * sizeof(float);
+/* How blocks are made: own rows and the shared memory for them, of so many sets of both kinds of rows. */
+struct plain_blocks {
+    unsigned count, threads;
+    size_t shared_bytes;
+};
+
+/* blocks_of - of as many warps as fit; own_sets tiles of own rows and two of the others. */
+static plain_blocks blocks_of(const struct device *dev, const attention_problem &p, int own_sets) {
+    const size_t row_bytes = (size_t)(p.head_dim + 1) * sizeof(float);
+    const size_t room = (size_t)cuda_block_shared_bytes(dev) / row_bytes; /* in rows */
+    int warps = MOST_WARPS;
+    while (warps > 1 && (size_t)(own_sets * warps * WARP_ROWS + 2 * OTHERS) > room)
+        warps /= 2;
+    const int own = warps * WARP_ROWS;
+    return {(unsigned)((p.num_rows + own - 1) / own), (unsigned)(warps * WARP),
+            (size_t)(own_sets * own + 2 * OTHERS) * row_bytes};
 }
 
 template <class T> static void plain_forward(struct device *dev, const plain_job<T> &job) {
-    const dim3 grid((unsigned)job.p.num_heads, (unsigned)((job.p.num_rows + OWN - 1) / OWN));
-    LAUNCH(attention_plain<T>, grid, dim3(THREADS), shared_bytes(OWN + 2 * OTHERS, job.p.head_dim),
-           cuda_stream(dev), job);
+    const plain_blocks blocks = blocks_of(dev, job.p, 1);
+    LAUNCH(attention_plain<T>, dim3((unsigned)job.p.num_heads, blocks.count), dim3(blocks.threads),
+           blocks.shared_bytes, cuda_stream(dev), job);
 }
 
 template <class T> static void plain_backward(struct device *dev, const plain_job<T> &job) {
-    const unsigned blocks = (unsigned)((job.p.num_rows + OWN - 1) / OWN);
-    const size_t bytes = shared_bytes(2 * OWN + 2 * OTHERS, job.p.head_dim);
-    LAUNCH(attention_plain_keys<T>, dim3((unsigned)job.p.num_kv_heads, blocks), dim3(THREADS), bytes,
-           cuda_stream(dev), job);
-    LAUNCH(attention_plain_queries<T>, dim3((unsigned)job.p.num_heads, blocks), dim3(THREADS), bytes,
-           cuda_stream(dev), job);
+    const plain_blocks blocks = blocks_of(dev, job.p, 2);
+    LAUNCH(attention_plain_keys<T>, dim3((unsigned)job.p.num_kv_heads, blocks.count), dim3(blocks.threads),
+           blocks.shared_bytes, cuda_stream(dev), job);
+    LAUNCH(attention_plain_queries<T>, dim3((unsigned)job.p.num_heads, blocks.count), dim3(blocks.threads),
+           blocks.shared_bytes, cuda_stream(dev), job);
 }
 
 template <class T>

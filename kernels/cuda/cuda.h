@@ -23,11 +23,12 @@ enum { CUDA_ALIGN_BYTES = 256 }; /* of every allocation and of the scratch block
 struct cuda_state {
     int ordinal;
     cudaStream_t stream;
-    int arch; /* 10 * major + minor: 80, 86, 90 */
+    int arch; /* 10 * major + minor: 70, 80, 86, 90 */
     int num_sms;
-    char name[96]; /* "NVIDIA H200" */
-    char gpu[160]; /* the same and its UUID, for messages */
-    char *scratch; /* one block, used by one op at a time */
+    int block_shared_bytes; /* the most that one block can ask for */
+    char name[96];          /* "NVIDIA H200" */
+    char gpu[160];          /* the same and its UUID, for messages */
+    char *scratch;          /* one block, used by one op at a time */
     size_t scratch_bytes;
     bool reserved; /* the scratch may not grow any more */
     struct cuda_staging *staging;
@@ -35,11 +36,12 @@ struct cuda_state {
     struct linear_state *linear;
 };
 
-/* cuda_stream - the compute stream.  cuda_num_sms - its multiprocessors.  cuda_arch - 80, 86, 90: ten times
- * the compute capability. */
+/* cuda_stream - the compute stream.  cuda_num_sms - its multiprocessors.  cuda_arch - 70, 80, 86, 90: ten times
+ * the compute capability.  cuda_block_shared_bytes - the most shared memory that a block can ask for. */
 cudaStream_t cuda_stream(struct device *dev);
 int cuda_num_sms(const struct device *dev);
 int cuda_arch(const struct device *dev);
+int cuda_block_shared_bytes(const struct device *dev);
 
 /* cuda_scratch - device memory for the op that is being enqueued, CUDA_ALIGN_BYTES aligned, contents
  * undefined. One call per op: the next call returns the same bytes, and stream order keeps the users apart.

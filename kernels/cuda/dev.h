@@ -8,7 +8,8 @@
  *     pointer: these are checked for bounds and alignment and may be reordered by the host;
  *   - every function marked "warp" is called by all 32 lanes together;
  *   - no thread returns before a barrier that others still reach.
- * Instructions that sm_80 has; those of sm_90a are in dev_sm90.h.  Source: the PTX ISA, section 9.7. */
+ * Instructions that sm_80 has (sm_70: all but asynchronous copies, ldmatrix and mma_16x8x16); those of sm_90a are in
+ * dev_sm90.h.  Source: the PTX ISA, section 9.7. */
 #pragma once
 
 #include <cuda_runtime.h>
@@ -77,6 +78,13 @@ DEV uint32_t shared_address(const void *pointer) {
     return (uint32_t)__cvta_generic_to_shared(pointer);
 }
 
+DEV uint32_t float_bits(float x) {
+    return __float_as_uint(x);
+}
+DEV float bits_float(uint32_t bits) {
+    return __uint_as_float(bits);
+}
+
 /* --- Conversions.  Round to nearest even; NaN stays NaN (0x7fff). */
 DEV float to_f32(float x) {
     return x;
@@ -93,11 +101,6 @@ template <class T> DEV T from_f32(float x);
 template <> DEV float from_f32<float>(float x) {
     return x;
 }
-template <> DEV bf16_t from_f32<bf16_t>(float x) {
-    bf16_t narrow;
-    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(narrow.bits) : "f"(x));
-    return narrow;
-}
 template <> DEV f16_t from_f32<f16_t>(float x) {
     f16_t narrow;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(narrow.bits) : "f"(x));
@@ -106,16 +109,6 @@ template <> DEV f16_t from_f32<f16_t>(float x) {
 
 /* pack2 - two numbers rounded into one word, lo in the low half. */
 template <class T> DEV uint32_t pack2(float lo, float hi);
-template <> DEV uint32_t pack2<bf16_t>(float lo, float hi) {
-    uint32_t pair;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(hi), "f"(lo));
-    return pair;
-}
-template <> DEV uint32_t pack2<f16_t>(float lo, float hi) {
-    uint32_t pair;
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(hi), "f"(lo));
-    return pair;
-}
 
 /* --- Arithmetic that C has no name for. */
 
@@ -140,20 +133,47 @@ DEV float reciprocal_approx(float x) {
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
+DEV float mul_rounded(float a, float b) {
+    return __fmul_rn(a, b);
+}
+
+/* --- Those of the above that GPUs before sm_80 have no instruction for. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#include "kernels/cuda/dev_sm70.h"
+template <> DEV bf16_t from_f32<bf16_t>(float x) {
+    return {bf16_of_bits(float_bits(x))};
+}
+template <> DEV uint32_t pack2<bf16_t>(float lo, float hi) {
+    return pair_of_halves(bf16_of_bits(float_bits(lo)), bf16_of_bits(float_bits(hi)));
+}
+template <> DEV uint32_t pack2<f16_t>(float lo, float hi) {
+    return pair_of_halves(from_f32<f16_t>(lo).bits, from_f32<f16_t>(hi).bits);
+}
+DEV float max_nan(float a, float b) {
+    return max_or_nan(a, b);
+}
+#else
+template <> DEV bf16_t from_f32<bf16_t>(float x) {
+    bf16_t narrow;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(narrow.bits) : "f"(x));
+    return narrow;
+}
+template <> DEV uint32_t pack2<bf16_t>(float lo, float hi) {
+    uint32_t pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(hi), "f"(lo));
+    return pair;
+}
+template <> DEV uint32_t pack2<f16_t>(float lo, float hi) {
+    uint32_t pair;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(hi), "f"(lo));
+    return pair;
+}
 DEV float max_nan(float a, float b) {
     float larger;
     asm("max.NaN.f32 %0, %1, %2;" : "=f"(larger) : "f"(a), "f"(b));
     return larger;
 }
-DEV float mul_rounded(float a, float b) {
-    return __fmul_rn(a, b);
-}
-DEV uint32_t float_bits(float x) {
-    return __float_as_uint(x);
-}
-DEV float bits_float(uint32_t bits) {
-    return __uint_as_float(bits);
-}
+#endif
 
 /* --- Global memory: 16 or 8 bytes, aligned to as many.  _stream: touched once, first to leave the caches.
  *
@@ -339,6 +359,24 @@ template <> DEV void mma_16x8x16<bf16_t>(float c[4], const uint32_t a[4], const 
 }
 template <> DEV void mma_16x8x16<f16_t>(float c[4], const uint32_t a[4], const uint32_t b[2]) {
     DEV_MMA("f16");
+}
+
+/* mma_8x8x4_columns, mma_8x8x4_rows - warp: each of its quarters, lanes q and q + 16 of q = 4 i .. 4 i + 3, for itself:
+ * c += a b, a 8x4, b 4x8 of f16, c 8x8 in f32.  With r = lane % 4 + 4 (lane / 16): a = row r, all columns;
+ * b = _columns: column r, all rows; _rows: row lane % 4 at columns 4 (lane / 16) and the next three;
+ * lo, hi = c at columns (lane & 2) and the next one, of rows r & ~2 (elements 0, 1) and that + 2; hi: 4 columns further.
+ * Made for sm_70; later GPUs have it and are slow at it. */
+#define DEV_MMA_8X8X4(layout)                                                                                \
+    asm volatile("mma.sync.aligned.m8n8k4.row." layout ".f32.f16.f16.f32 "                                   \
+                 "{%0, %1, %2, %3, %4, %5, %6, %7}, {%8, %9}, {%10, %11}, {%0, %1, %2, %3, %4, %5, %6, %7};" \
+                 : "+f"(lo[0]), "+f"(lo[1]), "+f"(lo[2]), "+f"(lo[3]), "+f"(hi[0]), "+f"(hi[1]),             \
+                   "+f"(hi[2]), "+f"(hi[3])                                                                  \
+                 : "r"(a[0]), "r"(a[1]), "r"(b[0]), "r"(b[1]))
+DEV void mma_8x8x4_columns(float lo[4], float hi[4], const uint32_t a[2], const uint32_t b[2]) {
+    DEV_MMA_8X8X4("col");
+}
+DEV void mma_8x8x4_rows(float lo[4], float hi[4], const uint32_t a[2], const uint32_t b[2]) {
+    DEV_MMA_8X8X4("row");
 }
 
 #else

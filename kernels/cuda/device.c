@@ -10,8 +10,21 @@
 #include "kernels/device_cuda.h"
 #include "kernels/units.h"
 
-/* The oldest kernels are for 8.0 (A100); newer GPUs run them too, or their own where there are some. */
-enum { OLDEST_ARCH = 80 };
+/* Where the kernels run on the host no GPU's code is there. */
+#ifndef ATELIER_GPU_CODES
+#define ATELIER_GPU_CODES "host"
+#endif
+
+const char *device_codes_cuda(void) {
+    return ATELIER_GPU_CODES;
+}
+
+/* oldest_arch - the kernels are for 8.0 (A100) and, where they were compiled by a toolkit that still knows it, for 7.0
+ * (V100); newer GPUs run them too, or their own where there are some. */
+static int oldest_arch(void) {
+    const char *codes = device_codes_cuda();
+    return strcmp(codes, "host") == 0 || strstr(codes, "sm_70") ? 70 : 80;
+}
 
 /* --- finding a GPU --- */
 
@@ -61,22 +74,15 @@ static int find_gpu(int ordinal, struct cudaDeviceProp *prop, struct err *err) {
     if (status != cudaSuccess)
         return err_set(err, "cannot read the properties of GPU %d: %s: %s", ordinal,
                        cudaGetErrorString(status), cuda_remedy(status));
-    if (10 * prop->major + prop->minor < OLDEST_ARCH)
+    const int oldest = oldest_arch();
+    if (10 * prop->major + prop->minor < oldest)
         return err_set(
             err,
-            "GPU '%s' has compute capability %d.%d, this program needs %d.%d or later (A100, H100 or "
-            "newer): choose another node, or set run.device: cpu",
-            prop->name, prop->major, prop->minor, OLDEST_ARCH / 10, OLDEST_ARCH % 10);
+            "GPU '%s' has compute capability %d.%d, this program needs %d.%d or later (it was built for %s): "
+            "choose another node, build it with a CUDA 12 toolkit for a V100 (make cuda CUDA_HOME=...), or "
+            "set run.device: cpu",
+            prop->name, prop->major, prop->minor, oldest / 10, oldest % 10, device_codes_cuda());
     return 0;
-}
-
-/* Where the kernels run on the host no GPU's code is there. */
-#ifndef ATELIER_GPU_CODES
-#define ATELIER_GPU_CODES "host"
-#endif
-
-const char *device_codes_cuda(void) {
-    return ATELIER_GPU_CODES;
 }
 
 const char *device_describe_cuda(int ordinal, char *text, size_t room_bytes) {

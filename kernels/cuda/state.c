@@ -12,6 +12,7 @@ void cuda_state_open(struct device *dev, int ordinal, const struct cudaDevicePro
     state->stream = stream;
     state->arch = 10 * prop->major + prop->minor;
     state->num_sms = prop->multiProcessorCount;
+    state->block_shared_bytes = (int)prop->sharedMemPerBlockOptin;
     snprintf(state->name, sizeof state->name, "%.95s", prop->name);
     cuda_gpu_text(prop, state->gpu, sizeof state->gpu);
     state->staging = cuda_staging_create();

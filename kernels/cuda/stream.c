@@ -22,6 +22,10 @@ int cuda_arch(const struct device *dev) {
     return state_of(dev)->arch;
 }
 
+int cuda_block_shared_bytes(const struct device *dev) {
+    return state_of(dev)->block_shared_bytes;
+}
+
 const char *cuda_gpu_text(const struct cudaDeviceProp *prop, char *text, size_t room_bytes) {
     const unsigned char *u = (const unsigned char *)prop->uuid.bytes;
     snprintf(text, room_bytes,

@@ -1,4 +1,4 @@
-/* conformance.h - what the probes of conformance_sm80.cu and conformance_sm90.cu share.
+/* conformance.h - what the probes of conformance_sm70.cu, conformance_sm80.cu and conformance_sm90.cu share.
  *
  * A probe launches a tiny kernel around one wrapper of kernels/cuda/dev.h or dev_sm90.h, and compares the
  * words it wrote with words that plain C computes from the wrapper's documentation.  The same probes run on
@@ -22,7 +22,8 @@ struct conformance {
     bool quiet; /* print failures only */
 };
 
-/* probe_sm80, probe_sm90 - run all probes of a kind of GPU. */
+/* probe_sm70, probe_sm80, probe_sm90 - run all probes of a kind of GPU; those of sm_70 do on all. */
+void probe_sm70(conformance *run);
 void probe_sm80(conformance *run);
 void probe_sm90(conformance *run);
 

@@ -162,8 +162,16 @@ bool supported_8bit(const product &p) {
            (p.d.type == CUDA_R_32F || p.d.type == CUDA_R_16BF || p.d.type == CUDA_R_16F);
 }
 
+/* has_bf16 - as GPUs from sm_80 on. */
+bool has_bf16() {
+    int major = 0;
+    return cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0) == cudaSuccess && major >= 8;
+}
+
 /* supported - types: 8 bits as above; all f32, or both inputs of one 16-bit type and the output of that type or f32. */
 bool supported(const cublaslt_desc &desc, const product &p) {
+    if (p.a.type == CUDA_R_16BF && !has_bf16())
+        return false;
     if (desc.compute != CUBLAS_COMPUTE_32F || desc.scale != CUDA_R_32F || p.c.type != p.d.type)
         return false;
     if (is_8bit(p.a.type))

@@ -55,6 +55,11 @@ gpu &the_gpu() {
     return g;
 }
 
+/* block_shared_kib - CUDA C++ Programming Guide, "Technical Specifications per Compute Capability". */
+int block_shared_kib(const gpu &g) {
+    return g.arch == 90 ? 227 : g.arch == 80 ? 163 : 96;
+}
+
 } // namespace
 
 long gpu_number(const char *name, long otherwise) {
@@ -93,6 +98,10 @@ cudaError_t gpu_status(cudaError_t status) {
 cudaError_t gpu_fault(enum gpu_call call) {
     fault &f = the_gpu().fault;
     return f.call == call && --f.countdown == 0 ? f.code : cudaSuccess;
+}
+
+size_t simt_block_shared_bytes() {
+    return (size_t)block_shared_kib(the_gpu()) << 10;
 }
 
 cudaError_t cudaDriverGetVersion(int *version) {
@@ -140,7 +149,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *prop, int device) {
         prop->uuid.bytes[i] = (char)(16 * i + device);
     prop->totalGlobalMem = memory_total_bytes();
     prop->sharedMemPerBlock = 48 << 10;
-    prop->sharedMemPerBlockOptin = (g.arch == 90 ? 227 : g.arch == 80 ? 163 : 96) << 10;
+    prop->sharedMemPerBlockOptin = (size_t)block_shared_kib(g) << 10;
     prop->sharedMemPerMultiprocessor = (g.arch == 90 ? 228 : g.arch == 80 ? 164 : 96) << 10;
     prop->regsPerBlock = 65536;
     prop->warpSize = 32;

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "control.h"
+#include "gpu.h"
 #include "kernels/cuda/dev.h"
 
 namespace simt {
@@ -225,8 +226,8 @@ void check_launch(const launch_shape &s) {
         refuse(s, "a grid has 1 to 2^31-1 by 65535 by 65535 blocks");
     if (s.cluster_blocks < 1 || s.cluster_blocks > 8 || s.grid.x % (unsigned)s.cluster_blocks)
         refuse(s, "a cluster has 1 to 8 blocks and divides the grid's x axis");
-    if (s.shared_bytes > MAX_SHARED_BYTES)
-        refuse(s, "more than 227 KiB of shared memory");
+    if (s.shared_bytes > simt_block_shared_bytes())
+        refuse(s, "more shared memory than a block of this GPU can have");
 }
 
 } // namespace simt
@@ -235,6 +236,10 @@ void check_launch(const launch_shape &s) {
 
 __attribute__((weak)) void simt_submit(cudaStream_t, std::function<void()> work) {
     work();
+}
+
+__attribute__((weak)) size_t simt_block_shared_bytes() {
+    return simt::MAX_SHARED_BYTES;
 }
 
 extern "C" __attribute__((weak)) cudaError_t cudaGetLastError() {

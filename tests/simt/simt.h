@@ -193,3 +193,5 @@ template <> inline void mma_16x8x16<bf16_t>(float c[4], const uint32_t a[4], con
 template <> inline void mma_16x8x16<f16_t>(float c[4], const uint32_t a[4], const uint32_t b[2]) {
     simt::mma(c, a, b, false);
 }
+void mma_8x8x4_columns(float lo[4], float hi[4], const uint32_t a[2], const uint32_t b[2]);
+void mma_8x8x4_rows(float lo[4], float hi[4], const uint32_t a[2], const uint32_t b[2]);

@@ -1,5 +1,6 @@
 /* test_attention_sm80.cpp - the attention ops of the CUDA device without Hopper's instructions, on the host
- * against f64: the flash path (16-bit types), the plain path (f32, other widths), decoding with a cache.
+ * against f64: the flash path (16-bit types), the plain path (f32, other widths), decoding with a cache; with
+ * SIMT_ARCH=70 the Volta path in the flash path's place, all its cases in f16.
  *
  * Every case runs under several schedules of the shim and must give the same bits.  Bounds: 16 bits:
  * relative error 1e-2, of a whole tensor and of each row; mean error 3e-3 of the mean size for gradients and
@@ -20,6 +21,14 @@
 #include "kernels/device_cuda.h"
 
 namespace {
+
+/* Whether the GPU is a V100. */
+bool is_volta;
+
+/* 16 bits as this GPU's tensor cores take them. */
+enum dtype sixteen(enum dtype dtype) {
+    return is_volta && dtype == DTYPE_BF16 ? DTYPE_F16 : dtype;
+}
 
 /* Device memory of one tensor, from and to host values. */
 class on_device {
@@ -183,7 +192,8 @@ verdict judge(const problem &p, const results &got, results want, enum turn turn
             lse};
 }
 
-int check_case(struct device *dev, const problem &p) {
+int check_case(struct device *dev, problem p) {
+    p.dtype = sixteen(p.dtype);
     const inputs in = make_inputs(p, 7);
     const results got = run_kernels(dev, p, in, 0);
     const results want = reference(p, in, {0, 1, 0}).run(got.out);
@@ -216,7 +226,7 @@ int check_case(struct device *dev, const problem &p) {
 
 /* A last key that is the row itself gives the bits of none; one more does not. */
 int check_last_key(struct device *dev, int width) {
-    const problem p = {200, 2, 1, width, WINDOW, 0, DTYPE_BF16, 1, false, STAYS};
+    const problem p = {200, 2, 1, width, WINDOW, 0, sixteen(DTYPE_BF16), 1, false, STAYS};
     inputs in = make_inputs(p, 7);
     const results none = run_kernels(dev, p, in, 0);
     for (int i = 0; i < p.num_rows; i++)
@@ -233,7 +243,7 @@ int check_last_key(struct device *dev, int width) {
 
 /* Tables that cannot be read by two values: the plain path takes the call. */
 int check_odd_tables(struct device *dev) {
-    const problem p = {70, 2, 1, 64, CAUSAL, 0, DTYPE_BF16, 1, false, HALVES};
+    const problem p = {70, 2, 1, 64, CAUSAL, 0, sixteen(DTYPE_BF16), 1, false, HALVES};
     const inputs in = make_inputs(p, 7);
     const results got = run_kernels(dev, p, in, 0, 1), flash = run_kernels(dev, p, in, 0);
     const bool ok = judge(p, got, reference(p, in, {0, 1, 0}).run(got.out), p.turn).accepted(p) &&
@@ -244,7 +254,7 @@ int check_odd_tables(struct device *dev) {
 
 /* A NaN in a key reaches the outputs and query gradients of the rows that see it, and no other. */
 int check_nan_in_key(struct device *dev, int width, enum dtype dtype) {
-    const problem p = {300, 2, 1, width, DOCUMENTS, 0, dtype, 1, false, STAYS};
+    const problem p = {300, 2, 1, width, DOCUMENTS, 0, sixteen(dtype), 1, false, STAYS};
     const int bad = 90, last = 169; /* of the document of 100 rows that begins at 70 */
     inputs in = make_inputs(p, 11);
     in.qkv[(size_t)((bad * 4 + 2) * width) + 5] = NAN;
@@ -264,7 +274,7 @@ int check_nan_in_key(struct device *dev, int width, enum dtype dtype) {
 /* A NaN in a value reaches every row that sees it.  The tensor cores also carry it, times a probability of 0,
  * to rows that share a tile with it; the plain path does not (the last case). */
 int check_nan_in_value(struct device *dev, int width, enum dtype dtype, bool exact) {
-    const problem p = {300, 2, 1, width, DOCUMENTS, 0, dtype, 1, false, STAYS};
+    const problem p = {300, 2, 1, width, DOCUMENTS, 0, sixteen(dtype), 1, false, STAYS};
     const int bad = 90, last = 169;
     inputs in = make_inputs(p, 12);
     in.qkv[(size_t)((bad * 4 + 3) * width) + 5] = NAN;
@@ -325,11 +335,15 @@ int check_cached(struct device *dev, problem p) {
     return !why.empty();
 }
 
-/* --- Bank conflicts: none, in any access of the flash path. */
+/* --- Bank conflicts: none, in any access of the flash path and in the loops of the Volta path, whose rows of 80 and 96
+ * elements are stored across the step between two. */
 int check_conflicts(struct device *dev, int width) {
-    const char *const wrappers[] = {"ldmatrix4",      "ldmatrix4_trans", "cp_async16",   "shared_load16",
-                                    "shared_store16", "shared_load8",    "shared_store4"};
-    const problem p = {100, 2, 1, width, CAUSAL, 0, DTYPE_BF16, 1, false, STAYS};
+    const std::vector<const char *> flash = {"ldmatrix4",     "ldmatrix4_trans", "cp_async16",
+                                             "shared_load16", "shared_store16",  "shared_load8",
+                                             "shared_store4"},
+                                    volta = {"shared_load16", "shared_store16"};
+    const std::vector<const char *> &wrappers = is_volta ? volta : flash;
+    const problem p = {100, 2, 1, width, CAUSAL, 0, sixteen(DTYPE_BF16), 1, false, STAYS};
     uint64_t conflicts = 0, requests = 0;
     simt::count_conflicts(true);
     run_kernels(dev, p, make_inputs(p, 5), 0);
@@ -435,7 +449,7 @@ int run_all(struct device *dev) {
         failures +=
             check_nan_in_key(dev, width, DTYPE_BF16) + check_nan_in_value(dev, width, DTYPE_BF16, false);
     for (int width : {64, 80, 96, 128, 192, 256})
-        failures += check_conflicts(dev, width) + check_last_key(dev, width);
+        failures += (is_volta && width % 64 ? 0 : check_conflicts(dev, width)) + check_last_key(dev, width);
     failures += check_odd_tables(dev) + check_nan_in_key(dev, 24, DTYPE_F32) +
                 check_nan_in_value(dev, 24, DTYPE_F32, true);
     failures += check_cached(dev, {0, 4, 1, 128, CAUSAL, 0, DTYPE_BF16, 0, false, STAYS});
@@ -449,7 +463,8 @@ int run_all(struct device *dev) {
 int main(int argc, char **argv) {
     struct device dev;
     struct err err;
-    setenv("SIMT_ARCH", "80", 1); /* the path of an A100 */
+    setenv("SIMT_ARCH", "80", 0); /* the path of an A100 */
+    is_volta = !strcmp(getenv("SIMT_ARCH"), "70");
     if (device_open_cuda(&dev, 0, &err)) {
         fprintf(stderr, "%s\n", err.text);
         return 1;

@@ -248,7 +248,8 @@ static const struct child CHILDREN[] = {
     {"no_driver", "SIMT_DRIVER=0", child_open, 2, "no NVIDIA driver on this machine"},
     {"old_driver", "SIMT_DRIVER=12040", child_open, 2, "for CUDA 12.4 at most, this program needs 13.0"},
     {"no_gpu", "SIMT_GPUS=0", child_open, 2, "no GPU is visible (CUDA_VISIBLE_DEVICES is"},
-    {"old_gpu", "SIMT_ARCH=70", child_open, 2, "has compute capability 7.0, this program needs 8.0 or later"},
+    {"v100", "SIMT_ARCH=70", child_open, 0, ""},
+    {"old_gpu", "SIMT_ARCH=60", child_open, 2, "has compute capability 6.0, this program needs 7.0 or later"},
     {"ecc", "SIMT_FAULT=wait:1", child_synchronize, 1,
      "fatal: CUDA: waiting for the GPU: uncorrectable ECC error (cudaErrorECCUncorrectable) on pretend "
      "NVIDIA H100, "
