@@ -24,6 +24,11 @@ const char *device_codes_cuda(void);
 
 /* The rest is for an open CUDA device only. */
 
+/* cuda_has_bf16 - whether its products compute in bf16, as those of an A100 and later GPUs do; f16 is there on all.
+ * cuda_check_compute - -1 with err set where what the run computes in, named `key`, is bf16 and the GPU has none. */
+bool cuda_has_bf16(const struct device *dev);
+int cuda_check_compute(const struct device *dev, enum dtype compute, const char *key, struct err *err);
+
 /* cuda_time_ops - whether op seconds are measured by a pair of events around each op (at first: yes).  The
  * events cost the GPU a little between kernels. */
 void cuda_time_ops(struct device *dev, bool on);

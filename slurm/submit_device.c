@@ -30,8 +30,9 @@ static void check_code(const struct job_request *request, struct diagnostics *di
             diagnostics, DIAGNOSTIC_ERROR,
             "the GPUs of partition '%s' (%s) need machine code for %s, but '%.300s' holds %s: name a "
             "build that has "
-            "it with --program PATH, or choose another partition",
-            partition->name, gpu_name(partition), gpu_code_name(arch, code), program, codes);
+            "it with --program PATH%s, or choose another partition",
+            partition->name, gpu_name(partition), gpu_code_name(arch, code), program, codes,
+            arch < 75 ? " (nvcc of CUDA 12 makes it: 'make cuda CUDA_HOME=FOLDER')" : "");
     else if (cover == GPU_COVER_PTX)
         diagnostic_add(
             diagnostics, DIAGNOSTIC_WARNING,

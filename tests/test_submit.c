@@ -231,7 +231,10 @@ static void test_program(void **state) {
         {"sm_80 compute_80 sm_90a", "slurm.partition=gpu_p13",
          "the GPUs of partition 'gpu_p13' (V100 SXM2) need machine code for sm_70, but '/opt/atelier' holds "
          "sm_80 "
-         "compute_80 sm_90a: name a build that has it with --program",
+         "compute_80 sm_90a: name a build that has it with --program PATH (nvcc of CUDA 12 makes it: 'make cuda "
+         "CUDA_HOME=FOLDER'), or choose another partition",
+         DIAGNOSTIC_ERROR},
+        {"sm_70 sm_80 compute_80 sm_90a", "slurm.partition=gpu_p13 train.compute=f16", NULL,
          DIAGNOSTIC_ERROR},
         {"sm_80 compute_80 sm_90a", "", NULL, DIAGNOSTIC_ERROR},
         {"sm_80 compute_80 sm_90a", "slurm.partition=gpu_p5", NULL, DIAGNOSTIC_ERROR},

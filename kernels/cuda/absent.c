@@ -24,6 +24,16 @@ const char *device_describe_cuda(int ordinal, char *text, size_t room_bytes) {
     return text;
 }
 
+bool cuda_has_bf16(const struct device *dev) {
+    die("cuda_has_bf16 on a '%s' device: " ABSENT, dev->ops->name);
+}
+
+int cuda_check_compute(const struct device *dev, enum dtype compute, const char *key, struct err *err) {
+    (void)dev;
+    (void)compute;
+    return err_set(err, "%s: " ABSENT, key);
+}
+
 void cuda_time_ops(struct device *dev, bool on) {
     (void)on;
     die("cuda_time_ops on a '%s' device: " ABSENT, dev->ops->name);

@@ -124,3 +124,19 @@ int device_open_cuda(struct device *dev, int ordinal, struct err *err) {
     cuda_state_open(dev, ordinal, &prop, stream);
     return 0;
 }
+
+bool cuda_has_bf16(const struct device *dev) {
+    enum { FIRST_WITH_BF16 = 80 };
+    return cuda_arch(dev) >= FIRST_WITH_BF16;
+}
+
+int cuda_check_compute(const struct device *dev, enum dtype compute, const char *key, struct err *err) {
+    const struct cuda_state *state = dev->state;
+    if (compute != DTYPE_BF16 || cuda_has_bf16(dev))
+        return 0;
+    return err_set(
+        err,
+        "'%s' is bf16, which GPU '%s' (compute capability %d.%d) does not compute in: set it to f16, which "
+        "scales the loss by itself, or to f32",
+        key, state->name, state->arch / 10, state->arch % 10);
+}

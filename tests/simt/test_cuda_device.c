@@ -227,6 +227,20 @@ static int child_more_than_reserved(void) {
     return 0;
 }
 
+/* A V100 computes in f16 and f32; bf16 is refused by name, before the first product dies of it. */
+static int child_computes(void) {
+    struct device dev;
+    struct err err = {""};
+    if (device_open_cuda(&dev, 0, &err))
+        return 3;
+    int taken = !cuda_check_compute(&dev, DTYPE_F16, "train.compute", &err) &&
+                !cuda_check_compute(&dev, DTYPE_F32, "train.compute", &err);
+    int refused = cuda_check_compute(&dev, DTYPE_BF16, "train.compute", &err);
+    fprintf(stderr, "%s\n", err.text);
+    device_close(&dev);
+    return !taken ? 3 : refused ? 2 : 0;
+}
+
 static int child_host_touches(void) {
     struct device dev;
     struct err err = {""};
@@ -249,6 +263,9 @@ static const struct child CHILDREN[] = {
     {"old_driver", "SIMT_DRIVER=12040", child_open, 2, "for CUDA 12.4 at most, this program needs 13.0"},
     {"no_gpu", "SIMT_GPUS=0", child_open, 2, "no GPU is visible (CUDA_VISIBLE_DEVICES is"},
     {"v100", "SIMT_ARCH=70", child_open, 0, ""},
+    {"a100_types", "SIMT_ARCH=80", child_computes, 0, ""},
+    {"v100_types", "SIMT_ARCH=70", child_computes, 2,
+     "'train.compute' is bf16, which GPU 'pretend NVIDIA V100' (compute capability 7.0) does not compute in: set it to f16"},
     {"old_gpu", "SIMT_ARCH=60", child_open, 2, "has compute capability 6.0, this program needs 7.0 or later"},
     {"ecc", "SIMT_FAULT=wait:1", child_synchronize, 1,
      "fatal: CUDA: waiting for the GPU: uncorrectable ECC error (cudaErrorECCUncorrectable) on pretend "

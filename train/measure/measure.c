@@ -8,6 +8,7 @@
 
 #include "data/file.h"
 #include "kernels/clock.h"
+#include "kernels/device_cuda.h"
 #include "kernels/half.h"
 #include "kernels/rng.h"
 
@@ -119,26 +120,28 @@ static void product_work(void *user) {
 
 /* fill_random - normal values: a GPU clocks itself higher on zeros, and the figure would flatter. */
 static void fill_random(struct device *device, struct tensor t, uint64_t counter) {
+    uint16_t (*const narrow)(float) = t.dtype == DTYPE_BF16 ? bf16_from_f32 : f16_from_f32;
     int64_t count = tensor_count(t);
     uint16_t *host = xmalloc((size_t)count * sizeof *host);
     for (int64_t i = 0; i < count; i++)
-        host[i] = bf16_from_f32((float)rng_normal(0, rng_stream(RNG_TEST, counter), (uint64_t)i));
+        host[i] = narrow((float)rng_normal(0, rng_stream(RNG_TEST, counter), (uint64_t)i));
     device_upload(device, t, host);
     free(host);
 }
 
 /* 2 n^3 operations: a product and a sum for each of n terms of n^2 elements. */
 int measure_matmul(struct device *device, int64_t size, double *flops, struct err *err) {
-    size_t size_bytes = (size_t)size * (size_t)size * dtype_bytes(DTYPE_BF16);
+    const enum dtype dtype = device->ops->host_memory || cuda_has_bf16(device) ? DTYPE_BF16 : DTYPE_F16;
+    size_t size_bytes = (size_t)size * (size_t)size * dtype_bytes(dtype);
     struct buffers buffers;
     int status = buffers_take(&buffers, device, size_bytes, err);
     void *out = status ? NULL : device_allocate(device, size_bytes);
     if (!status && !out)
         status = too_large(size_bytes, err);
     if (!status) {
-        struct product product = {device, tensor_2d(out, DTYPE_BF16, size, size),
-                                  tensor_2d(buffers.a, DTYPE_BF16, size, size),
-                                  tensor_2d(buffers.b, DTYPE_BF16, size, size)};
+        struct product product = {device, tensor_2d(out, dtype, size, size),
+                                  tensor_2d(buffers.a, dtype, size, size),
+                                  tensor_2d(buffers.b, dtype, size, size)};
         fill_random(device, product.x, 1);
         fill_random(device, product.w, 2);
         *flops = 2.0 * (double)size * (double)size * (double)size / best_s(device, product_work, &product);

@@ -5,7 +5,7 @@
 #include "train/ranks/transport.h"
 
 /* measure_copy - device memory bandwidth by copying size_bytes: bytes read plus bytes written, per second.
- * measure_matmul - flop/s of a bf16 product [size, size] x [size, size] with random values.
+ * measure_matmul - flop/s of a bf16 product (f16 on a GPU without) [size, size] x [size, size] with random values.
  * measure_host_link - bytes per second to the device and back, from pinned host memory.
  * Return 0, or -1 with err set: not enough memory. */
 int measure_copy(struct device *device, size_t size_bytes, double *bytes_per_s, struct err *err);

@@ -85,6 +85,10 @@ static int open_device(struct session *session, const struct session_setup *setu
     }
     if (device_open_cuda(&session->dev, setup->gpu, err) != 0)
         return err_prefix(err, "--device cuda");
+    if (cuda_check_compute(&session->dev, compute_type(setup->way.type), "--type", err) != 0) {
+        device_close(&session->dev);
+        return -1;
+    }
     cuda_time_ops(&session->dev, false);
     return 0;
 }

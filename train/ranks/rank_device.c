@@ -72,7 +72,8 @@ static enum transport_kind gpu_transport(const struct config *config) {
 }
 
 /* open_gpu - this rank's GPU, checked against those of the others. */
-static bool open_gpu(struct rank_device *rank, enum transport_kind kind, struct comm *comm) {
+static bool open_gpu(struct rank_device *rank, const struct config *config, struct comm *comm) {
+    const enum transport_kind kind = gpu_transport(config);
     struct err err = {""};
     struct gpu_map map;
     int ordinal = 0, status = gpu_map_choose(comm, &ordinal, &err);
@@ -80,6 +81,8 @@ static bool open_gpu(struct rank_device *rank, enum transport_kind kind, struct 
         status = check_allocation(comm, ordinal, &err);
     if (!status)
         status = device_open_cuda(&rank->dev, ordinal, &err);
+    if (!status)
+        status = cuda_check_compute(&rank->dev, config->train.compute, "train.compute", &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
     gpu_map_gather(&map, comm, ordinal);
@@ -110,7 +113,7 @@ bool rank_device_take(struct rank_device *rank, const struct config *config, str
     if (!wants_gpu(config, comm, &on_gpu))
         return false;
     if (on_gpu)
-        return open_gpu(rank, gpu_transport(config), comm);
+        return open_gpu(rank, config, comm);
     device_open_cpu(&rank->dev, rank_threads(config, comm));
     return true;
 }
