@@ -1,0 +1,2 @@
+/* string.h - NVRTC has by itself what the kernels use of it. */
+#pragma once
