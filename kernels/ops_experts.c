@@ -1,9 +1,5 @@
-/* ops_experts.c - the front door of the ops of experts; products with their matrices host memory alone has so far. */
+/* ops_experts.c - the front door of the ops of experts. */
 #include "kernels/ops_check.h"
-
-static void expect_host(struct device *dev, const char *op) {
-    CHECK(dev->ops->grouped_forward, "%s: the device '%s' does not compute experts", op, dev->ops->name);
-}
 
 /* expect_routes - of num_rows rows (ANY: of as many as they say); returns the number of places. */
 static int64_t expect_routes(const char *op, const struct expert_routes *routes, int64_t num_rows) {
@@ -154,7 +150,6 @@ static double expect_grouped(const char *op, struct tensor wide, struct tensor n
 void op_grouped_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w,
                         struct tensor starts, const struct column_args *args) {
     const char *op = "grouped_forward";
-    expect_host(dev, op);
     op_expect(op, "w", w, (struct expected){op_type_of(x), 2, {ANY, ANY}});
     struct op_call call = op_call_begin(dev, OP_LINEAR, op, expect_grouped(op, y, x, w, starts, args));
     dev->ops->grouped_forward(dev, y, x, w, starts, args);
@@ -165,7 +160,6 @@ void op_grouped_forward(struct device *dev, struct tensor y, struct tensor x, st
 void op_grouped_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
                                struct tensor starts, const struct column_args *args) {
     const char *op = "grouped_backward_input";
-    expect_host(dev, op);
     op_expect(op, "w", w, (struct expected){op_type_of(dx), 2, {ANY, ANY}});
     struct op_call call = op_call_begin(dev, OP_LINEAR, op, expect_grouped(op, dy, dx, w, starts, args));
     dev->ops->grouped_backward_input(dev, dx, dy, w, starts, args);
@@ -176,7 +170,6 @@ void op_grouped_backward_input(struct device *dev, struct tensor dx, struct tens
 void op_grouped_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
                                 struct tensor starts, const struct column_args *args) {
     const char *op = "grouped_backward_weight";
-    expect_host(dev, op);
     op_expect(op, "dw", dw, (struct expected){F32, 2, {ANY, ANY}});
     struct op_call call = op_call_begin(dev, OP_LINEAR, op, expect_grouped(op, dy, x, dw, starts, args));
     dev->ops->grouped_backward_weight(dev, dw, dy, x, starts, args);

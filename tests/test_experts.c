@@ -222,48 +222,90 @@ static void test_spread_and_collect(struct setting s) {
     check_rows(s, (struct shape){3, 4, 1}, 8200);
 }
 
-/* Products, and their gradients, with columns of others beside theirs that stay. */
-static void test_grouped(struct setting s) {
-    struct problem p;
-    const struct column_args part = {.first = 3, .scale = 1}, more = {3, 1, OP_ACCUMULATE};
-    const int wide = OUTPUTS + 5;
-    if (!s.dev->ops->grouped_forward)
-        return;
-    problem_open(&p, s.dev, SMALL, true);
-    for (int i = 0; i < SMALL.rows; i++)
-        p.logits.exact[i * SMALL.experts + 1] = -50; /* an expert without places */
-    data_write(p.logits);
-    route(&p);
-    struct data x = data_random(s.dev, tensor_2d(NULL, s.dtype, p.num_places, WIDTH), 15),
-                w = data_random(s.dev, tensor_2d(NULL, s.dtype, SMALL.experts * OUTPUTS, WIDTH), 16),
-                y = data_random(s.dev, tensor_2d(NULL, s.dtype, p.num_places, wide), 17),
-                dw = data_zero(s.dev, tensor_2d(NULL, DTYPE_F32, SMALL.experts * OUTPUTS, WIDTH)),
-                dx = data_zero(s.dev, x.t);
-    double *want = xcalloc(p.num_places * wide, sizeof *want),
-           *want_dw = xcalloc(SMALL.experts * OUTPUTS * WIDTH, sizeof *want),
-           *want_dx = xcalloc(p.num_places * WIDTH, sizeof *want);
-    memcpy(want, y.exact, (size_t)(p.num_places * wide) * sizeof *want);
-    for (int at = 0; at < p.num_places; at++)
-        for (int o = 0; o < OUTPUTS; o++) {
-            int row = p.experts_of[p.sources_of[at]] * OUTPUTS + o;
-            double dy = y.exact[at * wide + 3 + o];
-            want[at * wide + 3 + o] = 0;
-            for (int c = 0; c < WIDTH; c++) {
-                want[at * wide + 3 + o] += x.exact[at * WIDTH + c] * w.exact[row * WIDTH + c];
-                want_dw[row * WIDTH + c] += 2 * dy * x.exact[at * WIDTH + c];
-                want_dx[at * WIDTH + c] += 2 * dy * w.exact[row * WIDTH + c];
+/* A grouped product and its gradients: x [places, inputs], w [experts outputs, inputs], y with columns of others beside its own. */
+struct product {
+    struct data x, w, y, dw, dx;
+    int inputs, outputs, first, wide;
+    double *want_y, *want_dw, *want_dx;
+};
+
+static void product_open(struct product *g, const struct problem *p, enum dtype dtype) {
+    struct device *dev = p->dev;
+    int rows = p->shape.experts * g->outputs;
+    g->x = data_random(dev, tensor_2d(NULL, dtype, p->num_places, g->inputs), 15);
+    g->w = data_random(dev, tensor_2d(NULL, dtype, rows, g->inputs), 16);
+    g->y = data_random(dev, tensor_2d(NULL, dtype, p->num_places, g->wide), 17);
+    g->dw = data_output(dev, tensor_2d(NULL, DTYPE_F32, rows, g->inputs));
+    g->dx = data_output(dev, g->x.t);
+    g->want_y = xcalloc((size_t)(p->num_places * g->wide), sizeof *g->want_y);
+    g->want_dw = xcalloc((size_t)(rows * g->inputs), sizeof *g->want_dw);
+    g->want_dx = xcalloc((size_t)(p->num_places * g->inputs), sizeof *g->want_dx);
+    memcpy(g->want_y, g->y.exact, (size_t)(p->num_places * g->wide) * sizeof *g->want_y);
+}
+
+static void product_close(struct product *g) {
+    free(g->want_y), free(g->want_dw), free(g->want_dx);
+    data_free(g->x), data_free(g->w), data_free(g->y), data_free(g->dw), data_free(g->dx);
+}
+
+/* product_compute - in f64; the gradients of y as it is, twice. */
+static void product_compute(const struct product *g, const struct problem *p) {
+    for (int at = 0; at < p->num_places; at++)
+        for (int o = 0; o < g->outputs; o++) {
+            int expert = p->experts_of[p->sources_of[at]], column = at * g->wide + g->first + o;
+            const double *x = g->x.exact + at * g->inputs, dy = g->y.exact[column];
+            int64_t row = (int64_t)(expert * g->outputs + o) * g->inputs;
+            g->want_y[column] = 0;
+            for (int c = 0; c < g->inputs; c++) {
+                g->want_y[column] += x[c] * g->w.exact[row + c];
+                g->want_dw[row + c] += 2 * dy * x[c];
+                g->want_dx[at * g->inputs + c] += 2 * dy * g->w.exact[row + c];
             }
         }
+}
+
+/* Products, and their gradients once and added to, with columns of others beside theirs that stay. */
+static void check_grouped(struct setting s, const struct problem *p, struct product g) {
+    struct tensor starts = p->starts.t;
+    const struct column_args part = {.first = g.first, .scale = 1}, more = {g.first, 1, OP_ACCUMULATE};
+    product_open(&g, p, s.dtype);
+    product_compute(&g, p);
     for (int twice = 0; twice < 2; twice++) {
-        op_grouped_backward_weight(s.dev, dw.t, y.t, x.t, p.starts.t, twice ? &more : &part);
-        op_grouped_backward_input(s.dev, dx.t, y.t, w.t, p.starts.t, twice ? &more : &part);
+        op_grouped_backward_weight(s.dev, g.dw.t, g.y.t, g.x.t, starts, twice ? &more : &part);
+        op_grouped_backward_input(s.dev, g.dx.t, g.y.t, g.w.t, starts, twice ? &more : &part);
     }
-    op_grouped_forward(s.dev, y.t, x.t, w.t, p.starts.t, &part);
-    assert_matches(y, want, 1e-6);
-    assert_matches(dw, want_dw, 1e-5);
-    assert_matches(dx, want_dx, 1e-5);
-    free(want), free(want_dw), free(want_dx);
-    data_free(x), data_free(w), data_free(y), data_free(dw), data_free(dx);
+    op_grouped_forward(s.dev, g.y.t, g.x.t, g.w.t, starts, &part);
+    assert_matches(g.y, g.want_y, 1e-6);
+    assert_matches(g.dw, g.want_dw, 1e-5);
+    assert_matches(g.dx, g.want_dx, 1e-5);
+    product_close(&g);
+}
+
+/* favour - route with one expert that nobody sends anything, and another that everybody does. */
+static void favour(struct problem *p, int nobody, int everybody) {
+    for (int i = 0; i < p->shape.rows; i++) {
+        p->logits.exact[i * p->shape.experts + nobody] = -50;
+        p->logits.exact[i * p->shape.experts + everybody] = 50;
+    }
+    data_write(p->logits);
+    route(p);
+}
+
+/* Odd widths and columns; rows that move by 16 bytes, one tile and several in each direction, ends of tiles in all three. */
+static void test_grouped(struct setting s) {
+    const struct product odd = {.inputs = WIDTH, .outputs = OUTPUTS, .first = 3, .wide = OUTPUTS + 5},
+                         small = {.inputs = 40, .outputs = 24, .first = 8, .wide = 40},
+                         large = {.inputs = 200, .outputs = 136, .first = 0, .wide = 136};
+    struct problem p;
+    problem_open(&p, s.dev, SMALL, true);
+    favour(&p, 1, 4);
+    check_grouped(s, &p, odd);
+    check_grouped(s, &p, small);
+    problem_close(&p);
+    problem_open(&p, s.dev, (struct shape){150, 40, 2}, true);
+    favour(&p, 0, 37);
+    check_grouped(s, &p, odd);
+    check_grouped(s, &p, large);
     problem_close(&p);
 }
 

@@ -8,7 +8,7 @@
  * counting, in which no sum depends on which thread comes first. */
 #include <math.h>
 
-#include "kernels/cuda/vector.cuh"
+#include "kernels/cuda/experts.cuh"
 
 /* ---- The choice: one warp per row; element e of the row is lane e % 32's alone ---- */
 
@@ -129,12 +129,6 @@ struct sorting {
     int num_experts, num_runs, num_bits; /* bits of num_experts */
 };
 
-static DEV uint32_t bit_count(uint32_t x) {
-    x -= x >> 1 & 0x55555555;
-    x = (x & 0x33333333) + (x >> 2 & 0x33333333);
-    return ((x + (x >> 4)) & 0x0f0f0f0f) * 0x01010101 >> 24;
-}
-
 /* peers - bit l: lane l has the same expert (warp). */
 static DEV uint32_t peers(uint32_t expert, int num_bits) {
     uint32_t same = ~0u;
@@ -177,15 +171,6 @@ static __global__ void __launch_bounds__(32 * SORT_WARPS) count_kernel(sorting s
         take_place(table, s, (int64_t)run * RUN + group * 32 + lane);
     for (int e = lane; e < s.num_experts; e += 32)
         s.counts[(int64_t)e * s.num_runs + run] = shared_load4(table + (uint32_t)e * 4);
-}
-
-/* warp_sums - of the lanes up to this one. */
-static DEV uint32_t warp_sums(uint32_t v) {
-    for (int distance = 1; distance < 32; distance *= 2) {
-        uint32_t other = shfl_up(v, distance);
-        v += (int)threadIdx.x >= distance ? other : 0;
-    }
-    return v;
 }
 
 /* One warp per expert, SCAN_EACH runs a lane. */

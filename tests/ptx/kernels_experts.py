@@ -1,7 +1,8 @@
-"""kernels_experts.py - a router's choice, the order of the places, rows there and back: cases against references in f64."""
+"""kernels_experts.py - a router's choice, the order of the places, rows there and back, products with the matrix of each place's
+expert: cases against references in f64."""
 import numpy as np
 
-from bench import TYPES, divide_up, expect_near, expect_same, whole_warps
+from bench import F32, TYPES, divide_up, expect_near, expect_same, whole_warps
 
 RUN, WARPS, DOT_WARPS = 256, 4, 8  # choices sorted by a warp; warps of a block that routes; of one that takes gradients
 
@@ -132,6 +133,85 @@ def collect_gradient(bench, t, rows, chosen, width):
     return expect_near("dx", t.values(get(in_place, x.shape, t.dtype)), want, 1.01 * t.rounding + 1e-7, smallest)
 
 
+FORWARD, INPUT, WEIGHT = range(3)
+PRODUCTS = ["forward", "input", "weight"]
+PLAIN = "experts_plain", "grouped_plain_kernel", 64, 256, 8192  # file, kernel, edge of a tile, threads, shared memory
+TILES = "experts_tiles", "grouped_tiles_kernel", 128, 256, 65536
+
+
+def grouped_reference(product, before, a, b, starts, adds):
+    """D, of expert after expert; b of WEIGHT has the same rows as a."""
+    want = before.copy() if adds else np.zeros_like(before)
+    for e in range(len(starts) - 1):
+        places = slice(starts[e], starts[e + 1])
+        if product == WEIGHT:
+            want[e] += a[places].T @ b[places]
+        else:
+            want[places] += a[places] @ (b[e].T if product == FORWARD else b[e])
+    return want
+
+
+def grouped(bench, t, product, kind, counts, inputs, outputs, adds=False):
+    """counts: places of each expert.  dy and y have columns of others before and after theirs."""
+    file, name, edge, threads, shared = kind
+    module = bench.module(file)
+    put, room, get = module.memory.put, module.memory.room, module.memory.get
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    experts, places, first, wide = len(counts), int(starts[-1]), 8, outputs + 16
+    x, vx = bench.stored(t, (places, inputs))
+    w, vw = bench.stored(t, (experts, outputs, inputs))
+    y, vy = bench.stored(t, (places, wide))
+    dw, out = bench.normal((experts, outputs, inputs)), F32 if product == WEIGHT else t
+    size, own = t.size, slice(first, first + outputs)
+    if product == FORWARD:
+        d, strides, sizes = put(y, writable=True), (inputs, inputs, wide), (places, outputs, inputs)
+        pointers = ("P", d + first * size), ("P", put(x)), ("P", put(w))
+        want = grouped_reference(product, vy[:, own], vx, vw, starts, adds)
+    elif product == INPUT:
+        d, strides, sizes = put(x, writable=True), (wide, inputs, inputs), (places, inputs, outputs)
+        pointers = ("P", d), ("P", put(y) + first * size), ("P", put(w))
+        want = grouped_reference(product, vx, vy[:, own], vw, starts, adds)
+    else:
+        d, strides, sizes = put(dw, writable=True), (wide, inputs, inputs), (outputs, inputs, places)
+        pointers = ("P", d), ("P", put(y) + first * size), ("P", put(x))
+        want = grouped_reference(product, dw.astype(float), vy[:, own], vx, starts, adds)
+    arguments = [[*pointers, ("P", put(starts)), *(("q", s) for s in strides), ("i", experts),
+                  *(("i", s) for s in sizes), ("?", adds)]]
+    kernel = module.file.find(name, f"L15grouped_product{product}E", t.mangled, *grouped_types(t, out))
+    columns = divide_up(sizes[1], edge)
+    grid = ((divide_up(sizes[0], edge) * columns, experts) if product == WEIGHT
+            else ((places // edge + min(experts, places)) * columns,))
+    module.launch(kernel, grid, (threads,), arguments, shared)
+    found = get(d, {FORWARD: y.shape, INPUT: x.shape, WEIGHT: dw.shape}[product], out.dtype)
+    if product == FORWARD:
+        others = np.r_[0:first, first + outputs : wide]
+        expect_same("columns of others", found[:, others], y[:, others])
+        found = found[:, own]
+    return expect_near("D", out.values(found), want, 1.01 * out.rounding, 3e-6 * np.sqrt(max(sizes[2], 1)))
+
+
+def grouped_types(t, out):
+    """The mangled type of D after that of A and B."""
+    if out is not t:
+        return (out.mangled,)
+    return ("f",) if t is F32 else ("S1_",)
+
+
+def grouped_cases():
+    counts = [3, 0, 130, 1, 0, 70] + [0] * 40 + [2]
+    for t in TYPES:
+        for product, word in enumerate(PRODUCTS):
+            for adds in (False, True):
+                name = f"{t.name} {word}{' adds' if adds else ''}"
+                arguments = t, product, PLAIN, [5, 0, 70, 1], 37, 21, adds
+                yield f"grouped plain {name}", "sm_80", lambda b, a=arguments: grouped(b, *a)
+                if t is F32:
+                    continue
+                arguments = t, product, TILES, counts, 152, 136, adds
+                yield f"grouped tiles {name}", "sm_80", lambda b, a=arguments: grouped(b, *a)
+
+
+SEEDS = [0, 1, 2]
 FAST = {"route 6 of 2 renormalised True", "sort 700 for 9"}
 
 
@@ -153,3 +233,4 @@ def cases():
             yield f"spread {name}", "sm_80", lambda b, a=arguments: spread(b, *a)
             yield f"collect {name}", "sm_80", lambda b, a=arguments: collect(b, *a, a[3] != 77)
             yield f"collect gradient {name}", "sm_80", lambda b, a=arguments: collect_gradient(b, *a)
+    yield from grouped_cases()

@@ -79,6 +79,15 @@ def of_experts():
                 in_kernel("spread_kernelI6bf16_tLi8E", r"(ld\.global\.s32 \t%rd\d+, \[%rd\d+)\]", r"\1+4]", 0))
     yield Plant("the weight of another choice", "experts_rows", "collect f32 2 x 256",
                 in_kernel("collect_kernelIfLi4E", r"(ld\.global\.f32 \t%f\d+, \[%rd\d+)\]", r"\1+4]"))
+    file, case = "experts_tiles", "grouped tiles bf16 forward"
+    name = "grouped_tiles_kernelIL15grouped_product0E6bf16_t"
+    yield Plant("experts: no wait for a copy", file, case,
+                in_kernel(name, r"cp\.async\.wait_group 2;", "cp.async.wait_group 3;"), 1)
+    yield Plant("experts: no barrier before a stage is filled again", file, case, in_kernel(name, r"bar\.sync[^;]*;", "", 0), 1)
+    yield Plant("experts: rows past an expert's last", file, case,
+                in_kernel(name, r"(cp\.async\.cg[^;]*, 16, )%r\d+;", r"\g<1>16;"))
+    yield Plant("experts: columns of B exchanged", file, case,
+                in_kernel(name, r"(mma\.sync[^;]*\}, )\{(%r\d+), (%r\d+)\}(, \{[^;]*;)", r"\1{\3, \2}\4"))
 
 
 def of_flash():
