@@ -24,14 +24,14 @@ static const char *const VARIANTS[] = {
     "ministral", "gemma2",  "olmo3",        "proportional", "apertus",       "apertus_tied", "granite",
     "phi3",      "mixtral", "qwen3_moe",    "olmoe",        "gpt_oss"};
 
-/* Those with experts, the last ones, are computed in the host's memory alone so far. */
-enum { NUM_WITH_EXPERTS = 4 };
+/* Those with experts come last, and of them those that the host's memory alone computes so far. */
+enum { NUM_WITH_EXPERTS = 4, NUM_OF_HOST = 1, NUM_VARIANTS = sizeof VARIANTS / sizeof *VARIANTS };
 
 /* num_variants - that the device computes. */
 static size_t num_variants(void) {
     struct device dev;
     test_device_open(&dev, 1);
-    size_t count = sizeof VARIANTS / sizeof *VARIANTS - (dev.ops->host_memory ? 0 : NUM_WITH_EXPERTS);
+    size_t count = NUM_VARIANTS - (dev.ops->host_memory ? 0 : NUM_OF_HOST);
     device_close(&dev);
     return count;
 }
@@ -323,8 +323,7 @@ static double other_way(struct fixture *f) {
  * transformers. */
 static void test_renormalised(void **state) {
     (void)state;
-    size_t first = sizeof VARIANTS / sizeof *VARIANTS - NUM_WITH_EXPERTS;
-    for (size_t v = first, count = num_variants(); v < count; v++) {
+    for (size_t v = NUM_VARIANTS - NUM_WITH_EXPERTS, count = num_variants(); v < count; v++) {
         struct fixture f;
         fixture_open(&f, VARIANTS[v], RECOMPUTE_NONE, 0);
         double loss = other_way(&f), want = number(&f, "wrong/other_renormalisation");

@@ -436,7 +436,7 @@ distilled_rows() {
 
 # cuda_rows - the kernels by their stand-in on the host: few steps, it is slow.
 cuda_rows() {
-    local compute stage arch
+    local compute stage arch expert
     [ -x "$simt/atelier" ] || return 0
     for arch in 80 90; do
         for compute in f32 bf16 f16; do
@@ -449,6 +449,14 @@ cuda_rows() {
             done
         done
     done
+    # Experts: rows that tensor cores cannot take, and rows that they do.
+    expert="--set run.device=cuda --set train.steps=3 --set schedule.warmup_steps=1 --set parallel.stage=3
+        --set train.compute=bf16"
+    # shellcheck disable=SC2046,SC2086
+    SIMT_ARCH=80 row all cuda-sm_80-mixtral-bf16-stage-3 2 "$simt/atelier" $(path_of mixtral) $expert
+    # shellcheck disable=SC2086
+    SIMT_ARCH=80 row all cuda-sm_80-new-experts-bf16-stage-3 2 "$simt/atelier" $new_model $expert \
+        --set model.architecture.family=qwen3_moe --set model.architecture.experts=6 --set model.architecture.experts_per_token=2
 }
 
 all_rows() {
