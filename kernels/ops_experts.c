@@ -1,6 +1,11 @@
 /* ops_experts.c - the front door of the ops of experts. */
 #include "kernels/ops_check.h"
 
+/* expect_host - for the ops that have no kernels on GPUs yet. */
+static void expect_host(struct device *dev, const char *op) {
+    CHECK(dev->ops->host_memory, "%s: the device '%s' does not compute it", op, dev->ops->name);
+}
+
 /* expect_routes - of num_rows rows (ANY: of as many as they say); returns the number of places. */
 static int64_t expect_routes(const char *op, const struct expert_routes *routes, int64_t num_rows) {
     op_expect(op, "places", routes->places, (struct expected){I32, 2, {num_rows, ANY}});

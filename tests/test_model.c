@@ -18,14 +18,15 @@
 enum { ROWS = 2, ROW_TOKENS = 24, NUM_TOKENS = ROWS * ROW_TOKENS };
 
 static const char *const VARIANTS[] = {
-    "llama2",    "llama3",  "llama32_tied", "mistral",      "smollm2",       "lucie",        "croissant",
-    "eurollm",   "qwen3",   "qwen3_tied",   "nemotron",     "nemotron_wide", "qwen2",        "qwen2_tied",
-    "olmo2",     "smollm3", "yarn",         "ministral3",   "gemma3",        "gemma3_old",   "mistral_window",
-    "ministral", "gemma2",  "olmo3",        "proportional", "apertus",       "apertus_tied", "granite",
-    "phi3",      "mixtral", "qwen3_moe",    "olmoe",        "gpt_oss"};
+    "llama2",       "llama3",          "llama32_tied",   "mistral",    "smollm2",  "lucie",
+    "croissant",    "eurollm",         "qwen3",          "qwen3_tied", "nemotron", "nemotron_wide",
+    "qwen2",        "qwen2_tied",      "olmo2",          "smollm3",    "yarn",     "ministral3",
+    "gemma3",       "gemma3_old",      "mistral_window", "ministral",  "gemma2",   "olmo3",
+    "proportional", "apertus",         "apertus_tied",   "granite",    "phi3",     "mixtral",
+    "qwen3_moe",    "qwen3_moe_dense", "olmoe",          "gpt_oss"};
 
 /* Those with experts come last, and of them those that the host's memory alone computes so far. */
-enum { NUM_WITH_EXPERTS = 4, NUM_OF_HOST = 1, NUM_VARIANTS = sizeof VARIANTS / sizeof *VARIANTS };
+enum { NUM_WITH_EXPERTS = 5, NUM_OF_HOST = 1, NUM_VARIANTS = sizeof VARIANTS / sizeof *VARIANTS };
 
 /* num_variants - that the device computes. */
 static size_t num_variants(void) {
@@ -260,7 +261,7 @@ static double worst_error(struct fixture *f, const char *prefix, bool masters, i
 
 /* num_tensors - of the model: nine in a layer of Llama's, and what a family has more or less. */
 static int num_tensors(const struct model_config *config) {
-    static const struct {
+    const struct {
         const char *model_type;
         int per_layer, outside;
     } families[] = {
@@ -275,7 +276,7 @@ static int num_tensors(const struct model_config *config) {
         {"nemotron", 10, 3},    /* biases of norms, no gate */
         /* the router and the experts' matrices in place of three; norms of queries and keys */
         {"mixtral", 7 + 4 * 3, 2},
-        {"qwen3_moe", 9 + 6 * 3, 2},
+        {"qwen3_moe", 9 + config->num_experts * 3, 2},
         {"olmoe", 9 + 4 * 3, 2},
         {"gpt_oss", 13 + 4 * 4, 2}, /* biases of four projections, of the router and of the experts, sinks */
         {"apertus", 12, 2}};        /* as qwen3, two values of xIELU, no gate; two more that nothing trains */
@@ -285,7 +286,10 @@ static int num_tensors(const struct model_config *config) {
             per_layer = families[i].per_layer;
             outside = families[i].outside;
         }
-    return per_layer * config->num_layers + outside + (config->tied_head ? 0 : 1);
+    int fewer = 0; /* three matrices in place of the router and the experts' */
+    for (int layer = 0; layer < config->num_layers; layer++)
+        fewer += layer_set_has(&config->dense_layers, layer) ? 1 + config->num_experts * 3 - 3 : 0;
+    return per_layer * config->num_layers + outside + (config->tied_head ? 0 : 1) - fewer;
 }
 
 static void check_gradients(enum recompute recompute, int zero_stage) {

@@ -93,6 +93,7 @@ enum dim {
     DIM_QUERY,   /* H D */
     DIM_KEY,     /* G D */
     DIM_FFN,     /* F */
+    DIM_DENSE,   /* that of a gated block between layers with experts of a width of their own */
     DIM_QKV,     /* (H + 2 G) D */
     DIM_GATE_UP, /* 2 F */
     DIM_HEAD,    /* D */
@@ -222,9 +223,9 @@ struct model_config {
     bool renormalises;     /* the weights of the chosen are divided by their sum */
     double router_loss;    /* router_aux_loss_coef: of the load balance (train/model/router.h), where */
     bool adds_router_loss; /* output_router_logits says that training adds it */
-    int64_t
-        dense_width; /* intermediate_size where experts have a width of their own; nothing computes with it */
-    int rotary_dim;  /* R: the first elements of a head that are rotated; 0: all of it */
+    int64_t dense_width;   /* intermediate_size where experts have a width of their own: of dense layers */
+    struct layer_set dense_layers; /* of a model with experts, those that have a gated block instead */
+    int rotary_dim;                /* R: the first elements of a head that are rotated; 0: all of it */
     /* Of a family with local layers, else 0: a layer whose number leaves window_whole when it is divided by window_period
      * sees all of its document, the others see a window of keys up to their own, itself included. */
     int64_t window; /* 0: no layer is local */
@@ -311,8 +312,10 @@ struct layer_plan {
     bool sinks; /* each head has a key more, without a value, whose score is learnt (op_sinks_forward) */
 };
 
-/* family_expert_defaults - the numbers of experts by the family's class where they are 0; returns 0, or -1 with err set: the family has
+/* family_gated_width - of the feed-forward blocks that are no experts.
+ * family_expert_defaults - the numbers of experts by the family's class where they are 0; returns 0, or -1 with err set: the family has
  * no experts and is asked for some, or what it always does is asked for otherwise. */
+int64_t family_gated_width(const struct model_config *config);
 int family_expert_defaults(struct model_config *config, struct err *err);
 
 /* family_has_softcaps - whether there may be soft-caps of scores and logits.

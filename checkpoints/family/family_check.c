@@ -180,6 +180,21 @@ static int check_token_ids(const struct model_config *config, struct err *err) {
     return 0;
 }
 
+/* check_dense - of a model with experts: some layer has them, and the others' blocks have a width. */
+static int check_dense(const struct model_config *config, struct err *err) {
+    int num_dense = 0;
+    for (int layer = 0; layer < config->num_layers; layer++)
+        num_dense += layer_set_has(&config->dense_layers, layer);
+    if (num_dense == 0 ||
+        (num_dense < config->num_layers && config->dense_width > 0 && config->dense_width <= MODEL_MAX_FFN))
+        return 0;
+    return err_set(
+        err,
+        "%d of %d layers are dense (mlp_only_layers, decoder_sparse_step), with an intermediate_size of %lld: "
+        "expected fewer, and a size of 1 to %d",
+        num_dense, config->num_layers, (long long)config->dense_width, MODEL_MAX_FFN);
+}
+
 /* check_relations - sizes against each other, and the numbers that have no key of their own above. */
 static int check_relations(const struct model_config *config, struct err *err) {
     if (config->num_experts < 0 || config->num_experts > MODEL_MAX_EXPERTS ||
@@ -190,6 +205,8 @@ static int check_relations(const struct model_config *config, struct err *err) {
     if (config->num_experts > 0 && (config->num_chosen < 1 || config->num_chosen > config->num_experts))
         return err_set(err, "num_experts_per_tok is %d, expected 1 to the %d experts", config->num_chosen,
                        config->num_experts);
+    if (check_dense(config, err) != 0)
+        return -1;
     if (!(config->router_loss >= 0) || !isfinite(config->router_loss))
         return err_set(err, "router_aux_loss_coef is %g, expected 0 or more", config->router_loss);
     if (config->num_heads % config->num_kv_heads != 0)

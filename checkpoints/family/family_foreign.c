@@ -68,8 +68,6 @@ static const struct foreign_key never[] = {
     {"attention_out_bias", 0},
     {"lm_head_bias", 0},
     {"n_routed_experts", 0},
-    {"mlp_only_layers", 0},
-    {"decoder_sparse_step", 1},
     {"router_jitter_noise", 0},
     {"shared_expert_intermediate_size", 0},
     {"num_shared_experts", 0},
@@ -101,7 +99,10 @@ int family_refuse_foreign(const struct model_config *config, const json_t *text,
         {"rope_pct", part},
         {"rope_percent", part},
     };
-    if (refuse_keys(config, text, never, sizeof never / sizeof never[0], err) != 0)
+    const struct foreign_key dense[] = {{"mlp_only_layers", 0}, {"decoder_sparse_step", 1}};
+    if (refuse_keys(config, text, never, sizeof never / sizeof never[0], err) != 0 ||
+        (!family_of(config)->experts.may_be_dense &&
+         refuse_keys(config, text, dense, sizeof dense / sizeof dense[0], err) != 0))
         return -1;
     return refuse_keys(config, text, by_plan, sizeof by_plan / sizeof by_plan[0], err);
 }

@@ -36,6 +36,7 @@ struct local_layers {
 struct expert_facts {
     const char *width_key;       /* of ffn_width in config.json; NULL: intermediate_size */
     int num_experts, num_chosen; /* where the keys are missing */
+    bool may_be_dense;           /* mlp_only_layers and decoder_sparse_step say which layers have none */
     int64_t width, dense_width;
     double router_loss;
     bool renormalises; /* always; otherwise norm_topk_prob says it */

@@ -104,6 +104,11 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
     case ROLE_GATE:
     case ROLE_GATE_UP:
         return plan.ffn == FFN_GATED;
+    case ROLE_UP:
+    case ROLE_DOWN:
+        return plan.ffn != FFN_EXPERTS;
+    case ROLE_ROUTER:
+        return plan.ffn == FFN_EXPERTS;
     case ROLE_XIELU_ALPHA_P:
     case ROLE_XIELU_ALPHA_N:
     case ROLE_XIELU_BETA:
@@ -256,6 +261,8 @@ static int64_t dim_size(const struct model_config *config, enum dim dim) {
         return (int64_t)config->num_kv_heads * config->head_dim;
     case DIM_FFN:
         return config->ffn_width;
+    case DIM_DENSE:
+        return config->dense_width;
     case DIM_QKV:
         return (config->num_heads + 2 * (int64_t)config->num_kv_heads) * config->head_dim;
     case DIM_GATE_UP:
@@ -380,7 +387,8 @@ int64_t model_num_trained(const struct model_config *config) {
 
 int64_t adapter_limit(const struct model_config *config, enum adapter_target target) {
     enum tensor_role role = adapter_target_role(target);
-    if (!param_spec(config, role))
+    const struct param_spec *spec = param_spec(config, role);
+    if (!spec || spec->rows == DIM_DENSE || spec->cols == DIM_DENSE) /* of few layers, or none */
         return 0;
     struct tensor shape = param_shape(config, param_at(role, 0));
     return shape.dims[0] < shape.dims[1] ? shape.dims[0] : shape.dims[1];

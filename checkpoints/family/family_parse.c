@@ -64,6 +64,34 @@ static const char *experts_key(const struct family *family, const json_t *root) 
     return !json_find(root, family->experts_key) && json_find(root, other) ? other : family->experts_key;
 }
 
+/* parse_dense - which layers of a model with experts have none: the listed ones, and those that decoder_sparse_step passes over. */
+static int parse_dense(struct model_config *config, const struct family *family, const json_t *root,
+                       struct err *err) {
+    const json_t *listed = json_find(root, "mlp_only_layers");
+    int64_t step;
+    if (!family->experts.may_be_dense || config->num_layers > ADAPTER_MAX_LAYERS)
+        return 0; /* so many layers are refused by model_config_check */
+    if (json_get_int_or(root, "decoder_sparse_step", 1, &step, err) != 0)
+        return -1;
+    if (step < 1 || (listed && !json_is_array(listed)))
+        return err_set(
+            err,
+            "decoder_sparse_step is %lld and mlp_only_layers %s, expected a positive number and an array",
+            (long long)step, listed ? json_type_name(listed) : "missing");
+    for (size_t i = 0; i < json_array_size(listed); i++) {
+        const json_t *layer = json_array_get(listed, i);
+        int64_t number = json_is_integer(layer) ? json_integer_value(layer) : -1;
+        if (number < 0 || number >= config->num_layers)
+            return err_set(err, "mlp_only_layers[%zu] is no layer, expected 0 to %d", i,
+                           config->num_layers - 1);
+        layer_set_add(&config->dense_layers, (int)number);
+    }
+    for (int layer = 0; layer < config->num_layers; layer++)
+        if ((layer + 1) % step != 0)
+            layer_set_add(&config->dense_layers, layer);
+    return 0;
+}
+
 /* parse_experts - of a family that has some.  Returns 0, or -1 with err set. */
 static int parse_experts(struct model_config *config, const struct family *family, const json_t *root,
                          struct err *err) {
@@ -102,6 +130,8 @@ static int parse_sizes(struct model_config *config, const struct family *family,
             0 ||
         json_get_double_or(root, "initializer_range", or_else(family->default_deviation, 0.02), &deviation,
                            err) != 0)
+        return -1;
+    if (parse_dense(config, family, root, err) != 0)
         return -1;
     config->norm_eps = (float)eps;
     config->initializer_range = (float)deviation;

@@ -35,6 +35,10 @@ struct layer_plan family_layer_plan(const struct model_config *config, int layer
     return plan;
 }
 
+int64_t family_gated_width(const struct model_config *config) {
+    return family_of(config)->experts.width_key ? config->dense_width : config->ffn_width;
+}
+
 int family_expert_defaults(struct model_config *config, struct err *err) {
     const struct family *family = family_of(config);
     if (!family->experts_key && (config->num_experts > 0 || config->num_chosen > 0))

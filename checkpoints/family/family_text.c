@@ -45,6 +45,17 @@ static const char *torch_dtype_name(enum dtype dtype) {
     return dtype == DTYPE_F16 ? "float16" : "float32";
 }
 
+/* set_dense - the layers without experts, where there are some. */
+static void set_dense(json_t *root, const struct model_config *config) {
+    json_t *listed = json_array();
+    for (int layer = 0; layer < config->num_layers; layer++)
+        if (family_layer_plan(config, layer).ffn != FFN_EXPERTS)
+            json_array_append_new(listed, json_integer(layer));
+    if (json_array_size(listed) > 0)
+        json_object_set(root, "mlp_only_layers", listed);
+    json_decref(listed);
+}
+
 /* set_ffn - the feed-forward block, or the experts. */
 static void set_ffn(json_t *root, const struct model_config *config) {
     const struct family *family = family_of(config);
@@ -57,6 +68,7 @@ static void set_ffn(json_t *root, const struct model_config *config) {
     set_int(root, family->experts_key, config->num_experts);
     set_int(root, "num_experts_per_tok", config->num_chosen);
     set_float(root, "router_aux_loss_coef", (float)config->router_loss);
+    set_dense(root, config);
     if (config->adds_router_loss)
         json_object_set_new(root, "output_router_logits", json_true());
     if (!family->experts.renormalises)

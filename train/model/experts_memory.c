@@ -18,12 +18,19 @@ void experts_take(struct model *model, const struct layer_plan *plan, struct lay
     a->experts.out = arena_take_2d(arena, type, n * k, c->width);
 }
 
-/* Layers have experts all or none, and send a row to as many. */
+/* first_with_experts - a layer's plan, or NULL: no layer has some.  All that have send a row to as many. */
+static const struct layer_plan *first_with_experts(const struct model *model) {
+    for (int layer = 0; layer < model->setup.config->num_layers; layer++)
+        if (model->layers[layer].plan.ffn == FFN_EXPERTS)
+            return &model->layers[layer].plan;
+    return NULL;
+}
+
 void experts_take_shared(struct model *model) {
     const struct model_config *c = model->setup.config;
-    const struct layer_plan *plan = &model->layers[0].plan;
+    const struct layer_plan *plan = first_with_experts(model);
     struct arena *arena = &model->arena;
-    if (plan->ffn != FFN_EXPERTS)
+    if (!plan)
         return;
     int64_t n = model_own_tokens(&model->setup), places = n * plan->route.num_chosen;
     if (plan->clamps_experts)

@@ -55,7 +55,7 @@ static int num_parts(const struct model_setup *setup) {
 struct layer_part joined_part(const struct model_setup *setup) {
     const struct model_config *c = setup->config;
     int parts = num_parts(setup);
-    return (struct layer_part){c->num_heads / parts, c->num_kv_heads / parts, c->ffn_width / parts};
+    return (struct layer_part){c->num_heads / parts, c->num_kv_heads / parts, family_gated_width(c) / parts};
 }
 
 struct tensor joined_rows(const struct model *model, struct tensor t) {

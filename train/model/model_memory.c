@@ -75,9 +75,9 @@ static void place_ffn(struct model *model, const struct layer_setup *own, struct
             a->norm2 = take_rows(model, c->width);
         a->stats2 = norm_stats_take(&model->arena, &plan->norm, n);
     }
-    if (plan->ffn == FFN_EXPERTS) {
+    if (plan->num_experts > 0)
         experts_take(model, plan, a);
-    } else {
+    if (plan->ffn != FFN_EXPERTS) {
         a->gate_up = take_joined(model, (plan->ffn == FFN_GATED ? 2 : 1) * ffn_width);
         if (own->kept & KEPT_HIDDEN)
             a->hidden = take_joined(model, ffn_width);
@@ -98,10 +98,12 @@ static struct layer_setup union_setup(const struct model *model) {
             all->qk_norm = plan->qk_norm;
         if (plan->norm.kind == NORM_LAYER)
             all->norm = plan->norm;
-        CHECK((plan->ffn == FFN_EXPERTS) == (all->ffn == FFN_EXPERTS),
-              "layer %d: some layers have experts and others have none, which is not computed yet", layer);
-        if (plan->ffn == FFN_GATED)
-            all->ffn = FFN_GATED;
+        if (plan->num_experts > 0) {
+            all->num_experts = plan->num_experts;
+            all->route = plan->route;
+        }
+        if (plan->ffn == FFN_GATED || (plan->ffn == FFN_PLAIN && all->ffn == FFN_EXPERTS))
+            all->ffn = plan->ffn;
         if (plan->place != all->place)
             all->place = NORM_SANDWICH;
         if (plan->branch_scale != 1)
@@ -428,7 +430,7 @@ struct device_limits model_limits(const struct model *model) {
     struct layer_part part = joined_part(&model->setup);
     return (struct device_limits){.max_tokens = model->setup.max_tokens,
                                   .width = c->width,
-                                  .ffn_width = part.ffn_width,
+                                  .ffn_width = part.ffn_width > c->ffn_width ? part.ffn_width : c->ffn_width,
                                   .vocab_size = c->vocab_size,
                                   .chunk_rows = model->dlogits.dims[0],
                                   .num_heads = part.num_heads / model->flight.num_context,

@@ -31,7 +31,7 @@ static void count_layers(struct model_figures *f) {
     for (int layer = 0; layer < f->model->num_layers; layer++)
         switch (family_layer_plan(f->model, layer).ffn) {
         case FFN_GATED:
-            f->num_gated++;
+            f->num_gated += (double)family_gated_width(f->model) / (double)f->model->ffn_width;
             break;
         case FFN_EXPERTS:
             f->num_gated += f->model->num_chosen;

@@ -13,9 +13,9 @@ struct model_figures {
     double own_trained;   /* of them, what is in a rank's part where ranks divide tensors; else all */
     double trained_share; /* of the products with matrices, those with trained ones */
     double below_share; /* of the layers, those with no backward: nothing in them or below them is trained */
-    int num_gated, num_plain; /* layers, by their feed-forward part */
-    double state_bytes;       /* of the optimizer, for all parameters [bytes] */
-    double update_flops;      /* of one update's matrix products, all parameters */
+    double num_gated, num_plain; /* layers, by their feed-forward part, in ffn_width of the model */
+    double state_bytes;          /* of the optimizer, for all parameters [bytes] */
+    double update_flops;         /* of one update's matrix products, all parameters */
 };
 
 /* figures_count - of a model that config trains: its optimizer.kind, optimizer.state_dtype and parallel.tensor are

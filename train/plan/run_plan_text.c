@@ -388,9 +388,10 @@ static json_t *exchange_json(const struct run_plan *plan) {
                      (json_int_t)sent[EXCHANGE_CONTEXT], "tensor", (json_int_t)sent[EXCHANGE_TENSOR]);
 }
 
-/* put_experts - of a model that has some. */
-static void put_experts(json_t *root, const struct run_plan *plan) {
+/* put_parameters - and of a model with experts those of one token, and what experts take. */
+static void put_parameters(json_t *root, const struct run_plan *plan) {
     const struct step_time *time = &plan->proposal.time;
+    json_object_set_new(root, "parameters", json_integer(model_num_parameters(plan->model)));
     if (plan->model->num_experts == 0)
         return;
     json_object_set_new(root, "active_parameters", json_integer(model_num_active(plan->model)));
@@ -433,8 +434,7 @@ void run_plan_print_json(const struct run_plan *plan) {
     }
     if (plan->config.train.epochs > 0)
         json_object_set_new(root, "epochs", json_real(plan->config.train.epochs));
-    json_object_set_new(root, "parameters", json_integer(model_num_parameters(plan->model)));
-    put_experts(root, plan);
+    put_parameters(root, plan);
     if (plan->model->wrapper_type[0])
         json_object_set_new(root, "wrapper", json_string(plan->model->wrapper_type));
     json_object_set_new(root, "memory_bytes", memory_json(&plan->proposal.memory));
