@@ -58,7 +58,8 @@ static bool map_safetensors(const struct weights *w, struct param param, struct 
 /* The shape was checked when the model was opened; blocks do not cross rows, which is a rule of the file. */
 bool weights_map(const struct weights *w, struct param param, struct stored_rows *rows) {
     struct tensor shape = param_shape(&w->config, param);
-    if (shape.ndim != 2 || shape.dims[1] % STORED_GROUP != 0 || !is_plain(w, param))
+    if (param_spec(&w->config, param.role)->traits & PARAM_EXPERT || shape.ndim != 2 ||
+        shape.dims[1] % STORED_GROUP != 0 || !is_plain(w, param))
         return false;
     if (param.role == ROLE_HEAD && w->head_is_embedding)
         param.role = ROLE_EMBEDDING;

@@ -234,18 +234,21 @@ static void test_names_and_shapes(void **state) {
 /* The names that GGUF files use, and back. */
 static void test_gguf_names(void **state) {
     (void)state;
-    char key[FAMILY_KEY_ROOM], names[96];
+    char key[FAMILY_KEY_ROOM], names[128];
     struct model_config config = {.num_layers = 1};
     assert_int_equal(family_set_gguf(&config, "qwen3", 5), 0);
     assert_string_equal(config.architecture, "Qwen3ForCausalLM");
     assert_string_equal(family_gguf_key(&config, "block_count", key), "qwen3.block_count");
     assert_int_equal(family_set_gguf(&config, "llama", 5), 0);
     assert_string_equal(config.model_type, "llama"); /* not mistral, which is stored under the same name */
-    assert_int_equal(family_set_gguf(&config, "qwen3moe", 8), -1);
-    assert_string_equal(config.model_type, "llama");
+    family_set_gguf_experts(&config);
+    assert_string_equal(config.model_type, "mixtral"); /* which is stored under the same name */
+    assert_int_equal(family_set_gguf(&config, "qwen3moe", 8), 0);
+    assert_int_equal(family_set_gguf(&config, "gpt-oss", 7), -1);
+    assert_string_equal(config.model_type, "qwen3_moe");
     assert_string_equal(
         family_gguf_names(names, sizeof names),
-        "llama, mistral3, qwen3, qwen2, olmo2, granite, phi3, smollm3, nemotron, gemma2, gemma3, apertus");
+        "llama, mistral3, qwen3, qwen2, olmo2, granite, phi3, smollm3, nemotron, gemma2, gemma3, apertus, qwen3moe, olmoe");
 }
 
 /* Every parameter once, with a slot, a name and a GGUF name of its own, and together as many scalars as the

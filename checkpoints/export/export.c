@@ -97,7 +97,14 @@ static void set_model(const struct job *job) {
     set_size(job, "context_length", family_gguf_positions(config));
     set_size(job, "embedding_length", config->width);
     set_size(job, "block_count", config->num_layers);
-    set_size(job, "feed_forward_length", config->ffn_width);
+    set_size(job, "feed_forward_length",
+             family_has_expert_width(config) ? config->dense_width : config->ffn_width);
+    if (config->num_experts > 0) {
+        set_size(job, "expert_count", config->num_experts);
+        set_size(job, "expert_used_count", config->num_chosen);
+    }
+    if (family_has_expert_width(config))
+        set_size(job, "expert_feed_forward_length", config->ffn_width);
     set_size(job, "attention.head_count", config->num_heads);
     set_size(job, "attention.head_count_kv", config->num_kv_heads);
     set_size(job, "attention.key_length", config->head_dim);
@@ -193,7 +200,7 @@ static void list_tensors(struct job *job) {
     job->tensors = xmalloc((size_t)param_num_slots(job->config) * sizeof *job->tensors);
     while (family_next_param(job->config, &at)) {
         const struct param_spec *spec = param_spec(job->config, at.role);
-        if (spec->traits & PARAM_METADATA)
+        if (spec->traits & PARAM_METADATA || at.expert > 0) /* the first expert stands for all of a layer */
             continue;
         job->tensors[job->num_tensors] = (struct placed){at, spec->place, job->num_tensors};
         job->num_tensors++;
@@ -201,14 +208,14 @@ static void list_tensors(struct job *job) {
     qsort(job->tensors, (size_t)job->num_tensors, sizeof *job->tensors, compare_placed);
 }
 
-/* type_in_file - vectors are f32 always; rows that do not fill blocks of Q8_0 become f16, as llama.cpp's
+/* type_in_file - vectors are f32 always, and so are routers, as llama.cpp's converter has it; rows that do not fill blocks of Q8_0 become f16, as llama.cpp's
  * tools do. */
-static enum ggml_type type_in_file(enum export_type type, struct tensor shape) {
+static enum ggml_type type_in_file(enum export_type type, enum tensor_role role, struct tensor shape) {
     static const enum ggml_type types[] = {[EXPORT_F32] = GGML_F32,
                                            [EXPORT_F16] = GGML_F16,
                                            [EXPORT_BF16] = GGML_BF16,
                                            [EXPORT_Q8_0] = GGML_Q8_0};
-    if (shape.ndim == 1)
+    if (shape.ndim == 1 || role == ROLE_ROUTER)
         return GGML_F32;
     if (shape.dims[shape.ndim - 1] % quant_format((int)types[type])->block_count)
         return GGML_F16;
@@ -226,12 +233,14 @@ static void add_tensors(struct job *job) {
         gguf_add_tensor(job->writer, GGUF_ROPE_SHORT, 1, &half, GGML_F32);
     }
     for (int64_t i = 0; i < job->num_tensors; i++) {
-        struct tensor shape = param_shape(job->config, job->tensors[i].param);
-        int64_t dims[2] = {shape.dims[shape.ndim - 1], shape.dims[0]}; /* row length first */
-        enum ggml_type type = type_in_file(job->type, shape);
+        struct param param = job->tensors[i].param;
+        struct tensor shape = gguf_param_shape(job->config, param);
+        enum ggml_type type = type_in_file(job->type, param.role, param_shape(job->config, param));
+        int64_t dims[TENSOR_MAX_DIMS];
+        for (int d = 0; d < shape.ndim; d++) /* row length first */
+            dims[d] = shape.dims[shape.ndim - 1 - d];
         num_f16 += job->type == EXPORT_Q8_0 && type == GGML_F16;
-        gguf_add_tensor(job->writer, param_gguf_name(job->config, job->tensors[i].param, name), shape.ndim,
-                        dims, type);
+        gguf_add_tensor(job->writer, param_gguf_name(job->config, param, name), shape.ndim, dims, type);
     }
     if (num_f16)
         gguf_note(&job->notes, "%lld matrices are f16: their rows are not a multiple of 32, which q8_0 needs",
@@ -244,11 +253,11 @@ static void permute_heads(int head_dim, int64_t width, int64_t num_rows, const f
         memcpy(to + gguf_row_from_hf(head_dim, row) * width, from + row * width, (size_t)width * sizeof *to);
 }
 
-/* write_tensor - in pieces of whole heads where rows change places: a head is permuted within itself. */
-static int write_tensor(const struct job *job, struct param param, struct err *err) {
+/* write_param - in pieces of whole heads where rows change places: a head is permuted within itself. */
+static int write_param(const struct job *job, struct param param, struct err *err) {
     struct tensor shape = param_shape(job->config, param);
     int64_t width = shape.dims[shape.ndim - 1], num_rows = tensor_count(shape) / width;
-    enum ggml_type type = type_in_file(job->type, shape);
+    enum ggml_type type = type_in_file(job->type, param.role, shape);
     unsigned traits = param_spec(job->config, param.role)->traits;
     bool permuted = traits & PARAM_PERMUTED;
     int64_t unit = permuted ? job->config->head_dim : 1; /* rows that stay together */
@@ -271,6 +280,16 @@ static int write_tensor(const struct job *job, struct param param, struct err *e
     }
     free(rows);
     free(ordered);
+    return status;
+}
+
+/* write_tensor - one parameter, or those of all experts. */
+static int write_tensor(const struct job *job, struct param param, struct err *err) {
+    bool is_expert = param_spec(job->config, param.role)->traits & PARAM_EXPERT;
+    int status = 0;
+    do
+        status = write_param(job, param, err);
+    while (status == 0 && is_expert && ++param.expert < job->config->num_experts);
     return status;
 }
 
@@ -309,12 +328,14 @@ static int check_file(const char *path, const struct model_config *config, struc
     int status = gguf_model_config(file, &found, err);
     if (status == 0)
         status = gguf_model_check(file, &found, err);
-    if (status == 0 && (model_num_parameters(&found) != model_num_parameters(config) ||
-                        found.rope_kind != rope_in_file(config) || found.head_dim != config->head_dim ||
-                        (family_gguf_has_windows(config) &&
-                         (found.window != config->window || found.window_period != config->window_period ||
-                          found.window_whole != config->window_whole)) ||
-                        found.rotary_dim != config->rotary_dim))
+    if (status == 0 &&
+        (model_num_parameters(&found) != model_num_parameters(config) ||
+         found.rope_kind != rope_in_file(config) || found.head_dim != config->head_dim ||
+         found.num_chosen != config->num_chosen || found.renormalises != config->renormalises ||
+         (family_gguf_has_windows(config) &&
+          (found.window != config->window || found.window_period != config->window_period ||
+           found.window_whole != config->window_whole)) ||
+         found.rotary_dim != config->rotary_dim))
         status = err_set(err, "'%s' does not describe the model that was written", path);
     gguf_close(file);
     return status;
@@ -374,10 +395,21 @@ static int refuse_rope(const struct model_config *config, struct err *err) {
 
 /* check_expressible - llama.cpp knows some things of a family without a key in the file. */
 static int check_expressible(const struct model_config *config, struct err *err) {
-    if (config->num_experts > 0)
+    if (!family_has_gguf(config))
+        return err_set(err, "GGUF files of model_type '%s' are not written yet: export it with --to hf",
+                       config->model_type);
+    if (config->num_experts > 0 && config->renormalises != family_gguf_renormalises(config))
         return err_set(err,
-                       "GGUF has the matrices of all experts in one tensor, which is not written yet: export "
-                       "it with --to hf");
+                       "llama.cpp computes a '%s' whose weights of a token's experts %s up to one "
+                       "(norm_topk_prob), in this model they %s: export it with --to hf",
+                       config->model_type, config->renormalises ? "do not add" : "add",
+                       config->renormalises ? "do" : "do not");
+    if (family_gguf_has_all_keys(config) && config->num_kv_heads != config->num_heads)
+        return err_set(
+            err,
+            "llama.cpp has no '%s' with fewer heads of keys than of queries, this model has %d and %d: "
+            "export it with --to hf",
+            config->model_type, config->num_kv_heads, config->num_heads);
     if (config->tied_head && family_gguf_has_head(config))
         return err_set(
             err,

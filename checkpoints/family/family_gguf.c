@@ -4,9 +4,12 @@
 
 #include "checkpoints/family/family_internal.h"
 
-/* is_read - a GGUF file has the matrices of all experts in one tensor, which is not read yet. */
 static bool is_read(const struct family *family) {
-    return !family->experts_key;
+    return !family->has_no_gguf;
+}
+
+bool family_has_gguf(const struct model_config *config) {
+    return is_read(family_of(config));
 }
 
 int family_set_gguf(struct model_config *config, const char *name, size_t length_bytes) {
@@ -18,6 +21,28 @@ int family_set_gguf(struct model_config *config, const char *name, size_t length
         return model_config_set_family(config, family->model_type, NULL);
     }
     return -1;
+}
+
+void family_set_gguf_experts(struct model_config *config) {
+    for (int i = 0; i < num_families; i++)
+        if (strcmp(family_list[i]->gguf, family_gguf(config)) == 0 && family_list[i]->experts_key)
+            model_config_set_family(config, family_list[i]->model_type, NULL);
+}
+
+bool family_has_experts(const struct model_config *config) {
+    return family_of(config)->experts_key != NULL;
+}
+
+bool family_gguf_renormalises(const struct model_config *config) {
+    return family_of(config)->in_gguf.renormalises;
+}
+
+bool family_gguf_has_all_keys(const struct model_config *config) {
+    return family_of(config)->in_gguf.has_all_keys;
+}
+
+bool family_has_expert_width(const struct model_config *config) {
+    return family_of(config)->experts.width_key != NULL;
 }
 
 void family_set_gguf_windows(struct model_config *config) {

@@ -45,6 +45,7 @@ const struct family family_gpt_oss = {
     .params = gpt_oss_params,
     .num_params = NUM_PARAMS,
     .change_plan = change_plan,
+    .has_no_gguf = true,
     .attention_bias = true,
     .experts_key = "num_local_experts",
     .experts = {.num_experts = 128, .num_chosen = 4, .router_loss = 0.001, .renormalises = true},

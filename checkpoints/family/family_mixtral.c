@@ -15,9 +15,9 @@ static const struct param_spec mixtral_params[] = {
     {ROLE_OUTPUT, PLACE_LAYER, "self_attn.o_proj.weight", "attn_output.weight", DIM_WIDTH, DIM_QUERY, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_FFN_NORM, PLACE_LAYER, "post_attention_layernorm.weight", "ffn_norm.weight", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
     {ROLE_ROUTER, PLACE_LAYER, "block_sparse_moe.gate.weight", "ffn_gate_inp.weight", DIM_EXPERTS, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
-    {ROLE_EXPERT_GATE, PLACE_LAYER, "block_sparse_moe.experts.*.w1.weight", "ffn_gate.*.weight", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS | PARAM_EXPERT},
-    {ROLE_EXPERT_UP, PLACE_LAYER, "block_sparse_moe.experts.*.w3.weight", "ffn_up.*.weight", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS | PARAM_EXPERT},
-    {ROLE_EXPERT_DOWN, PLACE_LAYER, "block_sparse_moe.experts.*.w2.weight", "ffn_down.*.weight", DIM_WIDTH, DIM_FFN, INIT_NORMAL, PARAM_DECAYS | PARAM_EXPERT},
+    {ROLE_EXPERT_GATE, PLACE_LAYER, "block_sparse_moe.experts.*.w1.weight", "ffn_gate_exps.weight", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS | PARAM_EXPERT},
+    {ROLE_EXPERT_UP, PLACE_LAYER, "block_sparse_moe.experts.*.w3.weight", "ffn_up_exps.weight", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS | PARAM_EXPERT},
+    {ROLE_EXPERT_DOWN, PLACE_LAYER, "block_sparse_moe.experts.*.w2.weight", "ffn_down_exps.weight", DIM_WIDTH, DIM_FFN, INIT_NORMAL, PARAM_DECAYS | PARAM_EXPERT},
 };
 /* clang-format on */
 enum { NUM_PARAMS = sizeof mixtral_params / sizeof mixtral_params[0] };
@@ -31,6 +31,7 @@ const struct family family_mixtral = {
     .model_type = "mixtral",
     .architecture = "MixtralForCausalLM",
     .gguf = "llama",
+    .in_gguf = {.has_freqs = true, .renormalises = true},
     .params = mixtral_params,
     .num_params = NUM_PARAMS,
     .change_plan = change_plan,

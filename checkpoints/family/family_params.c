@@ -176,9 +176,8 @@ static const struct {
 static void put_expert(char *text, const struct param_spec *spec, int expert) {
     char rest[PARAM_NAME_ROOM];
     char *place = strchr(text, '*');
-    if (!(spec->traits & PARAM_EXPERT) || spec->traits & PARAM_STACKED)
+    if (!(spec->traits & PARAM_EXPERT) || !place) /* all of them are in one tensor */
         return;
-    CHECK(place, "the name '%s' has no place for an expert's number", text);
     snprintf(rest, sizeof rest, "%s", place + 1);
     snprintf(place, PARAM_NAME_ROOM - (size_t)(place - text), "%d%s", expert, rest);
 }

@@ -20,9 +20,9 @@ static const struct param_spec qwen3_moe_params[] = {
     {ROLE_UP, PLACE_LAYER, "mlp.up_proj.weight", "ffn_up.weight", DIM_DENSE, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_DOWN, PLACE_LAYER, "mlp.down_proj.weight", "ffn_down.weight", DIM_WIDTH, DIM_DENSE, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_ROUTER, PLACE_LAYER, "mlp.gate.weight", "ffn_gate_inp.weight", DIM_EXPERTS, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
-    {ROLE_EXPERT_GATE, PLACE_LAYER, "mlp.experts.*.gate_proj.weight", "ffn_gate.*.weight", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS | PARAM_EXPERT},
-    {ROLE_EXPERT_UP, PLACE_LAYER, "mlp.experts.*.up_proj.weight", "ffn_up.*.weight", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS | PARAM_EXPERT},
-    {ROLE_EXPERT_DOWN, PLACE_LAYER, "mlp.experts.*.down_proj.weight", "ffn_down.*.weight", DIM_WIDTH, DIM_FFN, INIT_NORMAL, PARAM_DECAYS | PARAM_EXPERT},
+    {ROLE_EXPERT_GATE, PLACE_LAYER, "mlp.experts.*.gate_proj.weight", "ffn_gate_exps.weight", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS | PARAM_EXPERT},
+    {ROLE_EXPERT_UP, PLACE_LAYER, "mlp.experts.*.up_proj.weight", "ffn_up_exps.weight", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS | PARAM_EXPERT},
+    {ROLE_EXPERT_DOWN, PLACE_LAYER, "mlp.experts.*.down_proj.weight", "ffn_down_exps.weight", DIM_WIDTH, DIM_FFN, INIT_NORMAL, PARAM_DECAYS | PARAM_EXPERT},
 };
 /* clang-format on */
 enum { NUM_PARAMS = sizeof qwen3_moe_params / sizeof qwen3_moe_params[0] };
@@ -36,6 +36,7 @@ static void change_plan(const struct model_config *config, int layer, struct lay
 const struct family family_qwen3_moe = {.model_type = "qwen3_moe",
                                         .architecture = "Qwen3MoeForCausalLM",
                                         .gguf = "qwen3moe",
+                                        .in_gguf = {.renormalises = true},
                                         .params = qwen3_moe_params,
                                         .num_params = NUM_PARAMS,
                                         .change_plan = change_plan,

@@ -46,6 +46,11 @@ static int read_architecture(const struct gguf *file, struct model_config *confi
     if (gguf_setting_int(file, family_gguf_key(config, "attention.sliding_window", key), 0, &window, err) !=
         0)
         return -1;
+    int64_t num_experts;
+    if (gguf_setting_int(file, family_gguf_key(config, "expert_count", key), 0, &num_experts, err) != 0)
+        return -1;
+    if (num_experts) /* Mixtral's name is Llama's */
+        family_set_gguf_experts(config);
     if (window) /* OLMo 3's name is OLMo 2's */
         family_set_gguf_windows(config);
     if (num_parts > 1)
@@ -85,6 +90,7 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
                                         "rope.freq_base_swa"};
     static const char *const multiplied[] = {"embedding_scale", "residual_scale", "attention.scale",
                                              "logit_scale"};
+    static const char *const expert[] = {"expert_count", "expert_used_count", "expert_feed_forward_length"};
     static const char *const capped[] = {"attn_logit_softcapping", "final_logit_softcapping"};
     char prefix[FAMILY_KEY_ROOM];
     size_t prefix_bytes = strlen(family_gguf_key(config, "", prefix));
@@ -97,6 +103,8 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
             fine = strcmp(key + prefix_bytes, known[k]) == 0;
         for (size_t k = 0; k < sizeof local / sizeof *local && family_gguf_has_windows(config) && !fine; k++)
             fine = strcmp(key + prefix_bytes, local[k]) == 0;
+        for (size_t k = 0; k < sizeof expert / sizeof *expert && family_has_experts(config) && !fine; k++)
+            fine = strcmp(key + prefix_bytes, expert[k]) == 0;
         for (size_t k = 0; k < sizeof capped / sizeof *capped && family_has_softcaps(config) && !fine; k++)
             fine = strcmp(key + prefix_bytes, capped[k]) == 0;
         for (size_t k = 0;
@@ -143,6 +151,24 @@ static int read_sizes(const struct gguf *file, struct model_config *config, stru
     config->head_dim = (int)head_dim;
     config->rotary_dim = rope_dim == head_dim ? 0 : (int)rope_dim;
     return 0;
+}
+
+/* read_experts - of a family that has some; they may have a width of their own beside that of dense layers, which none has. */
+static int read_experts(struct gguf_settings settings, struct model_config *config, struct err *err) {
+    int64_t num_experts, num_chosen;
+    if (!family_has_experts(config))
+        return 0;
+    if (gguf_setting_size(settings, "expert_count", -1, &num_experts, err) != 0 ||
+        gguf_setting_size(settings, "expert_used_count", -1, &num_chosen, err) != 0)
+        return -1;
+    config->num_experts = (int)num_experts;
+    config->num_chosen = (int)num_chosen;
+    config->renormalises = family_gguf_renormalises(config);
+    if (family_expert_defaults(config, err) != 0)
+        return -1;
+    int64_t dense_width = config->ffn_width;
+    config->dense_width = family_has_expert_width(config) ? dense_width : 0;
+    return gguf_setting_size(settings, "expert_feed_forward_length", dense_width, &config->ffn_width, err);
 }
 
 /* find_param - where a parameter stands in the file; -1: nowhere. */
@@ -227,8 +253,8 @@ int gguf_model_config(const struct gguf *file, struct model_config *config, stru
     struct gguf_settings settings = {file, config};
     *config = (struct model_config){.initializer_range = 0.02f, .rope_kind = ROPE_PLAIN};
     if (read_architecture(file, config, err) != 0 || refuse_unknown_settings(file, config, err) != 0 ||
-        read_sizes(file, config, err) != 0 || read_tensor_facts(file, config, err) != 0 ||
-        read_token_ids(file, config, err) != 0 ||
+        read_sizes(file, config, err) != 0 || read_experts(settings, config, err) != 0 ||
+        read_tensor_facts(file, config, err) != 0 || read_token_ids(file, config, err) != 0 ||
         gguf_setting_double(settings, family_gguf_eps_key(config), 0, &eps, err) != 0)
         return -1;
     config->norm_eps = (float)eps;
@@ -240,12 +266,26 @@ int gguf_model_config(const struct gguf *file, struct model_config *config, stru
 
 /* --- tensors --- */
 
+struct tensor gguf_param_shape(const struct model_config *config, struct param param) {
+    struct tensor shape = param_shape(config, param);
+    if (!(param_spec(config, param.role)->traits & PARAM_EXPERT))
+        return shape;
+    return shape.ndim == 1 ? tensor_2d(NULL, DTYPE_F32, config->num_experts, shape.dims[0])
+                           : tensor_3d(NULL, DTYPE_F32, config->num_experts, shape.dims[0], shape.dims[1]);
+}
+
+/* first_in_file - the number of a parameter's first element in its tensor: of an expert, after those of the ones before it. */
+static int64_t first_in_file(const struct model_config *config, struct param param) {
+    bool is_expert = param_spec(config, param.role)->traits & PARAM_EXPERT;
+    return is_expert ? param.expert * tensor_count(param_shape(config, param)) : 0;
+}
+
 /* check_tensor - one expected tensor; the dimensions in the file are ours in reverse.  Returns its index, or
  * -1 with err set. */
 static int64_t check_tensor(const struct gguf *file, const struct model_config *config, struct param param,
                             struct err *err) {
     char name[PARAM_NAME_ROOM];
-    struct tensor want = param_shape(config, param);
+    struct tensor want = gguf_param_shape(config, param);
     int64_t index = gguf_find_tensor(file, param_gguf_name(config, param, name));
     if (index < 0)
         return err_set(err, "'%s' has no tensor '%s'", gguf_path(file), name);
@@ -253,12 +293,13 @@ static int64_t check_tensor(const struct gguf *file, const struct model_config *
     bool fits = have.ndim == want.ndim;
     for (int d = 0; d < want.ndim && fits; d++)
         fits = have.dims[d] == want.dims[want.ndim - 1 - d];
+    char text[64];
     if (!fits)
         return err_set(
-            err, "'%s': tensor '%s' has the wrong shape: %lld x %lld (%d dimensions), expected %lld x %lld",
-            gguf_path(file), name, (long long)have.dims[1], (long long)have.dims[0], have.ndim,
-            want.ndim == 1 ? 1LL : (long long)want.dims[0],
-            (long long)(want.ndim == 1 ? want.dims[0] : want.dims[1]));
+            err,
+            "'%s': tensor '%s' has the wrong shape: %lld x %lld, %lld of them (%d dimensions), expected %s",
+            gguf_path(file), name, (long long)have.dims[1], (long long)have.dims[0], (long long)have.dims[2],
+            have.ndim, tensor_shape_text(want, text, sizeof text));
     if (!quant_format(have.type) && gguf_read_f32(file, index, 0, 0, NULL, err) != 0) /* it says why */
         return -1;
     return index;
@@ -305,7 +346,7 @@ int gguf_model_read(const struct gguf *file, const struct model_config *config, 
     int64_t index = gguf_find_tensor(file, param_gguf_name(config, param, name));
     CHECK(index >= 0, "no tensor '%s': the file was not checked", name);
     if (!(traits & PARAM_PERMUTED)) {
-        int status = gguf_read_f32(file, index, first, count, out, err);
+        int status = gguf_read_f32(file, index, first_in_file(config, param) + first, count, out, err);
         for (int64_t i = 0; i < count && status == 0 && (traits & PARAM_PLUS_ONE); i++)
             out[i] -= 1;
         return status;

@@ -222,6 +222,7 @@ F16_LIMIT = 0.005  # relative, of perplexities
 TOKENS = 120
 F16_TEXTS = 4
 CHANGED = "model.layers.0.mlp.down_proj.weight"
+OF_EXPERTS = "model.layers.0.self_attn.o_proj.weight"  # of a model with experts
 
 
 def sample_lines(root):
@@ -271,9 +272,20 @@ def change_tensor(folder, to):
 
     shutil.copytree(folder, to)
     tensors = load_file(to / "model.safetensors")
-    tensors[CHANGED] = tensors[CHANGED].flip(0).contiguous()
+    changed = CHANGED if CHANGED in tensors else OF_EXPERTS
+    tensors[changed] = tensors[changed].flip(0).contiguous()
     save_file(tensors, to / "model.safetensors", metadata={"format": "pt"})
     return to
+
+
+def swap_experts(model):
+    """The last matrices of two experts of a layer, each in the other's place."""
+    import torch
+
+    with torch.no_grad():
+        down = model.model.layers[0].mlp.experts.down_proj
+        down.copy_(down.roll(1, 0))
+    return model
 
 
 def check_f16(report, folder, texts, scratch):
@@ -328,6 +340,10 @@ def check_exports():
                     compare_tokens(report, model, Tokenizer.from_file(str(folder / "tokenizer.json")), lines)
                     expected = greedy(reference, ids, 10)
                     report.expect(generate_ids(model, ids, 10) == expected, "ten generated tokens")
+                    if hasattr(reference.model.layers[0].mlp, "experts"):
+                        wrong = tools.hf_logits(swap_experts(tools.load_hf(folder)), ids).double()
+                        report.notices("one expert's matrix in another's place", ((wrong - want).norm() / want.norm()).item(),
+                                       10 * LOGITS_LIMIT)
                     wrong = tools.hf_logits(check_hf.spoil(tools.load_hf(folder)), ids).double()
                     report.notices("a wrong rotation", ((wrong - want).norm() / want.norm()).item(), 10 * LOGITS_LIMIT)
                 model.close()

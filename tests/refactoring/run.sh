@@ -170,7 +170,7 @@ row_with_exports() {
 path_of() { echo "--set model.path=$work/models/$1"; }
 
 # family_rows - every variant with its exports; but llama.cpp has no model with the scales of gemma3_old and gemma2, with proportional
-# positions, and no Apertus whose head is the embedding, and experts are not written to its files.
+# positions, and no Apertus whose head is the embedding; those with experts are exported in tests/scenario_experts.sh.
 family_rows() {
     local folder variant kind
     for folder in "$work"/models/*; do
