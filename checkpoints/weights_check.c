@@ -65,6 +65,8 @@ static int check_tensor(struct weights *w, struct param param, bool *is_known, s
     if (!quantised_holds(&w->quantised, entry))
         return check_plain(entry, want, err);
     w->num_quantised++;
+    if (param_spec(&w->config, param.role)->traits & PARAM_STACKED)
+        want = weights_turned_shape(w, param);
     return quantised_check(&w->quantised, w->files, index, want, is_known, err);
 }
 

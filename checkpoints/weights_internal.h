@@ -38,6 +38,10 @@ int weights_read_stored(const struct weights *weights, struct param param, int64
 int weights_read_base(const struct weights *weights, struct param param, int64_t first, int64_t count,
                       float *out, struct err *err);
 
+/* weights_turned_shape - of the stack of matrices that has a parameter of PARAM_STACKED where it is quantised: each is stored the
+ * other way round, [outputs, inputs], one below the other. */
+struct tensor weights_turned_shape(const struct weights *weights, struct param param);
+
 /* weights_check_tensors - nothing is missing and nothing unknown; lists what is carried.  Returns 0, or -1 with err set. */
 int weights_check_tensors(struct weights *weights, struct err *err);
 

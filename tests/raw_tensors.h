@@ -12,7 +12,7 @@
 struct raw_tensor {
     char name[256];
     const char *dtype_text;
-    int64_t dims[3]; /* up to the first 0: a matrix, a vector, a scalar */
+    int64_t dims[4]; /* up to the first 0: a matrix, a vector, a scalar */
     void *bytes;     /* freed by raw_write */
     size_t length_bytes;
 };
@@ -41,6 +41,13 @@ static inline void raw_add_stack(struct raw_file *file, const char *name, const 
     file->tensors[file->count - 1].dims[2] = dims[2];
 }
 
+/* raw_add_stacks - the same, of four. */
+static inline void raw_add_stacks(struct raw_file *file, const char *name, const char *dtype_text,
+                                  const int64_t dims[4], const void *bytes, size_t length_bytes) {
+    raw_add_stack(file, name, dtype_text, dims, bytes, length_bytes);
+    file->tensors[file->count - 1].dims[3] = dims[3];
+}
+
 /* raw_write - the file, and the list is empty again. */
 static inline void raw_write(struct raw_file *file, const char *path) {
     json_t *header = json_object();
@@ -48,7 +55,7 @@ static inline void raw_write(struct raw_file *file, const char *path) {
     for (int i = 0; i < file->count; i++) {
         const struct raw_tensor *tensor = &file->tensors[i];
         json_t *shape = json_array();
-        for (int d = 0; d < 3 && tensor->dims[d] > 0; d++)
+        for (int d = 0; d < 4 && tensor->dims[d] > 0; d++)
             json_array_append_new(shape, json_integer(tensor->dims[d]));
         json_object_set_new(header, tensor->name,
                             json_pack("{s:s,s:o,s:[I,I]}", "dtype", tensor->dtype_text, "shape", shape,

@@ -6,7 +6,8 @@
  *   nf4  four bits that index quant_map, times the absmax of their block, which may be in 8 bits itself (double
  *        quantisation).  quant_method bitsandbytes with load_in_4bit
  *   mxfp4  E2M1 values, two in a byte, the first in its low half, times 2^(byte - 127) for each 32 along a row; X lies in
- *        X_blocks [rows, cols / 32, 16] and X_scales [rows, cols / 32].  quant_method mxfp4.  Or in X_packed [rows, cols / 2] and X_scale: quant_method
+ *        X_blocks [rows, cols / 32, 16] and X_scales [rows, cols / 32], or of several matrices with one dimension more before these.
+ *        quant_method mxfp4.  Or in X_packed [rows, cols / 2] and X_scale: quant_method
  *        compressed-tensors with format mxfp4-pack-quantized
  * Source: transformers integrations/finegrained_fp8.py, mxfp4.py and quantizers; OCP Microscaling
  * Formats (MX) v1.0; bitsandbytes functional.py (QuantState). */

@@ -26,16 +26,15 @@ static int way_of(struct st_entry entry) {
 int mxfp4_shape(const struct st_files *files, int64_t index, struct tensor *shape, struct err *err) {
     struct st_entry entry = st_entry(files, index);
     int way = way_of(entry);
-    int64_t last = entry.dims[ways[way].ndim - 1];
-    if (entry.ndim != ways[way].ndim || entry.count < 1 || last % GROUP_BYTES != 0 ||
+    bool is_stack = way == 0 && entry.ndim == ways[way].ndim + 1; /* of matrices, one below the other */
+    int64_t last = entry.ndim > 0 && entry.ndim <= TENSOR_MAX_DIMS ? entry.dims[entry.ndim - 1] : 0;
+    if ((entry.ndim != ways[way].ndim && !is_stack) || entry.count < 1 || last % GROUP_BYTES != 0 ||
         (way == 0 && last != GROUP_BYTES))
-        return err_set(
-            err,
-            "%d dimensions, %lld x %lld x %lld: a matrix is stored as rows x %s bytes, and stacks of "
-            "them are not read",
-            entry.ndim, (long long)entry.dims[0], (long long)entry.dims[1], (long long)entry.dims[2],
-            way == 0 ? "blocks x 16" : "a multiple of 16");
-    *shape = tensor_2d(NULL, DTYPE_F32, entry.dims[0], entry.count / entry.dims[0] * 2);
+        return err_set(err, "%d dimensions, %lld x %lld x %lld: a matrix is stored as rows x %s bytes",
+                       entry.ndim, (long long)entry.dims[0], (long long)entry.dims[1],
+                       (long long)entry.dims[2], way == 0 ? "blocks x 16" : "a multiple of 16");
+    int64_t rows = is_stack ? entry.dims[0] * entry.dims[1] : entry.dims[0];
+    *shape = tensor_2d(NULL, DTYPE_F32, rows, entry.count / rows * 2);
     return 0;
 }
 
@@ -51,8 +50,10 @@ static int64_t find_scales(const struct st_files *files, int64_t index, struct t
     if (scales < 0)
         return err_set(err, "'...%s' is missing", ways[way].scales);
     struct st_entry found = st_entry(files, scales);
-    if (strcmp(found.dtype_text, "U8") != 0 || found.ndim != 2 || found.dims[0] != shape.dims[0] ||
-        found.dims[1] != shape.dims[1] / GROUP)
+    bool is_stack = entry.ndim == ways[0].ndim + 1;
+    int64_t rows = is_stack ? found.dims[0] * found.dims[1] : found.dims[0];
+    if (strcmp(found.dtype_text, "U8") != 0 || found.ndim != (is_stack ? 3 : 2) || rows != shape.dims[0] ||
+        found.count != rows * (shape.dims[1] / GROUP))
         return err_set(err, "'%.200s' is %s of %d dimensions, first %lld x %lld: not a byte for each block",
                        found.name, found.dtype_text, found.ndim, (long long)found.dims[0],
                        (long long)found.dims[1]);
