@@ -10,17 +10,20 @@ scenario experts
 prepare_sample
 
 # train_family CODE RANKS FOLDER [SETTING]... - of the family that $name says.  llama.cpp knows a Qwen3-MoE whose weights of a token's experts
-# add up to one, and an OLMoE whose do not and which has keys of all heads.
+# add up to one, and an OLMoE whose do not and which has keys of all heads, and
+# a gpt-oss whose head is not the embedding.
 train_family() {
     code_wanted=$1 ranks_wanted=$2 folder=$3
     shift 3
     sums=true
-    keys=2
+    keys=2 tied=true
+    [ "$name" = gpt_oss ] && tied=false
     [ "$name" = olmoe ] && sums=false && keys=4
     train "$code_wanted" "$ranks_wanted" "$folder" --set "model.architecture.family=$name" \
         --set model.architecture.experts=5 --set model.architecture.experts_per_token=2 \
         --set model.architecture.ffn_width=48 --set "model.architecture.expert_weights_sum_to_one=$sums" \
         --set "model.architecture.kv_heads=$keys" \
+        --set "model.architecture.tied_head=$tied" \
         --set optimizer.learning_rate=3e-3 "$@"
 }
 
@@ -55,7 +58,7 @@ family() {
     fi
     cp "$work/$name.losses" "$work/before.losses"
     hf_agrees "$name" "$2"
-    case $name in gpt_oss) ;; *) gguf_agrees "$name" ;; esac
+    gguf_agrees "$name"
 }
 
 family mixtral MixtralForCausalLM
@@ -86,8 +89,6 @@ train_family 2 2 "$work/never" --set parallel.tensor=2
 expect_output "'mixtral' has experts, which ranks do not divide yet"
 run 2 "$atelier" generate "$work/gpt_oss-hf" --prompt "La carte" --device cuda
 expect_output 'has experts with biases, for which there are no kernels on GPUs yet: use --device cpu'
-run 1 "$atelier" export "$work/gpt_oss/step-000010" --to gguf --output "$work/never.gguf"
-expect_output "GGUF files of model_type 'gpt_oss' are not written yet"
 train 2 0 "$work/never" --set model.architecture.family=llama --set model.architecture.experts=4
 expect_output "'llama' has no experts"
 train 2 0 "$work/never" --set model.architecture.family=mixtral --set model.architecture.experts=4 \

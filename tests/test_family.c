@@ -244,11 +244,11 @@ static void test_gguf_names(void **state) {
     family_set_gguf_experts(&config);
     assert_string_equal(config.model_type, "mixtral"); /* which is stored under the same name */
     assert_int_equal(family_set_gguf(&config, "qwen3moe", 8), 0);
-    assert_int_equal(family_set_gguf(&config, "gpt-oss", 7), -1);
+    assert_int_equal(family_set_gguf(&config, "gpt-ossy", 8), -1);
     assert_string_equal(config.model_type, "qwen3_moe");
     assert_string_equal(
         family_gguf_names(names, sizeof names),
-        "llama, mistral3, qwen3, qwen2, olmo2, granite, phi3, smollm3, nemotron, gemma2, gemma3, apertus, qwen3moe, olmoe");
+        "llama, mistral3, qwen3, qwen2, olmo2, granite, phi3, smollm3, nemotron, gemma2, gemma3, apertus, qwen3moe, olmoe, gpt-oss");
 }
 
 /* Every parameter once, with a slot, a name and a GGUF name of its own, and together as many scalars as the

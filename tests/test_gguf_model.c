@@ -171,7 +171,7 @@ static void test_model_refusals(void **state) {
         struct change change;
         const char *words;
     } cases[] = {
-        {{.architecture = "gpt-oss"}, "architecture 'gpt-oss', which is not supported"},
+        {{.architecture = "mamba"}, "architecture 'mamba', which is not supported"},
         {{.extra_key = "llama.expert_used_count", .extra_value = 2}, "sets 'llama.expert_used_count'"},
         {{.extra_key = "llama.attention.sliding_window", .extra_value = 512},
          "sets 'llama.attention.sliding_window'"},

@@ -12,9 +12,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checkpoints/export/export_expressible.h"
 #include "checkpoints/export/export_general.h"
+#include "checkpoints/export/export_turned.h"
 #include "checkpoints/files.h"
 #include "checkpoints/gguf/gguf_model.h"
+#include "checkpoints/gguf/gguf_parts.h"
 #include "checkpoints/gguf/gguf_settings.h"
 #include "checkpoints/gguf/gguf_tokenizer.h"
 #include "data/file.h"
@@ -25,6 +28,7 @@ enum { CHUNK_VALUES = 1 << 22 };
 struct placed {
     struct param param;
     enum param_place place;
+    int part;       /* of gguf_num_parts */
     int64_t number; /* in the family's order */
 };
 
@@ -102,9 +106,8 @@ static void set_model(const struct job *job) {
     if (config->num_experts > 0) {
         set_size(job, "expert_count", config->num_experts);
         set_size(job, "expert_used_count", config->num_chosen);
-    }
-    if (family_has_expert_width(config))
         set_size(job, "expert_feed_forward_length", config->ffn_width);
+    }
     set_size(job, "attention.head_count", config->num_heads);
     set_size(job, "attention.head_count_kv", config->num_kv_heads);
     set_size(job, "attention.key_length", config->head_dim);
@@ -197,13 +200,13 @@ static int compare_placed(const void *a, const void *b) {
 /* list_tensors - in the order of the file: embedding, layer by layer, final norm, head.  The job keeps it. */
 static void list_tensors(struct job *job) {
     struct param at = PARAM_START;
-    job->tensors = xmalloc((size_t)param_num_slots(job->config) * sizeof *job->tensors);
+    job->tensors = xmalloc((size_t)(2 * param_num_slots(job->config)) * sizeof *job->tensors);
     while (family_next_param(job->config, &at)) {
         const struct param_spec *spec = param_spec(job->config, at.role);
         if (spec->traits & PARAM_METADATA || at.expert > 0) /* the first expert stands for all of a layer */
             continue;
-        job->tensors[job->num_tensors] = (struct placed){at, spec->place, job->num_tensors};
-        job->num_tensors++;
+        for (int part = 0; part < gguf_num_parts(spec); part++, job->num_tensors++)
+            job->tensors[job->num_tensors] = (struct placed){at, spec->place, part, job->num_tensors};
     }
     qsort(job->tensors, (size_t)job->num_tensors, sizeof *job->tensors, compare_placed);
 }
@@ -235,12 +238,13 @@ static void add_tensors(struct job *job) {
     for (int64_t i = 0; i < job->num_tensors; i++) {
         struct param param = job->tensors[i].param;
         struct tensor shape = gguf_param_shape(job->config, param);
-        enum ggml_type type = type_in_file(job->type, param.role, param_shape(job->config, param));
+        enum ggml_type type = type_in_file(job->type, param.role, gguf_one_shape(job->config, param));
         int64_t dims[TENSOR_MAX_DIMS];
         for (int d = 0; d < shape.ndim; d++) /* row length first */
             dims[d] = shape.dims[shape.ndim - 1 - d];
         num_f16 += job->type == EXPORT_Q8_0 && type == GGML_F16;
-        gguf_add_tensor(job->writer, param_gguf_name(job->config, param, name), shape.ndim, dims, type);
+        gguf_add_tensor(job->writer, gguf_part_name(job->config, param, job->tensors[i].part, name),
+                        shape.ndim, dims, type);
     }
     if (num_f16)
         gguf_note(&job->notes, "%lld matrices are f16: their rows are not a multiple of 32, which q8_0 needs",
@@ -284,12 +288,17 @@ static int write_param(const struct job *job, struct param param, struct err *er
 }
 
 /* write_tensor - one parameter, or those of all experts. */
-static int write_tensor(const struct job *job, struct param param, struct err *err) {
-    bool is_expert = param_spec(job->config, param.role)->traits & PARAM_EXPERT;
+static int write_tensor(const struct job *job, const struct placed *placed, struct err *err) {
+    struct param param = placed->param;
+    unsigned traits = param_spec(job->config, param.role)->traits;
+    bool is_expert = traits & PARAM_EXPERT;
+    enum ggml_type type = type_in_file(job->type, param.role, gguf_one_shape(job->config, param));
+    struct turned_tensor turned = {param, placed->part, value_type_of_ggml(type)};
     int status = 0;
     do
-        status = write_param(job, param, err);
-    while (status == 0 && is_expert && ++param.expert < job->config->num_experts);
+        status = traits & PARAM_GGUF_TURNED ? export_write_turned(job->weights, job->writer, &turned, err)
+                                            : write_param(job, turned.param, err);
+    while (status == 0 && is_expert && ++turned.param.expert < job->config->num_experts);
     return status;
 }
 
@@ -308,7 +317,7 @@ static int write_tensors(const struct job *job, struct err *err) {
         status = status ? status : gguf_write_rows(job->writer, 1, job->config->longrope.short_factors, err);
     }
     for (int64_t i = 0; status == 0 && i < job->num_tensors; i++)
-        status = write_tensor(job, job->tensors[i].param, err);
+        status = write_tensor(job, &job->tensors[i], err);
     return status;
 }
 
@@ -341,109 +350,9 @@ static int check_file(const char *path, const struct model_config *config, struc
     return status;
 }
 
-/* refuse_yarn - what llama.cpp would compute otherwise: it rounds the two bounds, and of
- * most families takes them as they were published. */
-static int refuse_yarn(const struct model_config *config, struct err *err) {
-    const struct yarn *yarn = &config->yarn;
-    if (config->rope_kind != ROPE_YARN)
-        return 0;
-    if (yarn->exact_bounds)
-        return err_set(err,
-                       "llama.cpp rounds the bounds of yarn's frequencies, and this model does not (truncate "
-                       "false): export it with --to hf");
-    if (!family_has_temperature(config) &&
-        (yarn->beta_fast != YARN_BETA_FAST || yarn->beta_slow != YARN_BETA_SLOW))
-        return err_set(
-            err,
-            "llama.cpp computes '%s' with a beta_fast of %g and a beta_slow of %g, this model has %g and "
-            "%g: export it with --to hf",
-            family_gguf(config), YARN_BETA_FAST, YARN_BETA_SLOW, yarn->beta_fast, yarn->beta_slow);
-    return 0;
-}
-
-/* refuse_rope - what llama.cpp would compute otherwise: in a model whose local layers have a base of their own it looks at no
- * divisors of frequencies, and but for OLMo 3's yarn's multiplier would reach the local layers too. */
-static int refuse_rope(const struct model_config *config, struct err *err) {
-    bool stretches = family_gguf_stretches(config);
-    if ((config->rope_kind == ROPE_LONG && !family_gguf_has_longrope(config)) ||
-        config->rope_kind == ROPE_PROPORTIONAL)
-        return err_set(
-            err,
-            "llama.cpp computes a '%s' without %s positions, which this model has: export it with --to hf",
-            config->model_type, config->rope_kind == ROPE_LONG ? "longrope" : "proportional");
-    if (family_has_local_base(config) && config->rope_kind != ROPE_PLAIN &&
-        config->rope_kind != ROPE_LINEAR && config->rope_kind != ROPE_DYNAMIC &&
-        !(config->rope_kind == ROPE_YARN && stretches))
-        return err_set(err,
-                       "llama.cpp computes a '%s' with positions that are %s, this model has "
-                       "%s: export it with --to hf",
-                       config->model_type, stretches ? "plain, linear or yarn" : "plain or linear",
-                       config->rope_kind == ROPE_YARN ? "yarn" : "llama3");
-    if (config->rope_kind == ROPE_LLAMA3 && !family_gguf_has_freqs(config))
-        return err_set(
-            err,
-            "llama.cpp does not open a '%s' with llama3 positions, which this model has: export it with --to hf",
-            config->model_type);
-    if (family_gguf_has_one_base(config) && config->rope_local_theta != config->rope_theta)
-        return err_set(
-            err,
-            "llama.cpp has one base of positions for all layers of a '%s', this model has %g and %g: "
-            "export it with --to hf",
-            config->model_type, config->rope_theta, config->rope_local_theta);
-    return refuse_yarn(config, err);
-}
-
-/* check_expressible - llama.cpp knows some things of a family without a key in the file. */
-static int check_expressible(const struct model_config *config, struct err *err) {
-    if (!family_has_gguf(config))
-        return err_set(err, "GGUF files of model_type '%s' are not written yet: export it with --to hf",
-                       config->model_type);
-    if (config->num_experts > 0 && config->renormalises != family_gguf_renormalises(config))
-        return err_set(err,
-                       "llama.cpp computes a '%s' whose weights of a token's experts %s up to one "
-                       "(norm_topk_prob), in this model they %s: export it with --to hf",
-                       config->model_type, config->renormalises ? "do not add" : "add",
-                       config->renormalises ? "do" : "do not");
-    if (family_gguf_has_all_keys(config) && config->num_kv_heads != config->num_heads)
-        return err_set(
-            err,
-            "llama.cpp has no '%s' with fewer heads of keys than of queries, this model has %d and %d: "
-            "export it with --to hf",
-            config->model_type, config->num_kv_heads, config->num_heads);
-    if (config->tied_head && family_gguf_has_head(config))
-        return err_set(
-            err,
-            "llama.cpp has no '%s' whose head is the embedding (tie_word_embeddings): export it with --to hf",
-            config->model_type);
-    if (!config->tied_head && family_gguf_ties_head(config))
-        return err_set(err,
-                       "llama.cpp has no '%s' whose head is not the embedding (tie_word_embeddings false): "
-                       "export it with --to hf",
-                       config->model_type);
-    if (family_has_softcaps(config) && (!(config->attention_softcap > 0) || !(config->logit_softcap > 0)))
-        return err_set(
-            err,
-            "llama.cpp has no '%s' without caps of scores and logits, in this model they are %g and %g "
-            "(0: none): export it with --to hf",
-            config->model_type, (double)config->attention_softcap, (double)config->logit_softcap);
-    if (family_gguf_has_windows(config) && config->window_whole != config->window_period - 1)
-        return err_set(
-            err,
-            "llama.cpp wants the last of every %d layers to see its whole document, in this model it "
-            "is number %d of them: export it with --to hf",
-            config->window_period, config->window_whole + 1);
-    if (config->query_scalar && config->query_scalar != family_gguf_query_scalar(config))
-        return err_set(
-            err,
-            "llama.cpp computes a '%s' of these sizes with a query_pre_attn_scalar of %lld, this one "
-            "has %lld: export it with --to hf",
-            config->model_type, (long long)family_gguf_query_scalar(config), (long long)config->query_scalar);
-    return refuse_rope(config, err);
-}
-
 /* write_file - metadata, then the directory, then the data: the writer's offsets follow from that order. */
 static int write_file(struct job *job, const char *partial, struct err *err) {
-    if (check_expressible(job->config, err) != 0 || open_tokenizer(job, err) != 0)
+    if (export_check_expressible(job->config, err) != 0 || open_tokenizer(job, err) != 0)
         return -1;
     export_set_general(job->writer, job->weights, job->tok, job->path, job->type, &job->notes);
     set_model(job);
@@ -457,6 +366,11 @@ static int write_file(struct job *job, const char *partial, struct err *err) {
             "llama.cpp knows no window of '%s': the file says that it is for %lld tokens, the window, up "
             "to which both compute the same",
             family_gguf(job->config), (long long)family_gguf_positions(job->config));
+    if (family_gguf_has_exact_bounds(job->config) && job->config->rope_kind == ROPE_YARN)
+        gguf_note(
+            &job->notes,
+            "llama.cpp rounds the bounds of yarn's frequencies, and this model does not: with long texts "
+            "its logits are a little different");
     if (job->config->rope_kind == ROPE_DYNAMIC)
         gguf_note(&job->notes,
                   "llama.cpp knows no dynamic positions: up to %lld tokens both compute the same",

@@ -128,6 +128,9 @@ enum param_trait {
     PARAM_FIXED = 16,    /* never trained */
     PARAM_METADATA = 32, /* one value a layer, which GGUF has in its metadata: an array of L under a key */
     PARAM_EXPERT = 64,   /* one for each expert of a layer; '*' in its names is the expert's number */
+    PARAM_GGUF_TURNED = 256, /* GGUF has its columns as rows */
+    PARAM_GGUF_PAIRED =
+        512, /* and the even and the odd ones in two tensors: in the second's name "up" stands for "gate" */
     PARAM_STACKED =
         128 /* and Hugging Face's files have those of all experts of a layer as one tensor, [experts, ...] */
 };

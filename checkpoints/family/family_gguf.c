@@ -4,19 +4,10 @@
 
 #include "checkpoints/family/family_internal.h"
 
-static bool is_read(const struct family *family) {
-    return !family->has_no_gguf;
-}
-
-bool family_has_gguf(const struct model_config *config) {
-    return is_read(family_of(config));
-}
-
 int family_set_gguf(struct model_config *config, const char *name, size_t length_bytes) {
     for (int i = 0; i < num_families; i++) { /* the first of those that share a name: llama before mistral */
         const struct family *family = family_list[i];
-        if (!is_read(family) || strlen(family->gguf) != length_bytes ||
-            memcmp(family->gguf, name, length_bytes) != 0)
+        if (strlen(family->gguf) != length_bytes || memcmp(family->gguf, name, length_bytes) != 0)
             continue;
         return model_config_set_family(config, family->model_type, NULL);
     }
@@ -37,6 +28,14 @@ bool family_gguf_renormalises(const struct model_config *config) {
     return family_of(config)->in_gguf.renormalises;
 }
 
+bool family_gguf_has_one_period(const struct model_config *config) {
+    return family_of(config)->in_gguf.one_period;
+}
+
+bool family_gguf_has_exact_bounds(const struct model_config *config) {
+    return family_of(config)->in_gguf.exact_bounds;
+}
+
 bool family_gguf_has_all_keys(const struct model_config *config) {
     return family_of(config)->in_gguf.has_all_keys;
 }
@@ -55,7 +54,7 @@ const char *family_gguf_names(char *text, size_t room_bytes) {
     size_t used = 0;
     text[0] = '\0';
     for (int i = 0; i < num_families && used < room_bytes; i++)
-        if (is_read(family_list[i]) && !strstr(text, family_list[i]->gguf))
+        if (!strstr(text, family_list[i]->gguf))
             used += (size_t)snprintf(text + used, room_bytes - used, "%s%s", used ? ", " : "",
                                      family_list[i]->gguf);
     return text;

@@ -22,14 +22,18 @@ const char *family_gguf_key(const struct model_config *config, const char *key, 
  * family_gguf_positions - up to how many positions it computes what the model does: those of the model, or of a window that
  * it does not know. */
 const char *family_gguf_eps_key(const struct model_config *config);
-/* family_has_gguf - whether GGUF files of it are read and written.  family_has_experts - whether it has some.
+/* family_has_experts - whether it has some.
  * family_has_expert_width - of a width that is not that of dense layers.  family_gguf_renormalises - whether llama.cpp has the weights of
  * a row's experts add up to one.  family_gguf_has_all_keys - whether it wants as many heads of keys as of queries.  family_set_gguf_experts - of the families that share the name, the one that has experts. */
-bool family_has_gguf(const struct model_config *config);
 bool family_has_experts(const struct model_config *config);
 bool family_has_expert_width(const struct model_config *config);
 bool family_gguf_renormalises(const struct model_config *config);
 bool family_gguf_has_all_keys(const struct model_config *config);
+
+/* family_gguf_has_one_period - whether llama.cpp takes the class's period of local layers whatever the file says.
+ * family_gguf_has_exact_bounds - whether yarn's bounds are not rounded, which llama.cpp does all the same. */
+bool family_gguf_has_one_period(const struct model_config *config);
+bool family_gguf_has_exact_bounds(const struct model_config *config);
 void family_set_gguf_experts(struct model_config *config);
 
 bool family_gguf_rotates_part(const struct model_config *config);

@@ -55,6 +55,9 @@ struct gguf_facts {
     bool stretches;    /* the positions of the others may be stretched by YaRN, too */
     int layers_of_27b; /* by which it tells the model with another query_scalar; 0: there is none */
     bool renormalises; /* the weights of a row's experts, of which no key tells */
+    bool one_period;   /* of local layers, the class's, of which no key tells */
+    bool
+        exact_bounds; /* yarn's, as the model has them: no key tells, and llama.cpp rounds them all the same */
     bool has_all_keys; /* it wants as many heads of keys as of queries */
 };
 
@@ -76,7 +79,6 @@ struct family {
     const char *eps_key;        /* of norm_eps in config.json; NULL: rms_norm_eps */
     const char *activation_key; /* of the next in config.json; NULL: hidden_act */
     const char *activation;     /* the only one; NULL: silu, also called swish */
-    bool has_no_gguf;           /* its tensors are not read from GGUF files and not written to them yet */
     bool attention_bias;        /* what attention_bias in config.json has to be, and is where it is missing */
     struct gguf_facts in_gguf;
 

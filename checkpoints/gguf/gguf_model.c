@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "checkpoints/gguf/gguf_layer_values.h"
+#include "checkpoints/gguf/gguf_parts.h"
 
 /* Row i of the first half goes to 2i of its head, row i of the second half to 2i + 1: the two that are rotated
  * together become neighbours. */
@@ -266,14 +267,6 @@ int gguf_model_config(const struct gguf *file, struct model_config *config, stru
 
 /* --- tensors --- */
 
-struct tensor gguf_param_shape(const struct model_config *config, struct param param) {
-    struct tensor shape = param_shape(config, param);
-    if (!(param_spec(config, param.role)->traits & PARAM_EXPERT))
-        return shape;
-    return shape.ndim == 1 ? tensor_2d(NULL, DTYPE_F32, config->num_experts, shape.dims[0])
-                           : tensor_3d(NULL, DTYPE_F32, config->num_experts, shape.dims[0], shape.dims[1]);
-}
-
 /* first_in_file - the number of a parameter's first element in its tensor: of an expert, after those of the ones before it. */
 static int64_t first_in_file(const struct model_config *config, struct param param) {
     bool is_expert = param_spec(config, param.role)->traits & PARAM_EXPERT;
@@ -283,10 +276,10 @@ static int64_t first_in_file(const struct model_config *config, struct param par
 /* check_tensor - one expected tensor; the dimensions in the file are ours in reverse.  Returns its index, or
  * -1 with err set. */
 static int64_t check_tensor(const struct gguf *file, const struct model_config *config, struct param param,
-                            struct err *err) {
+                            int part, struct err *err) {
     char name[PARAM_NAME_ROOM];
     struct tensor want = gguf_param_shape(config, param);
-    int64_t index = gguf_find_tensor(file, param_gguf_name(config, param, name));
+    int64_t index = gguf_find_tensor(file, gguf_part_name(config, param, part, name));
     if (index < 0)
         return err_set(err, "'%s' has no tensor '%s'", gguf_path(file), name);
     struct gguf_tensor have = gguf_tensor(file, index);
@@ -320,11 +313,14 @@ int gguf_model_check(const struct gguf *file, const struct model_config *config,
     while (status == 0 && family_next_param(config, &at)) {
         if (param_spec(config, at.role)->traits & PARAM_METADATA)
             continue;
-        int64_t index = check_tensor(file, config, at, err);
-        if (index >= 0)
-            is_expected[index] = true;
-        else
-            status = -1;
+        int num_parts = gguf_num_parts(param_spec(config, at.role));
+        for (int part = 0; part < num_parts && status == 0; part++) {
+            int64_t index = check_tensor(file, config, at, part, err);
+            if (index >= 0)
+                is_expected[index] = true;
+            else
+                status = -1;
+        }
     }
     for (int64_t i = 0; status == 0 && i < gguf_num_tensors(file); i++)
         if (!is_expected[i])
@@ -336,6 +332,37 @@ int gguf_model_check(const struct gguf *file, const struct model_config *config,
     return status;
 }
 
+struct turned_range {
+    int64_t first, count;
+};
+
+/* read_turned - elements [first, first + count) of an expert's matrix [R, K], of whose columns the file has each as a row; a bias is a
+ * matrix of one row. */
+static int read_turned(const struct gguf *file, const struct model_config *config, struct param param,
+                       struct turned_range range, float *out, struct err *err) {
+    char name[PARAM_NAME_ROOM];
+    struct tensor shape = param_shape(config, param);
+    int parts = gguf_num_parts(param_spec(config, param.role));
+    int64_t cols = shape.dims[shape.ndim - 1], rows = tensor_count(shape) / cols, first = range.first / cols;
+    int64_t count = range.count > 0 ? (range.first + range.count - 1) / cols - first + 1 : 0,
+            index[2] = {-1, -1};
+    float *line = xmalloc((size_t)count * sizeof *line);
+    int status = 0;
+    for (int part = 0; part < parts; part++)
+        index[part] = gguf_find_tensor(file, gguf_part_name(config, param, part, name));
+    for (int64_t k = 0; k < cols && count > 0 && status == 0; k++) {
+        int64_t row = param.expert * (cols / parts) + k / parts;
+        status = gguf_read_f32(file, index[k % parts], row * rows + first, count, line, err);
+        for (int64_t r = 0; r < count && status == 0; r++) {
+            int64_t at = (first + r) * cols + k - range.first;
+            if (at >= 0 && at < range.count)
+                out[at] = line[r];
+        }
+    }
+    free(line);
+    return status;
+}
+
 /* Norm weights of some families are stored as 1 + w there (PARAM_PLUS_ONE) and without the 1 here. */
 int gguf_model_read(const struct gguf *file, const struct model_config *config, struct param param,
                     int64_t first, int64_t count, float *out, struct err *err) {
@@ -343,6 +370,8 @@ int gguf_model_read(const struct gguf *file, const struct model_config *config, 
     unsigned traits = param_spec(config, param.role)->traits;
     if (traits & PARAM_METADATA)
         return count > 0 ? gguf_layer_value_read(file, config, param, out, err) : 0;
+    if (traits & PARAM_GGUF_TURNED)
+        return read_turned(file, config, param, (struct turned_range){first, count}, out, err);
     int64_t index = gguf_find_tensor(file, param_gguf_name(config, param, name));
     CHECK(index >= 0, "no tensor '%s': the file was not checked", name);
     if (!(traits & PARAM_PERMUTED)) {

@@ -18,9 +18,6 @@ int gguf_model_check(const struct gguf *file, const struct model_config *config,
 
 /* gguf_model_read - elements [first, first + count) of a tensor as f32, row-major, the rows of queries and
  * keys in Hugging Face order (see gguf_model.c).  Returns 0, or -1 with err set. */
-/* gguf_param_shape - of the tensor that has a parameter: of experts, that of all of a layer. */
-struct tensor gguf_param_shape(const struct model_config *config, struct param param);
-
 int gguf_model_read(const struct gguf *file, const struct model_config *config, struct param param,
                     int64_t first, int64_t count, float *out, struct err *err);
 

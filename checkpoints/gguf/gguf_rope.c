@@ -81,6 +81,7 @@ static int read_yarn(struct gguf_settings settings, struct model_config *config,
                        "'%s' mixes yarn and linear rope scaling (yarn_ext_factor %g), which is not supported",
                        gguf_path(settings.file), part);
     yarn->mscale = yarn->mscale_all_dim != 0;
+    yarn->exact_bounds = family_gguf_has_exact_bounds(config);
     if (beside != 1)
         yarn->attention_factor = beside * model_rope_amplitude(config);
     return 0;
