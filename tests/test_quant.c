@@ -16,8 +16,9 @@ static const struct {
     const char *file;
     enum ggml_type type;
 } goldens[] = {
-    {"q4_0", GGML_Q4_0}, {"q4_1", GGML_Q4_1}, {"q5_0", GGML_Q5_0}, {"q5_1", GGML_Q5_1}, {"q8_0", GGML_Q8_0},
-    {"q4_k", GGML_Q4_K}, {"q5_k", GGML_Q5_K}, {"q6_k", GGML_Q6_K}, {"bf16", GGML_BF16}, {"f16", GGML_F16},
+    {"q4_0", GGML_Q4_0}, {"q4_1", GGML_Q4_1}, {"q5_0", GGML_Q5_0},        {"q5_1", GGML_Q5_1},
+    {"q8_0", GGML_Q8_0}, {"q4_k", GGML_Q4_K}, {"q5_k", GGML_Q5_K},        {"q6_k", GGML_Q6_K},
+    {"bf16", GGML_BF16}, {"f16", GGML_F16},   {"ggml_mxfp4", GGML_MXFP4},
 };
 enum { NUM_TYPES = sizeof goldens / sizeof *goldens };
 

@@ -135,6 +135,16 @@ static void decode_q6_k(const uint8_t *block, float *out) {
     }
 }
 
+/* e | q[16]: E2M1 values, doubled here, times 2^(e - 128); the low nibbles are values 0..15, the high ones 16..31. */
+static void decode_mxfp4(const uint8_t *block, float *out) {
+    static const float doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    float d = ldexpf(1, block[0] - 128);
+    for (int j = 0; j < 16; j++) {
+        out[j] = doubled[block[1 + j] & 15] * d;
+        out[j + 16] = doubled[block[1 + j] >> 4] * d;
+    }
+}
+
 struct codec {
     struct quant_format format;
     void (*decode)(const uint8_t *block, float *out); /* NULL: recognised only */
@@ -173,7 +183,7 @@ static const struct codec codecs[] = {
     [GGML_BF16] = {{"BF16", 1, 2}, decode_bf16},
     [34] = {{"TQ1_0", 0, 0}, NULL},
     [35] = {{"TQ2_0", 0, 0}, NULL},
-    [39] = {{"MXFP4", 0, 0}, NULL},
+    [GGML_MXFP4] = {{"MXFP4", 32, 17}, decode_mxfp4},
 };
 enum { NUM_CODECS = (int)(sizeof codecs / sizeof *codecs) };
 

@@ -11,10 +11,11 @@ import numpy as np
 from gguf.quants import dequantize, quantize
 
 NUM_BLOCKS = 4
-TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "BF16", "F16"]
+TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "BF16", "F16", "MXFP4"]
+FILES = {"MXFP4": "ggml_mxfp4"}  # safetensors have other blocks of it
 # Where the f16 scales of a block stand; everything else may be any bits.
 SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2],
-          "Q6_K": [208], "BF16": [], "F16": []}
+          "Q6_K": [208], "BF16": [], "F16": [], "MXFP4": []}
 
 
 def random_blocks(name, rng):
@@ -26,6 +27,10 @@ def random_blocks(name, rng):
     if name == "BF16":
         upper_halves = rng.standard_normal(NUM_BLOCKS).astype(np.float32).view(np.uint32) >> 16
         return upper_halves.astype(np.uint16).view(np.uint8).reshape(NUM_BLOCKS, 2)
+    if name == "MXFP4":
+        blocks[:, 0] = 118 + rng.integers(0, 16, NUM_BLOCKS)  # a power of two
+        for digit in (0x0F, 0xF0):  # the first block without zeros, whose sign says nothing
+            blocks[0, 1:] |= np.where(blocks[0, 1:] & digit & 0x77 == 0, 0x11 & digit, 0).astype(np.uint8)
     for offset in SCALES[name]:
         scales = (rng.standard_normal(NUM_BLOCKS) * 0.05).astype(np.float16)
         blocks[:, offset : offset + 2] = scales.view(np.uint8).reshape(NUM_BLOCKS, 2)
@@ -51,9 +56,9 @@ def main():
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(20)
     for name in TYPES:
-        blocks = random_blocks(name, rng)
+        blocks = random_blocks(name, np.random.default_rng(21) if name == "MXFP4" else rng)
         values = dequantize(blocks, gguf.GGMLQuantizationType[name]).astype(np.float32)
-        (folder / f"{name.lower()}.bin").write_bytes(blocks.tobytes() + values.tobytes())
+        (folder / f"{FILES.get(name, name.lower())}.bin").write_bytes(blocks.tobytes() + values.tobytes())
     rows = q8_0_cases(rng)
     packed = quantize(rows, gguf.GGMLQuantizationType.Q8_0)
     (folder / "q8_0_encode.bin").write_bytes(rows.tobytes() + packed.tobytes())
