@@ -81,7 +81,8 @@ static bool open_gpu(struct rank_device *rank, const struct config *config, stru
         status = check_allocation(comm, ordinal, &err);
     if (!status)
         status = device_open_cuda(&rank->dev, ordinal, &err);
-    if (!status && config->train.compute != COMPUTE_FP8) /* which asks for more, and is looked at by the run */
+    if (!status &&
+        config->train.compute != COMPUTE_FP8) /* which asks for more, and is looked at by the run */
         status = cuda_check_compute(&rank->dev, config_activations(config), "train.compute", &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
