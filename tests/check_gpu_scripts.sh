@@ -30,12 +30,12 @@ for name in test_device test_packed test_ops test_ops_norm test_ops_qk_norm test
 done
 
 tests/gpu/gpu_check.sh "$work/tree" >"$log" 2>&1 || fail "gpu_check fails"
-grep -q '^24 passed, 0 failed, 1 skipped$' "$log" || fail "gpu_check does not say what it did"
+grep -q '^25 passed, 0 failed, 1 skipped$' "$log" || fail "gpu_check does not say what it did"
 test "$(grep -c 'largest difference' "$log")" -eq 3 || fail "gpu_check does not say how near the losses are"
 touch "$work/fails_test_attention"
 if tests/gpu/gpu_check.sh "$work/tree" ops attention model >"$log" 2>&1; then fail "gpu_check does not notice a failing test"; fi
 grep -q '^failed: attention$' "$log" || fail "gpu_check does not name what failed"
-grep -q '^16 passed, 1 failed, 0 skipped$' "$log" || fail "gpu_check stops at what failed"
+grep -q '^17 passed, 1 failed, 0 skipped$' "$log" || fail "gpu_check stops at what failed"
 if SIMT_FAULT=launch:3 tests/gpu/gpu_check.sh "$simt" train >"$log" 2>&1; then
     fail "gpu_check does not notice launches that fail"
 fi
