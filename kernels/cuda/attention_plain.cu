@@ -165,7 +165,8 @@ DEV bool sees(const attention_problem &p, int row, int key) {
     return row < p.num_rows && key <= last_key_of(p.last_key, row) && key >= p.first_key[row];
 }
 
-template <class T> static __global__ void __launch_bounds__(THREADS) attention_plain(plain_job<T> job) {
+/* Five blocks: without a number of them the compiler spills on Hopper. */
+template <class T> static __global__ void __launch_bounds__(THREADS, 5) attention_plain(plain_job<T> job) {
     DYN_SHARED(memory);
     const attention_problem &p = job.p;
     const int head_dim = p.head_dim, head = (int)blockIdx.x, kv_head = p.num_heads + head / p.group;
