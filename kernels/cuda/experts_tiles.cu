@@ -114,9 +114,9 @@ template <class T> static DEV void store_pair(T *to, float x, float y, bool adds
 }
 
 /* store - a warp's part of the task; n is a multiple of 8. */
-template <class T, class D>
-static DEV void store(const grouped_task<T, D> &task, int64_t stride, const warp_sums_of_tile &sums, int row,
-                      int column, bool adds) {
+template <class Task>
+static DEV void store(const Task &task, int64_t stride, const warp_sums_of_tile &sums, int row, int column,
+                      bool adds) {
 #pragma unroll
     for (int m = 0; m < FRAGMENTS_DOWN; m++)
 #pragma unroll
