@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/export/export_expressible.h"
 #include "tests/family_fixture.h"
 
 /* With experts: a token makes use of some.  The sizes of Mixtral 8x7B and of Qwen3-30B-A3B, counted in transformers' models. */
@@ -38,6 +39,10 @@ static void test_dense_layers(void **state) {
                 family_layer_plan(&config, 2).ffn == FFN_EXPERTS);
     assert_int_equal(param_shape(&config, param_at(ROLE_UP, 1)).dims[0], config.dense_width);
     assert_int_equal(adapter_limit(&config, ADAPTER_UP), 0);
+    struct err err = {""};
+    config.renormalises = true;
+    assert_int_equal(export_check_expressible(&config, &err), -1);
+    assert_non_null(strstr(err.text, "layers without experts, and layer 1 of this model is one"));
     free(text);
     text = xasprintf("{\"model_type\":\"qwen3_moe\",%s\"decoder_sparse_step\":2,\"mlp_only_layers\":[]," SIZES
                      "}",

@@ -2,7 +2,6 @@
  * ranks, at every stage): the list of them, their names and numbers, and that they are initialised, updated, saved, read again and
  * gone on with as any other parameter, to the same bits on any number of ranks.  The family has no router: the test brings
  * the gradients.  Controls: the weights in the middle are other ones, and so are those with another expert's gradients. */
-#include "checkpoints/export/export.h"
 #include "checkpoints/family/family_internal.h"
 #include "tests/params_run.h"
 
@@ -176,10 +175,6 @@ static void test_saved_and_gone_on_with(void **state) {
     params_refresh(&read.params, &read.link);
     char *again = weights(&read, &bytes);
     assert_memory_equal(again, then, bytes);
-    char *gguf = xasprintf("%s/refused-%d.gguf", folder, comm_rank(comm));
-    assert_int_equal(export_gguf(model, gguf, EXPORT_F32, NULL, &err), -1);
-    assert_non_null(strstr(err.text, "GGUF has the matrices of all experts in one tensor"));
-    free(gguf);
     weights_close(model);
     params_run_close(&saved), params_run_close(&loaded), params_run_close(&read);
     free(then), free(alone), free(resumed), free(again), free(checkpoint), free(folder);

@@ -59,14 +59,35 @@ static int refuse_rope(const struct model_config *config, struct err *err) {
     return refuse_yarn(config, err);
 }
 
-/* llama.cpp knows some things of a family without a key in the file. */
-int export_check_expressible(const struct model_config *config, struct err *err) {
-    if (config->num_experts > 0 && config->renormalises != family_gguf_renormalises(config))
+/* first_dense - the first layer without experts; -1: there is none. */
+static int first_dense(const struct model_config *config) {
+    for (int layer = 0; layer < config->num_layers; layer++)
+        if (family_layer_plan(config, layer).num_experts == 0)
+            return layer;
+    return -1;
+}
+
+/* refuse_experts - of a model that has some. */
+static int refuse_experts(const struct model_config *config, struct err *err) {
+    if (config->renormalises != family_gguf_renormalises(config))
         return err_set(err,
                        "llama.cpp computes a '%s' whose weights of a token's experts %s up to one "
                        "(norm_topk_prob), in this model they %s: export it with --to hf",
                        config->model_type, config->renormalises ? "do not add" : "add",
                        config->renormalises ? "do" : "do not");
+    if (first_dense(config) >= 0)
+        return err_set(
+            err,
+            "llama.cpp has no '%s' with layers without experts, and layer %d of this model is one: "
+            "export it with --to hf",
+            config->model_type, first_dense(config));
+    return 0;
+}
+
+/* llama.cpp knows some things of a family without a key in the file. */
+int export_check_expressible(const struct model_config *config, struct err *err) {
+    if (config->num_experts > 0 && refuse_experts(config, err) != 0)
+        return -1;
     if (family_gguf_has_all_keys(config) && config->num_kv_heads != config->num_heads)
         return err_set(
             err,

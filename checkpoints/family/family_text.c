@@ -68,7 +68,8 @@ static void set_ffn(json_t *root, const struct model_config *config) {
     set_int(root, family->experts_key, config->num_experts);
     set_int(root, "num_experts_per_tok", config->num_chosen);
     set_float(root, "router_aux_loss_coef", (float)config->router_loss);
-    set_dense(root, config);
+    if (family->experts.may_be_dense)
+        set_dense(root, config);
     if (config->adds_router_loss)
         json_object_set_new(root, "output_router_logits", json_true());
     if (!family->experts.renormalises)
