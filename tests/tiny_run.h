@@ -14,7 +14,7 @@
 #include "train/model/shard.h"
 #include "train/model/state_save.h"
 
-enum { TINY_SEQUENCES = 4, TINY_SEQUENCE = 16, TINY_VOCAB = 61, TINY_SLOTS = 320 };
+enum { TINY_SEQUENCES = 4, TINY_SEQUENCE = 16, TINY_VOCAB = 61, TINY_SLOTS = 384 };
 
 struct tiny_setup {
     struct comm *comm; /* NULL: alone */
