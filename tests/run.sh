@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# run.sh DIR [SIMT_DIR] - run every test program in DIR (test_ranks_* with 1, 2, 3 and 4 ranks), those in SIMT_DIR,
-# which run the CUDA kernels on the host (1, 2 and 4 ranks), then tests/check_*.sh and tests/scenario_*.sh
+# run.sh DIR [SIMT_DIR] - run every test program in DIR (test_ranks_* with 1, 3 and 4 ranks; two are the sanitizers' and the
+# scenarios'), those in SIMT_DIR, which run the CUDA kernels on the host (1, 2 and 4 ranks), then tests/check_*.sh and
+# tests/scenario_*.sh
 # ONLY=programs leaves the scripts out, ONLY=simt all but what is in SIMT_DIR; RANKS="2 4": these numbers of ranks; WHOLE=1: in
 # SIMT_DIR also what takes minutes there.
 # Programs run side by side, as many as there are cores, and of the scripts that do not ask how long something takes one more:
@@ -30,14 +31,15 @@ export OUT="${OUT:-$(dirname "$directory")}"
 # Open MPI itself leaks at exit; leaks of our own show in the programs that do not start it.
 quiet_mpi=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 
-# run TITLE COMMAND... - one test; its line, and its output if it failed, in one piece.
+# run TITLE COMMAND... - one test; its line with the seconds it took, of the clock and of processors, and its output if it failed, in
+# one piece.
 run() {
-    local title=$1 start=$SECONDS log code took
+    local title=$1 start=$SECONDS log code took TIMEFORMAT='%U %S'
     shift
     log=$(mktemp "$work/XXXXXX")
-    timeout -k 10 "$limit" "$@" >"$log" 2>&1
+    { time timeout -k 10 "$limit" "$@" >"$log" 2>&1; } 2>"$log.time"
     code=$?
-    took="$((SECONDS - start)) s"
+    took="$((SECONDS - start)) s, $(awk 'END { printf "%.0f", $1 + $2 }' "$log.time") of processors"
     {
         flock 9
         case $code in
@@ -49,7 +51,7 @@ run() {
             ;;
         esac
     } 9>"$work/lock"
-    rm -f "$log"
+    rm -f "$log" "$log.time"
 }
 
 # beside TITLE COMMAND... - run in the background as soon as a core is free.
@@ -74,7 +76,8 @@ alone() {
         simt*test_attention_mask)
             beside "$name, sm_90" env ATELIER_TEST_DEVICE=cuda "ATELIER_TEST_TYPES=$types" SIMT_ARCH=90 "$program"
             beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda "ATELIER_TEST_TYPES=$types" SIMT_ARCH=80 SIMT_SEED=3 "$program"
-            beside "$name, sm_70" env ATELIER_TEST_DEVICE=cuda ATELIER_TEST_TYPES=f16 SIMT_ARCH=70 SIMT_SEED=4 "$program"
+            [ -z "${WHOLE:-}" ] ||
+                beside "$name, sm_70" env ATELIER_TEST_DEVICE=cuda ATELIER_TEST_TYPES=f16 SIMT_ARCH=70 SIMT_SEED=4 "$program"
             ;;
         simt*test_attention)
             beside "$name, sm_90" env ATELIER_TEST_DEVICE=cuda ATELIER_TEST_TYPES=16bit SIMT_ARCH=90 "$program"
@@ -105,7 +108,10 @@ with_ranks() {
         esac
         for count in $3; do
             # Minutes on the kernels' stand-in; on CPUs they run with every number of ranks.
-            case "${WHOLE:+whole }$2$program" in "simt "*test_ranks_@(muon|quantised|train)) [ "$count" -eq 2 ] || continue ;; esac
+            case "${WHOLE:+whole }$2$program" in
+            "simt "*test_ranks_@(muon|quantised|train)) [ "$count" -eq 2 ] || continue ;;
+            "simt "*test_ranks_transport_cuda) [ "$count" -eq 4 ] || continue ;;
+            esac
             beside "$2$(basename "$program") on $count ranks" env ASAN_OPTIONS="$quiet_mpi" \
                 mpirun -n "$count" "$program"
         done
@@ -132,7 +138,7 @@ slurm_scripts() {
 beside_clusters() {
     if [ "${ONLY:-}" != simt ]; then alone "$directory" ""; fi
     [ -z "$simt_directory" ] || alone "$simt_directory" "simt "
-    if [ "${ONLY:-}" != simt ]; then with_ranks "$directory" "" "${RANKS:-1 2 3 4}"; fi
+    if [ "${ONLY:-}" != simt ]; then with_ranks "$directory" "" "${RANKS:-1 3 4}"; fi
     [ -z "$simt_directory" ] || with_ranks "$simt_directory" "simt " "${RANKS:-1 2 4}"
     [ -n "${ONLY:-}" ] && return
     num_jobs=$(($(nproc) + 1))
