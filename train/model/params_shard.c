@@ -31,12 +31,11 @@ int params_num_arrays(const struct params *params, const struct segment *segment
 }
 
 void *params_array(const struct segment *segment, int i) {
-    int num_states = segment->rule->num_states;
-    if (i == 0)
+    if (i == 0) /* of a segment without a rule of update, too */
         return segment->master;
-    return i <= num_states       ? segment->states[i - 1]
-           : i == num_states + 1 ? (void *)segment->anchor
-                                 : (void *)segment->velocity;
+    if (i <= segment->rule->num_states)
+        return segment->states[i - 1];
+    return i == segment->rule->num_states + 1 ? segment->anchor : segment->velocity;
 }
 
 enum dtype params_array_type(const struct params *params, const struct segment *segment, int i) {
