@@ -109,7 +109,7 @@ CUDA_FLAGS = -isystem $(CUDA_HOME)/include $(if $(NCCL_HOME),-isystem $(NCCL_HOM
 CUDA_LIBS  = $(foreach h,$(NCCL_HOME) $(CUDA_HOME),$(foreach d,$(wildcard $(h)/lib64 $(h)/lib),-L$(d) -Wl$(,)-rpath$(,)$(d))) \
              -lcublasLt -lnccl -lcudart -lstdc++ -ldl
 NVFLAGS = -std=c++17 -O3 -lineinfo -Xptxas -v $(if $(WERROR),-Werror all-warnings) -Xcompiler -Wall -I. -MMD -MP
-AMPERE := $(addprefix kernels/cuda/attention_,forward.cu keys.cu queries.cu) tests/simt/conformance_sm80.cu
+AMPERE := $(addprefix kernels/cuda/,attention_forward.cu attention_keys.cu attention_queries.cu experts_tiles.cu) tests/simt/conformance_sm80.cu
 CUDA_OBJ := $(patsubst %,$(CUDA_OUT)/%.o,$(GPU_C) $(GPU_CU))
 
 GPU_BENCH  := $(filter-out %/gpu_nccl.c,$(wildcard tests/gpu/*.c))
@@ -133,16 +133,19 @@ $(CUDA_OUT)/tests/gpu_bench: $(patsubst %,$(CUDA_OUT)/%.o,$(GPU_BENCH)) $(CUDA_O
 $(CUDA_OUT)/tests/gpu_nccl: $(CUDA_OUT)/tests/gpu/gpu_nccl.c.o $(OUT)/tests/exchange_checks.c.o $(CUDA_OUT)/libatelier.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LIBS)
-$(CUDA_OUT)/%.c.o: %.c | $(CUDA_OUT)/found
+$(CUDA_OUT)/%.c.o: %.c $(CUDA_OUT)/toolkit
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -DATELIER_GPU_CODES='"$(GPU_CODES)"' $(CUDA_FLAGS) -c -o $@ $<
-$(CUDA_OUT)/%_sm90.cu.o: %_sm90.cu | $(CUDA_OUT)/found
+$(CUDA_OUT)/%_sm90.cu.o: %_sm90.cu $(CUDA_OUT)/toolkit
 	$(call nvcc,$(GENCODE_90))
-$(CUDA_OUT)/%_sm70.cu.o: %_sm70.cu | $(CUDA_OUT)/found
+$(CUDA_OUT)/%_sm70.cu.o: %_sm70.cu $(CUDA_OUT)/toolkit
 	$(call nvcc,$(or $(GENCODE_70),-gencode arch=compute_80$(,)code=compute_80))
-$(AMPERE:%=$(CUDA_OUT)/%.o): $(CUDA_OUT)/%.cu.o: %.cu | $(CUDA_OUT)/found
+$(AMPERE:%=$(CUDA_OUT)/%.o): $(CUDA_OUT)/%.cu.o: %.cu $(CUDA_OUT)/toolkit
 	$(call nvcc,$(GENCODE_80) $(GENCODE_90))
-$(CUDA_OUT)/%.cu.o: %.cu | $(CUDA_OUT)/found
+# Probes of V100's instructions run on every GPU.
+$(CUDA_OUT)/tests/simt/conformance_sm70.cu.o: tests/simt/conformance_sm70.cu $(CUDA_OUT)/toolkit
+	$(call nvcc,$(GENCODE_70) $(GENCODE_80) $(GENCODE_90))
+$(CUDA_OUT)/%.cu.o: %.cu $(CUDA_OUT)/toolkit
 	$(call nvcc,$(GENCODE_70) $(GENCODE_80) $(GENCODE_90))
 # The resource report of each file stays beside its object: tests/check_budgets.sh reads it.
 define nvcc
@@ -150,6 +153,10 @@ define nvcc
 @echo "$(NVCC) $(1) -c $<"
 @$(NVCC) $(NVFLAGS) $(1) -c -o $@ $< >$(@:.o=.ptxas) 2>&1 || { cat $(@:.o=.ptxas); rm -f $@; exit 1; }
 endef
+# The compiler and the machine codes that objects are of: those of another toolkit are made anew, never linked together.
+$(CUDA_OUT)/toolkit: always | $(CUDA_OUT)/found
+	@echo '$(NVCC) $(GPU_CODES)' | cmp -s - $@ || echo '$(NVCC) $(GPU_CODES)' >$@
+always:
 # A toolkit without its libraries is told in one line, not by the first file that fails.
 $(CUDA_OUT)/found:
 	@test -n "$(NVCC)" || { echo "nvcc is not found: load the CUDA module, or set NVCC or CUDA_HOME" >&2; exit 1; }

@@ -12,7 +12,7 @@ budgets=${BUDGETS:-kernels/cuda/BUDGETS}
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 
 if [ -z "${RELEASE:-}" ]; then
-    for tool in nvcc /usr/local/cuda/bin/nvcc "${CUDA_HOME:-}/bin/nvcc"; do
+    for tool in "${CUDA_HOME:+$CUDA_HOME/bin/nvcc}" nvcc /usr/local/cuda/bin/nvcc; do # as the Makefile
         command -v "$tool" >/dev/null 2>&1 && nvcc=$tool && break
     done
     test -n "${nvcc:-}" || { echo "nvcc is not found: there are no CUDA kernels to look at"; exit 77; }

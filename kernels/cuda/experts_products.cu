@@ -1,6 +1,8 @@
 /* experts_products.cu - the ops of grouped products: which kernel takes one. */
 #include "kernels/cuda/experts.cuh"
 
+enum { FIRST_WITH_TILES = 80 }; /* V100 has neither their copies nor their products */
+
 /* can_tile - rows of 16-bit elements that move by 16 bytes, and places of the result by the two elements of a lane. */
 template <class T, class D> static bool can_tile(const grouped<T, D> &g) {
     bool whole = g.n % 8 == 0 && g.a_stride % 8 == 0 && g.b_stride % 8 == 0 && g.d_stride % 2 == 0;
@@ -12,7 +14,7 @@ template <grouped_product P, class T, class D>
 static void compute(struct device *dev, const grouped<T, D> &g) {
     bool within = P == GROUPED_WEIGHT ? g.m % 8 == 0 : g.k % 8 == 0;
     if constexpr (sizeof(T) == 2) {
-        if (within && can_tile(g)) {
+        if (within && can_tile(g) && cuda_arch(dev) >= FIRST_WITH_TILES) {
             grouped_tiles<P>(dev, g);
             return;
         }
