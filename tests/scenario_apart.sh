@@ -90,6 +90,9 @@ refused "'parallel.sync_every' is 3, and 'train.spike' is not off" --set train.s
 refused "'parallel.sync_every' is 3, and 'optimizer.offload' is true" --set optimizer.offload=true
 refused "'parallel.sync_every' is 3, and 'valid.every_steps' is not a multiple of it" --set valid.every_steps=4
 refused "'train.reproducible' is layout, and 'parallel.sync_every' is more than 0" --set train.reproducible=layout
+refused "'parallel.sync_every' is 3, and 'parallel.wire' is f32" --set parallel.wire=f32
+refused "'parallel.outer_momentum' is of the outer step, and 'parallel.sync_every' is 0" --set parallel.sync_every=0 \
+    --set parallel.outer_momentum=0.8
 refused "train.batch_sequences is 6, which 2 ranks with train.micro_sequences 2 cannot share out evenly" --set train.batch_sequences=6
 resume_from_four again two
 apart 2 4 again --set parallel.replicas=4 --set train.micro_sequences=1
@@ -100,6 +103,11 @@ apart 2 2 again --set train.micro_sequences=4
 expect_output "was trained with parallel.sync_every and micro_sequences: 2, and there are 4 now"
 apart 2 2 again --set parallel.sync_every=1
 expect_output "parallel.sync_every 3, the run file now says 1"
+# A branch from a checkpoint between two outer steps: there is no one model to validate.
+apart 0 2 branch --set "checkpoint.from=$work/two@4" --set train.steps=6 --set "data.valid=$work/fiches-valid.h5" --set valid.every_steps=6
+expect_output "no validation before the first step: after step 4 the replicas are apart"
+grep -q '"event": "validation", "step": 6' "$work/branch/metrics.jsonl" || fail "no validation after the last step"
+if grep -q '"event": "validation", "step": 4' "$work/branch/metrics.jsonl"; then fail "a validation between two outer steps"; fi
 say "what it does not go with, and restarts with other replicas, ranks and sequences: refused by name"
 
 # plan: what crosses and how often, the memory of anchor and velocity, as much as Adam's moments, and the larger checkpoints.

@@ -18,6 +18,20 @@ static bool is_between(const struct config *c, int64_t every_steps) {
     return c->parallel.sync_every > 0 && every_steps % c->parallel.sync_every != 0;
 }
 
+/* refuse_outer - what would be read by nobody. */
+static int refuse_outer(const struct loading *loading) {
+    const struct config *c = loading->config;
+    const char *key = c->parallel.outer_learning_rate != 0.7 ? "parallel.outer_learning_rate"
+                      : c->parallel.outer_momentum != 0.9    ? "parallel.outer_momentum"
+                                                             : NULL;
+    return key ? config_fail_key(
+                     loading, key,
+                     "'%s' is of the outer step, and 'parallel.sync_every' is 0, so that there is none: set "
+                     "that to a number of steps, or remove the key",
+                     key)
+               : 0;
+}
+
 /* The first of these is for train.reproducible to say (config_reproducible.c). */
 int config_check_sync_every(const struct loading *loading) {
     const struct config *c = loading->config;
@@ -29,6 +43,9 @@ int config_check_sync_every(const struct loading *loading) {
          "is more than 1: ranks that share a text add up its gradients in every step", "set it to 1"},
         {c->parallel.tensor != 1, "parallel.tensor",
          "is not 1: replicas that learn apart were not proven with ranks that divide tensors", "set it to 1"},
+        {c->parallel.wire == WIRE_F32, "parallel.wire",
+         "is f32: it is of gradients that are added up in every step; the outer sum is always f32",
+         "remove it"},
         {c->optimizer.offload, "optimizer.offload",
          "is true: the outer step works on masters in the device's memory", "set it to false"},
         {c->train.compute == COMPUTE_F16, "train.compute",
@@ -45,6 +62,6 @@ int config_check_sync_every(const struct loading *loading) {
     const struct promise asked = {"parallel.sync_every", value, "0"};
     snprintf(value, sizeof value, "%lld", (long long)c->parallel.sync_every);
     if (c->parallel.sync_every == 0)
-        return 0;
+        return refuse_outer(loading);
     return config_fail_obstacle(loading, &asked, obstacles, sizeof obstacles / sizeof obstacles[0]);
 }

@@ -35,7 +35,8 @@ static enum request root_request(const struct control *control) {
         return REQUEST_FOLDER_LOST;
     double left_s = walltime_remaining_s(&control->walltime);
     int num_saves = control->is_saving ? 2 : 1;
-    if (walltime_must_stop(left_s, num_saves * control->save_s, control->step_s))
+    double step_s = control->step_s > control->meeting_s ? control->step_s : control->meeting_s;
+    if (walltime_must_stop(left_s, num_saves * control->save_s, step_s))
         return REQUEST_JOB_ENDS;
     switch (command_file_poll(control->config->run.folder)) {
     case RUN_COMMAND_STOP:
@@ -77,8 +78,13 @@ static enum request find_request(const struct control *control, const struct com
     return found;
 }
 
-void control_say(struct control *control, double step_s, const struct comm *comm, double said[2]) {
+void control_took(struct control *control, double step_s) {
     control->step_s = step_s;
+}
+
+void control_say(struct control *control, double step_s, const struct comm *comm, double said[2]) {
+    if (control->step_s < step_s) /* the update, and what follows, is still to come */
+        control->step_s = step_s;
     control->minute_is_over = false;
     said[0] = find_request(control, comm);
     said[1] = clock_s() - control->minute_s >= MINUTE_S;

@@ -28,6 +28,7 @@ struct control {
     double started_s;
     double looked_s;       /* when the root looked last, in what may be cut short */
     double step_s, save_s; /* measured: the last step, the last save (0: none yet) */
+    double meeting_s;      /* the longest step of this start in which replicas that learn apart met; 0: none */
     int64_t saved_step;    /* after which the last save was, or was begun */
     bool is_saving;        /* one is written beside the training: an end has to wait for it */
     int64_t save_every;    /* steps between two saves; 0: none before the end; -1: not known yet */
@@ -46,9 +47,10 @@ void control_open(struct control *control, const struct config *config, struct c
  * Collective. */
 bool control_stops_at_once(struct comm *comm);
 
-/* control_say - near the end of a step that has taken step_s until now: what this rank knows of, in two numbers, of which the largest
- * of all ranks count.  control_heard - these; control->heard is why.  control_ask - after more than a step, once more: both, in an
+/* control_took - how long a whole step took.  control_say - near the end of a step that has taken step_s until now: what this rank
+ * knows of, in two numbers, of which the largest of all ranks count.  control_heard - these; control->heard is why.  control_ask - after more than a step, once more: both, in an
  * exchange of its own.  The last two are collective. */
+void control_took(struct control *control, double step_s);
 void control_say(struct control *control, double step_s, const struct comm *comm, double said[2]);
 void control_heard(struct control *control, const double said[2], struct comm *comm);
 enum request control_ask(struct control *control, struct comm *comm);

@@ -342,6 +342,8 @@ static bool train_step(struct trainer *t) {
     trainer_follow_exchanges(t, &record, sent);
     stragglers_step(&t->stragglers, record.phase_s[PHASE_FORWARD] + record.phase_s[PHASE_BACKWARD], t->step,
                     t->comm, t->metrics);
+    control_took(&t->control, clock_s() - start);
+    trainer_outer_took(t, clock_s() - start);
     return true;
 }
 
@@ -384,7 +386,8 @@ static int train_loop(struct trainer *t) {
     bool is_replay = t->config->train.replay_until > 0;
     int64_t last = is_replay ? t->config->train.replay_until : t->config->train.steps;
     bool has_validated = false, failed = false;
-    if ((!t->resume.checkpoint || t->resume.is_branch) && !(trainer_validate(t) && trainer_tasks(t)))
+    if ((!t->resume.checkpoint || t->resume.is_branch) && trainer_has_one_model(t) &&
+        !(trainer_validate(t) && trainer_tasks(t)))
         return EXIT_FAULT;
     if (t->best_is_unknown && !trainer_validate(t))
         return EXIT_FAULT;

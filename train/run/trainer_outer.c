@@ -13,6 +13,11 @@ bool trainer_is_apart(const struct trainer *t) {
 int trainer_outer_check(const struct trainer *t, struct err *err) {
     long long batch = t->config->train.batch_sequences, micro = t->config->train.micro_sequences;
     int num_ranks = comm_num_ranks(t->comm);
+    if (trainer_is_apart(t) && t->rank.grid.axes[AXIS_REPLICA].size == 1 && comm_is_root(t->comm))
+        warn(
+            "parallel.sync_every is %lld, and there is one replica (parallel.replicas): nothing is sent less often, and the "
+            "outer steps change what is learnt",
+            (long long)t->config->parallel.sync_every);
     if (!trainer_is_apart(t) || batch % (num_ranks * micro) == 0)
         return 0;
     return err_set(
@@ -82,6 +87,22 @@ bool trainer_outer_due(const struct trainer *t) {
     int64_t step = t->step + 1;
     return trainer_is_apart(t) &&
            (step % t->config->parallel.sync_every == 0 || step == t->config->train.steps);
+}
+
+bool trainer_has_one_model(const struct trainer *t) {
+    if (!trainer_is_apart(t) || t->step % t->config->parallel.sync_every == 0)
+        return true;
+    metrics_note(
+        t->metrics,
+        "no validation before the first step: after step %lld the replicas are apart (parallel.sync_every)",
+        (long long)t->step);
+    return false;
+}
+
+void trainer_outer_took(struct trainer *t, double step_s) {
+    bool has_met = trainer_is_apart(t) && t->step % t->config->parallel.sync_every == 0;
+    if (has_met && t->control.meeting_s < step_s)
+        t->control.meeting_s = step_s;
 }
 
 void trainer_outer_step(struct trainer *t) {

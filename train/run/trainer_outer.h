@@ -18,6 +18,11 @@ int trainer_outer_check(const struct trainer *t, struct err *err);
 void trainer_outer_put(const struct trainer *t, json_t *state);
 int trainer_outer_read(const struct trainer *t, struct err *err);
 
+/* trainer_has_one_model - all ranks have the same weights; false, and said, where a branch begins between two meetings.
+ * trainer_outer_took - how long the step that was just counted took: an end of the job is foreseen by the longest meeting. */
+bool trainer_has_one_model(const struct trainer *t);
+void trainer_outer_took(struct trainer *t, double step_s);
+
 /* trainer_outer_due - the step at hand, which is not counted yet, is one after which the replicas meet: every so many steps, and after the
  * last one.  trainer_outer_step - they do; new values are then to be published.  Collective. */
 bool trainer_outer_due(const struct trainer *t);

@@ -113,7 +113,7 @@ static int check_fp8(const struct trainer *t, struct err *err) {
         return 0;
     return err_set(err,
                    "train.compute is fp8, which this rank's GPU does not have (Ada and Hopper are the first "
-                   "with it): set it to bf16");
+                   "with it): set it to bf16, or on a V100, which lacks that too, to f16");
 }
 
 /* take_device - what this rank computes with, and the layout for it: from here on config has numbers in place of
