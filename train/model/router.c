@@ -37,11 +37,12 @@ void router_take(struct model *model) {
     r->load = arena_take_2d(arena, DTYPE_I32, model->setup.config->num_layers, e);
 }
 
+/* Where the device does not count nothing is there to be told: memory is planned all the same. */
 void router_create(struct model *model) {
     struct router *r = &model->router;
     size_t s = (size_t)num_sequences(model), e = (size_t)model->setup.config->num_experts,
            layers = (size_t)model->setup.config->num_layers;
-    if (!model->setup.trains || num_routers(model) == 0)
+    if (!model->setup.trains || num_routers(model) == 0 || !model->dev->ops->route_count)
         return;
     r->host_sequences = xcalloc((size_t)model->setup.max_tokens, sizeof *r->host_sequences);
     r->host_tokens = xcalloc(s, sizeof *r->host_tokens);
