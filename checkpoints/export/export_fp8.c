@@ -64,8 +64,14 @@ int fp8_scheme_place(const struct fp8_scheme *scheme, const struct model_config 
     if (scheme->base)
         return place_like(scheme, config, param, layout, matrix, err);
     struct tensor shape = param_shape(config, param);
-    if (shape.ndim != 2 || param_spec(config, param.role)->place != PLACE_LAYER)
-        return 0;
+    if (shape.ndim != 2 || param_spec(config, param.role)->place != PLACE_LAYER || param.role == ROLE_ROUTER)
+        return 0; /* transformers' routers are no linear modules, and are read as they stand */
+    if (param_spec(config, param.role)->traits & PARAM_STACKED)
+        return err_set(
+            err,
+            "'%s' has the matrices of all experts of a layer in one tensor, which is not written in FP8: "
+            "export it in bf16",
+            config->model_type);
     param_name(config, param, name);
     if (!is_whole(shape.dims[0]) || !is_whole(shape.dims[1]))
         return err_set(
@@ -77,17 +83,31 @@ int fp8_scheme_place(const struct fp8_scheme *scheme, const struct model_config 
     return 1;
 }
 
-/* The head is named for transformers, which would take every other product for FP8. */
-char *fp8_scheme_text(const struct fp8_scheme *scheme) {
+/* kept_modules - those of which nothing is in FP8: the head, which transformers would take for a product like others, and routers, as
+ * published folders of models with experts name them. */
+static json_t *kept_modules(const struct model_config *config) {
+    json_t *names = json_pack("[s]", "lm_head");
+    for (int layer = 0; layer < config->num_layers; layer++) {
+        char name[PARAM_NAME_ROOM];
+        if (family_layer_plan(config, layer).ffn != FFN_EXPERTS)
+            continue;
+        param_name(config, param_at(ROLE_ROUTER, layer), name);
+        char *end = strrchr(name, '.'); /* ".weight" */
+        json_array_append_new(names, json_stringn(name, (size_t)(end - name)));
+    }
+    return names;
+}
+
+char *fp8_scheme_text(const struct fp8_scheme *scheme, const struct model_config *config) {
     json_t *root = NULL, *object;
     if (scheme->base) {
         const char *text = weights_config_text(scheme->base);
         root = json_parse_text(text, strlen(text), "config.json of the base", NULL);
         object = json_incref(json_object_get(root, "quantization_config"));
     } else {
-        object = json_pack("{s:s,s:s,s:s,s:[i,i],s:[s]}", "activation_scheme", "dynamic", "fmt", "e4m3",
+        object = json_pack("{s:s,s:s,s:s,s:[i,i],s:o}", "activation_scheme", "dynamic", "fmt", "e4m3",
                            "quant_method", "fp8", "weight_block_size", (int)FP8_BLOCK, (int)FP8_BLOCK,
-                           "modules_to_not_convert", "lm_head");
+                           "modules_to_not_convert", kept_modules(config));
     }
     char *written = json_dumps(object, JSON_COMPACT);
     CHECK(written, "out of memory while writing quantization_config");

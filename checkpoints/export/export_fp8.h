@@ -23,9 +23,9 @@ int fp8_scheme_open(struct fp8_scheme *scheme, const struct weights *weights, co
 int fp8_scheme_place(const struct fp8_scheme *scheme, const struct model_config *config, struct param param,
                      struct st_layout *layout, struct fp8_matrix *matrix, struct err *err);
 
-/* fp8_scheme_text - quantization_config, malloc'ed.  fp8_scheme_type - of what stays whole.  fp8_scheme_carried - the tensors
+/* fp8_scheme_text - quantization_config for a model, malloc'ed.  fp8_scheme_type - of what stays whole.  fp8_scheme_carried - the tensors
  * beside the model's, as the base stores them; NULL: none. */
-char *fp8_scheme_text(const struct fp8_scheme *scheme);
+char *fp8_scheme_text(const struct fp8_scheme *scheme, const struct model_config *config);
 enum dtype fp8_scheme_type(const struct fp8_scheme *scheme, const struct model_config *config);
 const struct carried *fp8_scheme_carried(const struct fp8_scheme *scheme);
 

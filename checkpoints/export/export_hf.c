@@ -35,7 +35,7 @@ static void add_note(struct job *job, char *note) {
 }
 
 static int write_small_files(struct job *job, struct err *err) {
-    char *quantization = job->scheme ? fp8_scheme_text(job->scheme) : NULL;
+    char *quantization = job->scheme ? fp8_scheme_text(job->scheme, &job->config) : NULL;
     struct checkpoint_source source = {.config = &job->config,
                                        .base_config_text = weights_config_text(job->weights),
                                        .quantization_text = quantization,
@@ -212,7 +212,7 @@ int export_hf(const struct weights *weights, const char *path, enum export_type 
 
 /* note_scheme - what is not the same as in the base, or as nobody asked for. */
 static void note_scheme(struct job *job) {
-    char *text = fp8_scheme_text(job->scheme);
+    char *text = fp8_scheme_text(job->scheme, &job->config);
     if (!job->scheme->base)
         add_note(job,
                  xasprintf("the layers' matrices are in FP8 with a scale for each %d x %d values; embedding, "

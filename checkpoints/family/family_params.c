@@ -49,11 +49,13 @@ const struct param_spec *param_spec(const struct model_config *config, enum tens
 
 static bool in_layer(const struct model_config *config, const struct param_spec *spec, int layer);
 
-/* pair_in_layer - where the layer has the matrix that the pair hangs on, and the adapter wants it. */
+/* pair_in_layer - where the layer has the matrix that the pair hangs on, and the adapter wants it.  Blocks without experts between
+ * those with some have none. */
 static bool pair_in_layer(const struct model_config *config, enum tensor_role half, int layer) {
     enum tensor_role matrix = adapter_target_role(adapter_target_of(half));
     const struct param_spec *spec = param_spec(config, matrix);
-    return spec && adapter_has(config, matrix, layer) && in_layer(config, spec, layer);
+    return spec && spec->rows != DIM_DENSE && spec->cols != DIM_DENSE && adapter_has(config, matrix, layer) &&
+           in_layer(config, spec, layer);
 }
 
 /* is_everywhere - a matrix that every layer has, whatever its plan: most of what is asked for. */
