@@ -242,26 +242,23 @@ static void look_at_storage(const struct job_request *request, struct diagnostic
                        "run.folder is in /tmp, which each node has for itself");
 }
 
-/* GPUs have products in 8 bits from this architecture on (gpu_arch): Ada's and Hopper's. */
-enum { FP8_ARCH = 89 };
+/* What GPUs have from these architectures on (gpu_arch): bf16 Ampere's, products in 8 bits Ada's and Hopper's. */
+enum { BF16_ARCH = 80, FP8_ARCH = 89 };
 
 /* look_at_precision - the job would find out for itself, after it has waited in the queue. */
 static void look_at_precision(const struct job_request *request, struct diagnostics *diagnostics) {
-    if (request->partition->gpus_per_node > 0 && !request->partition->bf16 &&
-        config_activations(request->config) == DTYPE_BF16)
-        diagnostic_add(
-            diagnostics, DIAGNOSTIC_ERROR,
-            "'train.compute' is %s, which the GPUs of partition '%s' (%s) do not have: set it to f16 or "
-            "f32",
-            request->config->train.compute == COMPUTE_FP8 ? "fp8" : "bf16", request->partition->name,
-            request->partition->gpu ? request->partition->gpu : "GPU");
-    int arch = gpu_arch(request->partition->gpu);
-    if (request->partition->gpus_per_node > 0 && request->partition->bf16 && arch > 0 && arch < FP8_ARCH &&
-        request->config->train.compute == COMPUTE_FP8)
-        diagnostic_add(
-            diagnostics, DIAGNOSTIC_ERROR,
-            "'train.compute' is fp8, which the GPUs of partition '%s' (%s) do not have: set it to bf16",
-            request->partition->name, request->partition->gpu);
+    const struct site_partition *partition = request->partition;
+    int arch = gpu_arch(partition->gpu);
+    bool has_bf16 = partition->bf16 && (arch == 0 || arch >= BF16_ARCH),
+         has_fp8 = arch == 0 || arch >= FP8_ARCH;
+    bool wants_fp8 = request->config->train.compute == COMPUTE_FP8;
+    if (partition->gpus_per_node == 0 || config_activations(request->config) != DTYPE_BF16 ||
+        (has_bf16 && (has_fp8 || !wants_fp8)))
+        return;
+    diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                   "'train.compute' is %s, which the GPUs of partition '%s' (%s) do not have: set it to %s",
+                   wants_fp8 ? "fp8" : "bf16", partition->name, partition->gpu ? partition->gpu : "GPU",
+                   has_bf16 ? "bf16" : "f16 or f32");
 }
 
 /* tell_idle - keys that only GPUs obey; the run says the same (trainer_setup.c). */

@@ -224,7 +224,8 @@ static void test_markup(void **state) {
     static const char page[] = "\xEF\xBB\xBF \n<!DOCTYPE HTML>\n<html><body>un texte</body></html>\n";
     static const char *const texts[] = {"un <html> au milieu", "<htmlx>un</htmlx>", "<!DOCTYPE htm",
                                         "<p>un</p>", "<html"};
-    fails_with("page.txt", page, "page.txt' is HTML", "set the source's format to text");
+    fails_with("page.txt", page, "page.txt' is HTML",
+               "list the file as a source of its own with format: text");
     fails_with("page.md", "<html lang=\"fr\"><p>a", "page.md' is HTML", "pandoc");
     struct job job = job_for("page.txt");
     job.source.format = SOURCE_TEXT;

@@ -115,8 +115,8 @@ const struct content_kind *content_kind_find(struct text_span first) {
     return controls >= FEW && controls > start.length_bytes / ONE_IN ? &BINARY : NULL;
 }
 
-static const struct content_kind HTML = {"HTML", PANDOC
-                                         "; to learn the markup itself, set the source's format to text"};
+static const struct content_kind HTML = {
+    "HTML", PANDOC "; to learn the markup itself, list the file as a source of its own with format: text"};
 
 const struct content_kind *content_kind_of_markup(struct text_span text) {
     static const char *const starts[] = {"<!doctype html", "<html"};
@@ -126,7 +126,7 @@ const struct content_kind *content_kind_of_markup(struct text_span text) {
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
         size_t length = strlen(starts[i]);
         if (text.length_bytes > at + length && strncasecmp(text.bytes + at, starts[i], length) == 0 &&
-            (text.bytes[at + length] == '>' || text.bytes[at + length] == ' '))
+            text.bytes[at + length] && strchr("> \t\r\n", text.bytes[at + length]))
             return &HTML;
     }
     return NULL;

@@ -136,7 +136,6 @@ int cuda_check_compute(const struct device *dev, enum dtype compute, const char 
         return 0;
     return err_set(
         err,
-        "'%s' is bf16, which GPU '%s' (compute capability %d.%d) does not compute in: set it to f16, which "
-        "scales the loss by itself, or to f32",
+        "'%s' is bf16, which GPU '%s' (compute capability %d.%d) does not compute in: set it to f16 or f32",
         key, state->name, state->arch / 10, state->arch % 10);
 }
