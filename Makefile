@@ -288,5 +288,5 @@ help:
 clean:
 	rm -rf build
 -include $(shell find $(OUT) $(CUDA_OUT) $(SIMT_OUT) $(PTX_OUT) -name '*.d' 2>/dev/null)
-.PHONY: all tests cuda simt ptx ptx-fast simt-whole deps test check distributions budgets sass bundle install package gpu-check gpu-bench sanitized demo refactoring interop bench saves walks fuzz help clean
+.PHONY: always all tests cuda simt ptx ptx-fast simt-whole deps test check distributions budgets sass bundle install package gpu-check gpu-bench sanitized demo refactoring interop bench saves walks fuzz help clean
 .SECONDARY:
