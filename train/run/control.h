@@ -28,10 +28,10 @@ struct control {
     double started_s;
     double looked_s;       /* when the root looked last, in what may be cut short */
     double step_s, save_s; /* measured: the last step, the last save (0: none yet) */
-    double meeting_s;      /* the longest step of this start in which replicas that learn apart met; 0: none */
-    int64_t saved_step;    /* after which the last save was, or was begun */
-    bool is_saving;        /* one is written beside the training: an end has to wait for it */
-    int64_t save_every;    /* steps between two saves; 0: none before the end; -1: not known yet */
+    double meeting_s;   /* the longest step of this start in which replicas that learn apart met; 0: none */
+    int64_t saved_step; /* after which the last save was, or was begun */
+    bool is_saving;     /* one is written beside the training: an end has to wait for it */
+    int64_t save_every; /* steps between two saves; 0: none before the end; -1: not known yet */
     int64_t num_hosts;
     double minute_s;     /* when the last whole minute was told */
     bool minute_is_over; /* once a minute, the same on all ranks: set by control_heard, until control_say */
