@@ -310,7 +310,7 @@ static bool all_are_zero(struct data d) {
     return all;
 }
 
-/* test_extremes - one value that is no number makes all of a product so; zeros and no rows at all are no special case; frozen
+/* test_extremes - a NaN makes all of a product NaN; zeros and an empty set of rows need no special case; frozen
  * weights ask for no gradient, and then x is not needed. */
 static void test_extremes(struct setting s) {
     if (is_without(s))
