@@ -10,6 +10,8 @@
 
 #define TARGET __attribute__((target("sha,sse4.1,ssse3")))
 
+typedef __m128i words;
+
 /* The state in the order that sha256rnds2 wants, lowest word first. */
 struct halves {
     __m128i feba, hgdc;
@@ -28,41 +30,28 @@ TARGET static inline void unpack(struct halves halves, uint32_t state[8]) {
     _mm_storeu_si128((__m128i *)(void *)(state + 4), _mm_alignr_epi8(ghcd, abef, 8));
 }
 
-/* next_words - w[t .. t + 3] of the message schedule from the 16 before, oldest first. */
-TARGET static inline __m128i next_words(__m128i w0, __m128i w1, __m128i w2, __m128i w3) {
+TARGET static inline words next_words(words w0, words w1, words w2, words w3) {
     __m128i sum = _mm_add_epi32(_mm_sha256msg1_epu32(w0, w1), _mm_alignr_epi8(w3, w2, 4));
     return _mm_sha256msg2_epu32(sum, w3);
 }
 
-/* four_rounds - with the words of the message and their constants added. */
-TARGET static inline struct halves four_rounds(struct halves h, __m128i w, const uint32_t constants[4]) {
+TARGET static inline struct halves four_rounds(struct halves h, words w, const uint32_t constants[4]) {
     __m128i sum = _mm_add_epi32(w, _mm_loadu_si128((const __m128i *)(const void *)constants));
     h.hgdc = _mm_sha256rnds2_epu32(h.hgdc, h.feba, sum);
     h.feba = _mm_sha256rnds2_epu32(h.feba, h.hgdc, _mm_shuffle_epi32(sum, 0x0E));
     return h;
 }
 
-TARGET static inline struct halves hash_block(struct halves h, const unsigned char *block) {
-    /* the message's words are big-endian */
+TARGET static inline words load_words(const unsigned char *bytes) {
     const __m128i swap = _mm_set_epi64x(0x0C0D0E0F08090A0B, 0x0405060700010203);
-    const struct halves before = h;
-    __m128i w[4];
-    for (int t = 0; t < 4; t++) {
-        w[t] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(block + 16 * t)), swap);
-        h = four_rounds(h, w[t], SHA256_ROUND_CONSTANTS + 4 * t);
-    }
-    for (int t = 4; t < 16; t += 4) {
-        w[0] = next_words(w[0], w[1], w[2], w[3]);
-        h = four_rounds(h, w[0], SHA256_ROUND_CONSTANTS + 4 * t);
-        w[1] = next_words(w[1], w[2], w[3], w[0]);
-        h = four_rounds(h, w[1], SHA256_ROUND_CONSTANTS + 4 * t + 4);
-        w[2] = next_words(w[2], w[3], w[0], w[1]);
-        h = four_rounds(h, w[2], SHA256_ROUND_CONSTANTS + 4 * t + 8);
-        w[3] = next_words(w[3], w[0], w[1], w[2]);
-        h = four_rounds(h, w[3], SHA256_ROUND_CONSTANTS + 4 * t + 12);
-    }
-    return (struct halves){_mm_add_epi32(h.feba, before.feba), _mm_add_epi32(h.hgdc, before.hgdc)};
+    return _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)bytes), swap);
 }
+
+TARGET static inline struct halves add_halves(struct halves a, struct halves b) {
+    return (struct halves){_mm_add_epi32(a.feba, b.feba), _mm_add_epi32(a.hgdc, b.hgdc)};
+}
+
+#include "data/sha256_rounds.inc"
 
 TARGET static void hash_blocks(uint32_t state[8], const unsigned char *blocks, size_t count) {
     struct halves halves = pack(state);
