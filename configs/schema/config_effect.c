@@ -89,13 +89,8 @@ char *config_condition_text(const struct key_condition *needs) {
 /* A key that has its default is never idle: it says what is so anyhow, as the resolved text of another version
  * does. */
 bool config_is_idle(const struct config_table *table, const struct config_key *key, const void *values) {
-    if (!key->needs.key || !config_key_is_set(key, values) || holds(&key->needs, table, values))
-        return false;
-    char *value = config_value_text(key, values), *usual = config_default_text(key);
-    bool is_idle = !usual || strcmp(value, usual) != 0;
-    free(usual);
-    free(value);
-    return is_idle;
+    return key->needs.key && config_key_is_set(key, values) && !holds(&key->needs, table, values) &&
+           !config_has_default(key, values);
 }
 
 static bool is_given(const struct key_origin *origin) {

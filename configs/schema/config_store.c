@@ -143,3 +143,11 @@ void config_reset_all(const struct config_table *table, void *values) {
     for (int i = 0; i < table->num_keys; i++)
         config_reset(&table->keys[i], values);
 }
+
+bool config_has_default(const struct config_key *key, const void *values) {
+    char *value = config_value_text(key, values), *usual = config_default_text(key);
+    bool is_usual = usual && strcmp(value, usual) == 0;
+    free(usual);
+    free(value);
+    return is_usual;
+}

@@ -15,3 +15,6 @@ void config_reset_all(const struct config_table *table, void *values);
 
 /* config_default_text - the default as config_value_text writes it, malloc'ed; NULL where the key has none. */
 char *config_default_text(const struct config_key *key);
+
+/* config_has_default - whether the key's value is its default. */
+bool config_has_default(const struct config_key *key, const void *values);

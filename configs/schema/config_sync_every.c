@@ -1,5 +1,6 @@
 /* config_sync_every.c - what parallel.sync_every does not go with, each by name. */
 #include "configs/schema/config_load.h"
+#include "configs/schema/config_store.h"
 
 #include <stdio.h>
 
@@ -20,16 +21,16 @@ static bool is_between(const struct config *c, int64_t every_steps) {
 
 /* refuse_outer - what would be read by nobody. */
 static int refuse_outer(const struct loading *loading) {
-    const struct config *c = loading->config;
-    const char *key = c->parallel.outer_learning_rate != 0.7 ? "parallel.outer_learning_rate"
-                      : c->parallel.outer_momentum != 0.9    ? "parallel.outer_momentum"
-                                                             : NULL;
-    return key ? config_fail_key(
-                     loading, key,
-                     "'%s' is of the outer step, and 'parallel.sync_every' is 0, so that there is none: set "
-                     "that to a number of steps, or remove the key",
-                     key)
-               : 0;
+    static const char *const names[] = {"parallel.outer_learning_rate", "parallel.outer_momentum"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!config_has_default(&loading->table->keys[config_key_index(loading->table, names[i])],
+                                loading->values))
+            return config_fail_key(
+                loading, names[i],
+                "'%s' is of the outer step, and 'parallel.sync_every' is 0, so that there is none: set "
+                "that to a number of steps, or remove the key",
+                names[i]);
+    return 0;
 }
 
 /* The first of these is for train.reproducible to say (config_reproducible.c). */
