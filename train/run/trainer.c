@@ -342,8 +342,9 @@ static bool train_step(struct trainer *t) {
     trainer_follow_exchanges(t, &record, sent);
     stragglers_step(&t->stragglers, record.phase_s[PHASE_FORWARD] + record.phase_s[PHASE_BACKWARD], t->step,
                     t->comm, t->metrics);
-    control_took(&t->control, clock_s() - start);
-    trainer_outer_took(t, clock_s() - start);
+    double step_s = clock_s() - start;
+    control_took(&t->control, step_s);
+    trainer_outer_took(t, step_s);
     return true;
 }
 

@@ -83,14 +83,18 @@ int trainer_outer_read(const struct trainer *t, struct err *err) {
     return status ? err_prefix(err, "cannot resume") : 0;
 }
 
+/* meets_after - whether the replicas of a run that has some apart are due to meet after that many steps. */
+static bool meets_after(const struct trainer *t, int64_t step) {
+    return step % t->config->parallel.sync_every == 0;
+}
+
 bool trainer_outer_due(const struct trainer *t) {
     int64_t step = t->step + 1;
-    return trainer_is_apart(t) &&
-           (step % t->config->parallel.sync_every == 0 || step == t->config->train.steps);
+    return trainer_is_apart(t) && (meets_after(t, step) || step == t->config->train.steps);
 }
 
 bool trainer_has_one_model(const struct trainer *t) {
-    if (!trainer_is_apart(t) || t->step % t->config->parallel.sync_every == 0)
+    if (!trainer_is_apart(t) || meets_after(t, t->step))
         return true;
     metrics_note(
         t->metrics,
@@ -100,7 +104,7 @@ bool trainer_has_one_model(const struct trainer *t) {
 }
 
 void trainer_outer_took(struct trainer *t, double step_s) {
-    bool has_met = trainer_is_apart(t) && t->step % t->config->parallel.sync_every == 0;
+    bool has_met = trainer_is_apart(t) && meets_after(t, t->step);
     if (has_met && t->control.meeting_s < step_s)
         t->control.meeting_s = step_s;
 }
