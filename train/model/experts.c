@@ -24,16 +24,11 @@ static struct linear router_of(struct model *model, const struct expert_weights 
     return router;
 }
 
-/* at_places - a buffer that all layers share, cut to the places of this batch. */
-static struct tensor at_places(struct tensor buffer, const struct expert_acts *acts) {
-    return tensor_rows(buffer, 0, acts->out.dims[0]);
-}
-
 void experts_compute(struct model *model, const struct experts *block, struct tensor x) {
     const struct expert_acts *acts = block->acts;
     const struct expert_weights *w = block->w;
     struct device *dev = model->dev;
-    struct tensor spread = at_places(model->experts.spread, acts), starts = acts->routes.starts;
+    struct tensor spread = experts_at_places(model->experts.spread, acts), starts = acts->routes.starts;
     const struct column_args gate = {.first = 0, .scale = 1},
                              up = {.first = acts->hidden.dims[1], .scale = 1};
     struct linear router = router_of(model, w);
@@ -67,7 +62,7 @@ static void matrix_backward(struct model *model, const struct weight *w, struct 
 static void inputs_backward(struct model *model, const struct expert_acts *acts,
                             const struct expert_weights *w) {
     struct device *dev = model->dev;
-    struct tensor spread = at_places(model->experts.spread, acts), starts = acts->routes.starts;
+    struct tensor spread = experts_at_places(model->experts.spread, acts), starts = acts->routes.starts;
     int64_t half = acts->hidden.dims[1];
     const struct column_args gate = {.first = 0, .scale = 1},
                              up = {.first = half, .scale = 1, .write = OP_ACCUMULATE};
@@ -82,7 +77,7 @@ static void spread_again(struct model *model, struct tensor x, const struct expe
     const struct expert_weights *w = block->w;
     if (!w->gate.grad.data && !w->up.grad.data && !w->gate_up.grad.data)
         return;
-    struct tensor spread = at_places(model->experts.spread, block->acts);
+    struct tensor spread = experts_at_places(model->experts.spread, block->acts);
     CHECK(x.data, "experts of %lld rows learn, and what they read was not kept", (long long)spread.dims[0]);
     op_spread(model->dev, spread, x, &block->acts->routes);
 }
@@ -91,7 +86,7 @@ static void spread_again(struct model *model, struct tensor x, const struct expe
 static void gated_backward(struct model *model, const struct experts *block) {
     const struct expert_acts *acts = block->acts;
     const struct expert_weights *w = block->w;
-    struct tensor dhidden = at_places(model->experts.dhidden, acts), starts = acts->routes.starts;
+    struct tensor dhidden = experts_at_places(model->experts.dhidden, acts), starts = acts->routes.starts;
     const struct column_args whole = {.scale = 1};
     matrix_backward(model, &w->down, acts->out, acts->hidden, starts, 0);
     op_grouped_backward_input(model->dev, dhidden, acts->out, w->down.value, starts, &whole);

@@ -13,6 +13,9 @@ struct expert_weights experts_weights(const struct model *model, int layer);
 void experts_take(struct model *model, const struct layer_plan *plan, struct layer_acts *a);
 void experts_take_shared(struct model *model);
 
+/* experts_at_places - a buffer that all layers share, cut to the places of the batch at hand. */
+struct tensor experts_at_places(struct tensor buffer, const struct expert_acts *acts);
+
 /* experts_compute - from x [N, C] to each expert's outputs, in acts.  experts_collect - their sum for each row, into y [N, C]. */
 struct experts {
     const struct expert_acts *acts;

@@ -43,9 +43,8 @@ void clamped_backward(struct model *model, const struct experts *block) {
     const struct expert_acts *acts = block->acts;
     const struct expert_weights *w = block->w;
     struct device *dev = model->dev;
-    struct tensor dhidden = tensor_rows(model->experts.dhidden, 0, acts->out.dims[0]),
-                  spread = tensor_rows(model->experts.spread, 0, acts->out.dims[0]),
-                  starts = acts->routes.starts;
+    struct tensor dhidden = experts_at_places(model->experts.dhidden, acts),
+                  spread = experts_at_places(model->experts.spread, acts), starts = acts->routes.starts;
     const struct column_args whole = {.scale = 1};
     learn(model, acts->out, acts->hidden, &w->turned_down, &w->down_bias, starts);
     op_grouped_forward(dev, dhidden, acts->out, w->turned_down.value, starts, &whole);

@@ -42,3 +42,7 @@ void experts_take_shared(struct model *model) {
     model->experts.dweights = arena_take_2d(arena, DTYPE_F32, n, plan->route.num_chosen);
     model->experts.dlogits = arena_take_2d(arena, DTYPE_F32, n, plan->num_experts);
 }
+
+struct tensor experts_at_places(struct tensor buffer, const struct expert_acts *acts) {
+    return tensor_rows(buffer, 0, acts->out.dims[0]);
+}
