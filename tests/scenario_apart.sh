@@ -91,7 +91,7 @@ refused "'parallel.sync_every' is 3, and 'optimizer.offload' is true" --set opti
 refused "'parallel.sync_every' is 3, and 'valid.every_steps' is not a multiple of it" --set valid.every_steps=4
 refused "'train.reproducible' is layout, and 'parallel.sync_every' is more than 0" --set train.reproducible=layout
 refused "'parallel.sync_every' is 3, and 'parallel.wire' is f32" --set parallel.wire=f32
-refused "'parallel.outer_momentum' is of the outer step, and 'parallel.sync_every' is 0" --set parallel.sync_every=0 \
+refused "'parallel.outer_momentum' is 0.8, which would have no effect: it is read only with parallel.sync_every: other than 0" --set parallel.sync_every=0 \
     --set parallel.outer_momentum=0.8
 refused "train.batch_sequences is 6, which 2 ranks with train.micro_sequences 2 cannot share out evenly" --set train.batch_sequences=6
 resume_from_four again two

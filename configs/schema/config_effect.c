@@ -41,17 +41,22 @@ static bool has_value(const struct config_key *key, const void *values, const ch
     return found;
 }
 
+/* agrees - the value is one of the condition's words, or none of them. */
+static bool agrees(const struct key_condition *needs, const struct config_key *key, const void *values) {
+    return has_value(key, values, needs->values) != needs->is_other;
+}
+
 /* holds - also for a list without entries: there is nothing that a key could be wrong about. */
 static bool holds(const struct key_condition *needs, const struct config_table *table, const void *values) {
     struct other_key other = find_other(table, needs->key);
     if (!needs->values)
         return config_key_is_set(other.key, values);
     if (!other.field)
-        return has_value(other.key, values, needs->values);
+        return agrees(needs, other.key, values);
     const char *entries = *(char *const *)(const void *)((const char *)values + other.key->offset);
     int count = *(const int *)(const void *)((const char *)values + other.key->count_offset);
     for (int i = 0; i < count; i++)
-        if (has_value(other.field, entries + (size_t)i * other.key->element->struct_bytes, needs->values))
+        if (agrees(needs, other.field, entries + (size_t)i * other.key->element->struct_bytes))
             return true;
     return count == 0;
 }
@@ -78,10 +83,11 @@ char *config_condition_text(const struct key_condition *needs) {
     if (!needs->values)
         return xasprintf("with %s", needs->key);
     char *words = words_text(needs->values), *text;
+    const char *other = needs->is_other ? "other than " : "";
     if (strncmp(needs->key, "prepare.sources.", 16) == 0)
-        text = xasprintf("where an entry of prepare.sources has %s: %s", needs->key + 16, words);
+        text = xasprintf("where an entry of prepare.sources has %s: %s%s", needs->key + 16, other, words);
     else
-        text = xasprintf("with %s: %s", needs->key, words);
+        text = xasprintf("with %s: %s%s", needs->key, other, words);
     free(words);
     return text;
 }

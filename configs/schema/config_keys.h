@@ -2,14 +2,15 @@
  * what matters for it.  For the files that define tables: config_table.c, site_table.c.
  * The last arguments are the help text and, in the run file's table, the class of the key: FREE or COURSE;
  * left out, it is fixed: whoever forgets it gets a refusal on resume, never a silent change.  NEEDS comes last: the key
- * is read only where another one has one of these values. */
+ * is read only where another one has one of these values; NEEDS_OTHER, where it has none of them. */
 #pragma once
 
 #include "configs/schema/config_table.h"
 
 #define FREE KEY_FREE
 #define COURSE KEY_COURSE
-#define NEEDS(other, words) .needs = {other, words}
+#define NEEDS(other, words) .needs = {other, words, false}
+#define NEEDS_OTHER(other, words) .needs = {other, words, true}
 
 #define TEXT(key, place, fallback, ...)                                                                      \
     { .name = key, KEY_TEXT, place, fallback, 0, 0, NULL, NULL, 0, NULL, __VA_ARGS__ }

@@ -19,20 +19,6 @@ static bool is_between(const struct config *c, int64_t every_steps) {
     return c->parallel.sync_every > 0 && every_steps % c->parallel.sync_every != 0;
 }
 
-/* refuse_outer - what would be read by nobody. */
-static int refuse_outer(const struct loading *loading) {
-    static const char *const names[] = {"parallel.outer_learning_rate", "parallel.outer_momentum"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!config_has_default(&loading->table->keys[config_key_index(loading->table, names[i])],
-                                loading->values))
-            return config_fail_key(
-                loading, names[i],
-                "'%s' is of the outer step, and 'parallel.sync_every' is 0, so that there is none: set "
-                "that to a number of steps, or remove the key",
-                names[i]);
-    return 0;
-}
-
 /* The first of these is for train.reproducible to say (config_reproducible.c). */
 int config_check_sync_every(const struct loading *loading) {
     const struct config *c = loading->config;
@@ -63,6 +49,6 @@ int config_check_sync_every(const struct loading *loading) {
     const struct promise asked = {"parallel.sync_every", value, "0"};
     snprintf(value, sizeof value, "%lld", (long long)c->parallel.sync_every);
     if (c->parallel.sync_every == 0)
-        return refuse_outer(loading);
+        return 0;
     return config_fail_obstacle(loading, &asked, obstacles, sizeof obstacles / sizeof obstacles[0]);
 }

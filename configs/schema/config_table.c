@@ -297,9 +297,10 @@ static const struct config_key run_file_keys[] = {
         "each replica makes so many steps by itself, then all make an outer step along the mean of what they changed "
         "(DiLoCo); 0: gradients are added up in every step"),
     REAL("parallel.outer_learning_rate", AT(parallel.outer_learning_rate), "0.7", 0, 10, NULL,
-         "of the outer step; 1, with outer_momentum 0: the mean of the replicas' weights", COURSE),
+         "of the outer step; 1, with outer_momentum 0: the mean of the replicas' weights", COURSE,
+         NEEDS_OTHER("parallel.sync_every", "0")),
     REAL("parallel.outer_momentum", AT(parallel.outer_momentum), "0.9", 0, 0.999999, NULL,
-         "Nesterov momentum of the outer step", COURSE),
+         "Nesterov momentum of the outer step", COURSE, NEEDS_OTHER("parallel.sync_every", "0")),
     CHOICE(
         "parallel.comm", AT(parallel.comm), "nccl", comms,
         "how GPUs exchange parameters and gradients; mpi: through host memory, slow, lets ranks share a GPU",

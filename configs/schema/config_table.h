@@ -37,9 +37,9 @@ struct config_table;
 
 /* Under which value of another key a key is read; key NULL: always. */
 struct key_condition {
-    const char *key; /* "schedule.kind"; "LIST.FIELD": an entry of a list; NULL: always */
-    const char
-        *values; /* words between spaces, any of them as the other key's value; NULL: it is set to anything */
+    const char *key;    /* "schedule.kind"; "LIST.FIELD": an entry of a list; NULL: always */
+    const char *values; /* words between spaces; NULL: it is set to anything */
+    bool is_other;      /* the other key's value is none of them; false: one of them */
 };
 
 struct config_key {
