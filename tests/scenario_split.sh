@@ -91,7 +91,15 @@ say "copies on one side, whatever the order"
 # --- a source that gives nothing is told: a field that its records do not have; control: a value that they have ---
 small="{path: data/sample/fiches-validation.jsonl, name: small"
 prepare 0 nothing "$few, $small, where: {status: VIGUEUR}}"
-expect_output "warning: no document comes from 'small': every record was left out; its where asks for the field 'status'"
+expect_output "warning: no document comes from 'small': none of the 8 records that its where asked for the field 'status' has it"
+prepare 1 alone "$small, where: {status: VIGUEUR}}"
+expect_output "none of the 8 records that its where asked for the field 'status' has it"
+prepare 1 alone "$small, where: {theme: [Citoyennete, nothing]}}"
+expect_output "its where left out 8 records by the field 'theme', of which 0 do not have it and the others have another value"
+printf 'text;status;year\nun texte de la table, le premier;VIGUEUR;2024\nun autre texte, plus ancien;ABROGE;2020\n' >"$work/table.csv"
+prepare 1 table "{path: $work/table.csv, where: {statut: VIGUEUR}}"
+expect_output "the source's where: no field 'statut', there is 'text', 'status', 'year'; did you mean 'status'"
+prepare 0 table "{path: $work/table.csv, where: {status: VIGUEUR}}" --set prepare.valid_every=0 --set prepare.valid_share=0
 prepare 0 something "$few, $small, where: {theme: Citoyenneté}}"
 if grep -q 'no document comes from' "$log"; then
     fail "a source that gives documents is said to give none"

@@ -120,7 +120,7 @@ static void test_paths(void **state) {
         struct err err = {{0}};
         struct prepare_source asks = {.field = (char *)(uintptr_t)wrong[i]};
         assert_null(xml_path_create(wrong[i], &err));
-        assert_non_null(strstr(err.text, "is no path in XML"));
+        assert_non_null(strstr(err.text, "is not a path in XML"));
         assert_int_equal(xml_record_check(&asks, &err), -1);
     }
     struct err err;

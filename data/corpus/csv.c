@@ -152,10 +152,15 @@ int csv_append_json(const struct csv_header *header, struct text_span text, stru
     text_append(out, "}", 1);
     if (column == header->num_columns && !has_field(&row))
         return 0;
+    char delimiter[] = {header->delimiter, '\0'};
     int num_fields = csv_num_fields(text, header->delimiter, err);
     return num_fields < 0
                ? -1
-               : err_set(err, "the row has %d fields, the header %d", num_fields, header->num_columns);
+               : err_set(
+                     err,
+                     "the row has %d field%s, the header %d, by the delimiter '%s'; another one is the source's delimiter",
+                     num_fields, num_fields == 1 ? "" : "s", header->num_columns,
+                     header->delimiter == '\t' ? "tab" : delimiter);
 }
 
 /* --- the header --- */
@@ -268,6 +273,16 @@ int csv_header_read(struct csv_header *header, struct text_span sample, enum csv
         header->names[header->num_columns++] = name.bytes;
     }
     return 0;
+}
+
+void csv_append_empty(const struct csv_header *header, struct text *out) {
+    text_append(out, "{", 1);
+    for (int i = 0; i < header->num_columns; i++) {
+        text_append(out, ", ", i ? 2 : 0);
+        text_append(out, header->names[i], strlen(header->names[i]));
+        text_append(out, "\"\"", 2);
+    }
+    text_append(out, "}", 1);
 }
 
 void csv_header_release(struct csv_header *header) {

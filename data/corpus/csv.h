@@ -42,6 +42,9 @@ int csv_header_read(struct csv_header *header, struct text_span sample, enum csv
                     struct err *err);
 void csv_header_release(struct csv_header *header);
 
+/* csv_append_empty - a row of empty fields as an object of JSON: what the columns are called. */
+void csv_append_empty(const struct csv_header *header, struct text *out);
+
 /* csv_append_json - a row as an object of JSON, all values strings, to the end of out.  Bytes are not looked at beyond what
  * JSON wants: what is not UTF-8 stays so.  Returns 0, or -1 with err set: not as many fields as the header, what no row may
  * hold. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "data/corpus/format_rows.h"
+#include "data/corpus/prepare_wanted.h"
 #include "data/file.h"
 
 /* count_lines - line feeds. */
@@ -94,6 +95,16 @@ static char delimiter_of(const struct record_stream *stream) {
     return name_ends_under_coding(path, ".tsv") ? '\t' : 0;
 }
 
+/* check_where - a column that the table has not would leave out every row. */
+static int check_where(const struct prepare_source *source, const struct csv_header *header,
+                       struct err *err) {
+    struct text columns = {0};
+    csv_append_empty(header, &columns);
+    int status = source_check_where(source, (struct text_span){columns.bytes, columns.length_bytes}, err);
+    text_release(&columns);
+    return status;
+}
+
 /* look - at the names of the columns, which all rows need. */
 static int look(struct record_stream *stream, void **header, struct err *err) {
     enum { SAMPLE_BYTES = 64 * KIB };
@@ -114,7 +125,8 @@ static int look(struct record_stream *stream, void **header, struct err *err) {
         return -1;
     struct text_span sample = {stream->record.bytes, stream->record.length_bytes};
     if (csv_header_read(found, sample, status == 0 ? CSV_WHOLE : CSV_BEGINNING, delimiter_of(stream), &why) ==
-        0)
+            0 &&
+        check_where(stream->source, found, &why) == 0)
         return 0;
     return err_set(err, "'%s': %s", stream->file->path, why.text);
 }

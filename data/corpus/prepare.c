@@ -13,6 +13,7 @@
 
 #include "data/corpus/prepare_append.h"
 #include "data/corpus/prepare_seen.h"
+#include "data/corpus/prepare_where.h"
 #include "kernels/clock.h"
 
 /* LARGE_BYTES: what is this large goes back to the system when it is freed (without a fixed limit the first text of
@@ -30,6 +31,7 @@ struct prepare_job {
     struct prepare_enough *kept; /* [num_sources], in the output */
     int num_warned;
     int64_t num_bad_records;
+    struct where_counts filtered;
     prepare_progress progress;
     void *user;
     double start_s, last_progress_s;
@@ -143,6 +145,8 @@ static bool keep_document(struct prepare_job *job, const struct batch *batch,
     }
     if (document->outcome == OUTCOME_PASSED || document->outcome == OUTCOME_BAD_RECORD) {
         job->totals->num_left[document->reason]++;
+        if (document->reason == LEFT_FILTER)
+            where_counts_add(&job->filtered, document);
         if (document->why)
             document_note_fate(document, "records", "left out", &job->num_bad_records);
         return false;
@@ -394,19 +398,11 @@ static int finish_held(struct prepare_job *job, struct err *err) {
 /* finish_files - the validation file first, so that the output appears last; none stays if either fails. */
 static int finish_files(struct prepare_job *job, struct err *err) {
     if (job->totals->num_documents == 0)
-        return err_set(
-            err,
-            "no document to write to '%s': the sources are empty, or every document was left out (%lld "
-            "short, %lld duplicates, %lld nearly such, %lld conversations, %lld records, %lld lines that cannot be used, %lld with "
-            "invalid UTF-8)",
-            job->config->output, (long long)job->totals->num_short, (long long)job->totals->num_duplicates,
-            (long long)job->totals->num_near, (long long)job->totals->num_bad_chats,
-            (long long)prepare_num_left(job->totals), (long long)job->totals->num_bad_lines,
-            (long long)job->totals->num_invalid_utf8);
+        return output_fail_empty(job->config, job->totals, &job->filtered, err);
     if (job->valid.writer && job->totals->valid_documents == 0 && !is_part(job->config))
         return split_fail(job->config, job->totals->num_documents, err);
     if (!is_part(job->config))
-        split_tell(job->config, job->out.writer, job->valid.writer);
+        split_tell(job->config, &job->filtered, job->out.writer, job->valid.writer);
     if (finish_held(job, err) != 0)
         return -1;
     output_set_hashes(job->out.writer, &job->corpus);
@@ -468,6 +464,7 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
     }
     int status = corpus_open(&job.corpus, config->sources, config->num_sources, err);
     job.kept = xcalloc((size_t)config->num_sources, sizeof *job.kept);
+    where_counts_init(&job.filtered, config);
     if (status == 0) {
         corpus_note_files(&job.corpus);
         status = run_job(&job, tok, &model, err);
@@ -478,6 +475,7 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
     appender_release(&job.out);
     appender_release(&job.valid);
     free(job.kept);
+    where_counts_release(&job.filtered);
     totals->input_bytes = job.corpus.text_bytes;
     totals->is_part = job.corpus.is_part;
     totals->consumed_bytes = job.corpus.done_bytes;

@@ -34,6 +34,20 @@ enum outcome {
     OUTCOME_PASSED      /* nothing to learn from, a tie for example: left out */
 };
 
+/* Why a record is not among those that the source's where asks for. */
+struct where_reason {
+    int filter;     /* the first that it does not meet */
+    bool is_absent; /* it has no such field */
+};
+
+/* Records that filters left out. */
+struct where_counts {
+    struct where_count {
+        int64_t num_left, num_absent; /* of these the field was not there at all */
+    } * *of;                          /* [num_sources][num_filters] */
+    int num_sources;
+};
+
 /* One document: where it was read, what became of it. */
 struct batch_document {
     int source; /* row of the corpus */
@@ -52,6 +66,7 @@ struct batch_document {
     bool has_bands;                  /* the batch's bands of it count */
     struct personal_counts personal; /* in its text */
     enum left_reason reason;         /* OUTCOME_BAD_RECORD, OUTCOME_PASSED */
+    struct where_reason where;       /* LEFT_FILTER */
     XXH128_hash_t hash;              /* of its text */
     char *
         why; /* OUTCOME_BAD_CHAT, OUTCOME_BAD_LINE, OUTCOME_BAD_RECORD, and of a bad conversation that is kept: in words, malloc'ed;
@@ -176,8 +191,8 @@ bool split_is_valid(const struct prepare_config *config, const struct batch_docu
 /* split_fail - no document is kept for validation, of so many.  Returns -1 with err set.  split_tell - sources of which
  * nothing is kept, though some should be: at all, or for validation; valid_writer of the validation file, or NULL. */
 int split_fail(const struct prepare_config *config, int64_t num_documents, struct err *err);
-void split_tell(const struct prepare_config *config, struct token_writer *writer,
-                struct token_writer *valid_writer);
+void split_tell(const struct prepare_config *config, const struct where_counts *filtered,
+                struct token_writer *writer, struct token_writer *valid_writer);
 
 /* --- prepare_choose.c: what worker, whose config and tok stand, will write --- */
 
@@ -203,8 +218,15 @@ struct token_writer *output_create(const char *path, const struct worker *worker
 
 /* output_set_hashes - of the sources, once all of the corpus was read; writer NULL: nothing. */
 void output_set_hashes(struct token_writer *writer, const struct corpus *corpus);
+/* output_fail_empty - nothing is kept at all.  Returns -1 with err set, after a warning of each source that its filters emptied. */
+int output_fail_empty(const struct prepare_config *config, const struct prepare_totals *totals,
+                      const struct where_counts *filtered, struct err *err);
 
 /* --- prepare_field.c: what a source takes from a line --- */
+
+/* source_no_column - err says that a line, which was looked through, has no field of this name, which it has, and which is near.
+ * Returns -1. */
+int source_no_column(const struct json_line *line, const char *field, struct err *err);
 
 /* source_field - the field's name.  source_find_field - where it, or another one by name, stands on a line of valid UTF-8.
  * Returns 0, or -1 with err set: not JSON, no such field (what there is instead), another type than the source wants.

@@ -28,11 +28,12 @@ static int check_records(const struct prepare_config *config, struct err *err) {
             return err_set(err, "the source '%s' holds conversations: its chat has to be true", source->path);
         if (source->num_fields > 0 && (source->field || source->chat || source->record != RECORD_DOCUMENT))
             return err_set(
-                err, "the fields of source '%s' are texts of a document, of which it has none: leave out %s",
+                err,
+                "the source '%s' has fields, whose texts become one document, and %s: leave one of them out",
                 source->path,
-                source->field  ? "field"
-                : source->chat ? "chat or fields"
-                               : "record or fields");
+                source->field  ? "field, which is a single text"
+                : source->chat ? "chat, which has messages"
+                               : "record, whose fields have names of their own");
         for (int f = 0; f < source->num_filters; f++)
             if (source->where[f].num_values == 0)
                 return err_set(err,

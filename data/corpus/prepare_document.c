@@ -137,7 +137,7 @@ static int encode_line(struct worker *worker, struct batch *batch, struct batch_
                        char *line, size_t length_bytes, struct err *err) {
     const struct prepare_source *source = &worker->config->sources[document->source];
     const struct text_span span = {line, length_bytes};
-    enum where_answer answer = where_matches(source, span, &worker->scratch, err);
+    enum where_answer answer = where_matches(source, span, &worker->scratch, &document->where, err);
     if (answer == WHERE_FAULT)
         return -1;
     if (answer == WHERE_NO) {

@@ -59,32 +59,50 @@ static bool has_name(const struct json_line *line, const char *name) {
     return false;
 }
 
+/* nearest_name - of those that the line has, to one that it has not; empty where none is near. */
+static struct text_span nearest_name(const struct json_line *line, const char *field) {
+    enum { CLOSE = 2 };
+    struct text_span nearest = {NULL, 0};
+    int best = CLOSE + 1;
+    for (int i = 0; i < line->num_names && i < JSON_LINE_NAMES; i++) {
+        int far = distance(line->names[i], field);
+        nearest = far < best ? line->names[i] : nearest;
+        best = far < best ? far : best;
+    }
+    return nearest;
+}
+
+int source_no_column(const struct json_line *line, const char *field, struct err *err) {
+    char names[512];
+    struct text_span near = nearest_name(line, field);
+    int length = (int)(near.length_bytes < 40 ? near.length_bytes : 40);
+    list_names(line, names, sizeof names);
+    return err_set(err, "no field '%s', there is %s%s%.*s%s", field, names,
+                   near.bytes ? "; did you mean '" : "", length, near.bytes ? near.bytes : "",
+                   near.bytes ? "'?" : "");
+}
+
 /* no_field - what the line has instead, and what was meant. */
 static int no_field(const struct json_line *line, const struct prepare_source *source, const char *field,
                     struct err *err) {
-    enum { CLOSE = 2 };
     char names[512], hint[200] = "set the source's field to one of them";
-    int best = CLOSE + 1;
+    struct text_span near = nearest_name(line, field);
+    bool is_far = !near.bytes;
     list_names(line, names, sizeof names);
-    for (int i = 0; i < line->num_names && i < JSON_LINE_NAMES; i++) {
-        int far = distance(line->names[i], field);
-        if (far < best)
-            snprintf(hint, sizeof hint, "did you mean the source's field: %.*s",
-                     (int)(line->names[i].length_bytes < 40 ? line->names[i].length_bytes : 40),
-                     line->names[i].bytes);
-        best = far < best ? far : best;
-    }
+    if (near.bytes)
+        snprintf(hint, sizeof hint, "did you mean the source's field: %.*s",
+                 (int)(near.length_bytes < 40 ? near.length_bytes : 40), near.bytes);
     if (!source->chat && (has_name(line, "messages") || has_name(line, "conversations") ||
                           (has_name(line, "instruction") && has_name(line, "output"))))
         snprintf(hint, sizeof hint, "for conversations set the source's chat to true");
-    else if (best > CLOSE && has_name(line, "prompt") && has_name(line, "completion"))
+    else if (is_far && has_name(line, "prompt") && has_name(line, "completion"))
         snprintf(hint, sizeof hint, "set the source's record to completion");
-    else if (best > CLOSE && has_name(line, "chosen") && has_name(line, "rejected"))
+    else if (is_far && has_name(line, "chosen") && has_name(line, "rejected"))
         snprintf(hint, sizeof hint, "set the source's record to pair, to learn from preferences");
-    else if (best > CLOSE &&
+    else if (is_far &&
              (has_name(line, "instruction") || has_name(line, "prompt") || has_name(line, "question")))
         snprintf(hint, sizeof hint, "write questions and answers as 'messages', a list of {role, content}");
-    else if (best > CLOSE && source->chat)
+    else if (is_far && source->chat)
         snprintf(
             hint, sizeof hint,
             "for texts that are no conversations leave the source's chat out, or set its field to the list of "

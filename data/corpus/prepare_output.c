@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "data/corpus/prepare_batch.h"
+#include "data/corpus/prepare_where.h"
 #include "data/tokens/tokens.h"
 
 /* output_check - nothing stands at path, or a token file.  Returns 0, or -1 with err set. */
@@ -92,4 +93,19 @@ int64_t prepare_num_left(const struct prepare_totals *totals) {
     for (int reason = 0; reason < LEFT_COUNT; reason++)
         sum += totals->num_left[reason];
     return sum;
+}
+
+int output_fail_empty(const struct prepare_config *config, const struct prepare_totals *totals,
+                      const struct where_counts *filtered, struct err *err) {
+    for (int i = 0; i < config->num_sources; i++)
+        if (config->sources[i].num_filters > 0)
+            where_tell(filtered, config, i, config->sources[i].path);
+    return err_set(
+        err,
+        "no document to write to '%s': the sources are empty, or every document was left out (%lld "
+        "short, %lld duplicates, %lld nearly such, %lld conversations, %lld records, %lld lines that cannot be used, %lld with "
+        "invalid UTF-8)",
+        config->output, (long long)totals->num_short, (long long)totals->num_duplicates,
+        (long long)totals->num_near, (long long)totals->num_bad_chats, (long long)prepare_num_left(totals),
+        (long long)totals->num_bad_lines, (long long)totals->num_invalid_utf8);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "data/corpus/prepare_batch.h"
+#include "data/corpus/prepare_where.h"
 
 char *prepare_valid_path(const char *output) {
     size_t length = strlen(output);
@@ -63,12 +64,10 @@ int split_fail(const struct prepare_config *config, int64_t num_documents, struc
 }
 
 /* tell_empty - a source that gave nothing: a field that its records do not have is the usual reason. */
-static void tell_empty(const struct prepare_source *source, const char *name) {
-    if (source->num_filters > 0)
-        warn(
-            "no document comes from '%s': every record was left out; its where asks for the field '%s', which "
-            "its records may not have, or not with such a value",
-            name, source->where[0].field);
+static void tell_empty(const struct prepare_config *config, int source, const struct where_counts *filtered,
+                       const char *name) {
+    if (config->sources[source].num_filters > 0)
+        where_tell(filtered, config, source, name);
     else
         warn("no document comes from '%s': all that it holds was left out, for the reasons counted below",
              name);
@@ -88,13 +87,13 @@ static void tell_unvalidated(const struct prepare_config *config, int i, const s
             learnt->name, share);
 }
 
-void split_tell(const struct prepare_config *config, struct token_writer *writer,
-                struct token_writer *valid_writer) {
+void split_tell(const struct prepare_config *config, const struct where_counts *filtered,
+                struct token_writer *writer, struct token_writer *valid_writer) {
     for (int i = 0; i < config->num_sources; i++) {
         const struct token_source *learnt = token_writer_source(writer, i);
         int64_t num_kept = valid_writer ? token_writer_source(valid_writer, i)->num_documents : 0;
         if (learnt->num_documents + num_kept == 0)
-            tell_empty(&config->sources[i], learnt->name);
+            tell_empty(config, i, filtered, learnt->name);
         else if (valid_writer && num_kept == 0)
             tell_unvalidated(config, i, learnt);
     }

@@ -44,13 +44,12 @@ bool source_wants(const struct prepare_source *source, struct text_span name) {
            (source->field ? is_name(name, source->field) : form_has_field(source->form, name));
 }
 
-/* check_filters - a field of where that no record has would leave all of them out. */
-static int check_filters(const struct prepare_source *source, struct text_span sample, struct err *err) {
+int source_check_where(const struct prepare_source *source, struct text_span sample, struct err *err) {
     struct json_line found;
     for (int i = 0; i < source->num_filters; i++) {
         const char *name = source->where[i].field;
         if (json_line_scan(sample, name, &found, err) != 0 ||
-            (!found.value.bytes && source_find_field(source, name, sample, &found, err) != 0))
+            (!found.value.bytes && source_no_column(&found, name, err) != 0))
             return err_prefix(err, "the source's where");
     }
     return 0;
@@ -58,7 +57,7 @@ static int check_filters(const struct prepare_source *source, struct text_span s
 
 int source_check_sample(const struct prepare_source *source, struct text_span sample, struct err *err) {
     struct json_line found;
-    if (check_filters(source, sample, err) != 0)
+    if (source_check_where(source, sample, err) != 0)
         return -1;
     if (source->takes_all)
         return 0;

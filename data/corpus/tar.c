@@ -132,9 +132,9 @@ static int no_header(const struct tar *tar, const unsigned char *header, struct 
     const struct content_kind *kind = tar->has_begun || is_ustar ? NULL : content_kind_find(start);
     if (kind && strncmp(kind->name, "not ", 4) !=
                     0) /* a kind by its first bytes; control characters say nothing here */
-        return err_set(err, "'%s' is no tar archive but %s; %s", tar->path, kind->name, kind->advice);
+        return err_set(err, "'%s' is not a tar archive but %s; %s", tar->path, kind->name, kind->advice);
     if (!tar->has_begun)
-        return err_set(err, "'%s' is no tar archive: its first header is not one%s", tar->path,
+        return err_set(err, "'%s' is not a tar archive: its first header is not one%s", tar->path,
                        is_ustar ? ", its sum is another: it is damaged" : "");
     return err_set(err, "'%s' is damaged: after '%s' there is no header of a member", tar->path,
                    tar->name.bytes ? tar->name.bytes : "");

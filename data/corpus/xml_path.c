@@ -64,7 +64,7 @@ struct xml_path *xml_path_create(const char *text, struct err *err) {
         return path;
     err_set(
         err,
-        "the field '%.200s' is no path in XML: %s; names of elements below the root, as in META/TITRE or @ID",
+        "the field '%.200s' is not a path in XML: %s; names of elements below the root, as in META/TITRE or @ID",
         text, why);
     xml_path_free(path);
     return NULL;

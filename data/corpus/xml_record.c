@@ -192,8 +192,9 @@ static int nothing_known(const char *root, struct err *err) {
     return err_set(
         err,
         "the root element '%.80s' is none whose fields are known (Publication, ARTICLE), and none of the source's "
-        "fields is in it: name its texts by their paths below the root, as in fields: [META/TITRE, CORPS], or "
-        "leave such files out by where: {" XML_ROOT_FIELD ": ARTICLE}",
+        "fields is in it: where the file holds many records, name the element that is one, as in element: ARTICLE; else name "
+        "its texts by their paths below the root, as in fields: [META/TITRE, CORPS], or leave such files out by "
+        "where: {" XML_ROOT_FIELD ": ARTICLE}",
         root);
 }
 

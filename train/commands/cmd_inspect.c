@@ -223,7 +223,7 @@ static int show_samples(json_t *tree, const struct inspect_words *words, struct 
     struct config config;
     memset(&config, 0, sizeof config);
     if (strcmp(json_string_value(json_object_get(tree, "kind")), "token file") != 0)
-        return err_set(err, "'%s' is no token file: --show has no samples to take from it", words->path);
+        return err_set(err, "'%s' is not a token file: --show has no samples to take from it", words->path);
     if (words->run_file && config_load(&config, words->run_file, NULL, 0, err) != 0)
         return -1;
     if (words->run_file)
