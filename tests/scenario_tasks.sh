@@ -146,7 +146,13 @@ refuse "none of the 1 items can be scored: 1 are longer than 64 tokens" --tasks 
 cp "$items" "$work/again.jsonl"
 refuse "again.jsonl' has the contents of '.*items.jsonl'" --tasks "$items" --tasks "$work/again.jsonl"
 run 0 "$atelier" eval "$model" --tasks "$work/equal.jsonl" --sequence-tokens 64
-expect_output "of 1 of 1 items another choice is the text of the right one"
+expect_output "in 1 of 1 items another choice is the text of the right one"
+printf '%s\n' '{"id": "a", "query": "q", "choices": ["x", "y"], "gold": 0}' '{"id": 1, "query": "q", "choices": ["x", "y"], "gold": 0}' \
+    '{"id": "a", "query": "r", "choices": ["x", "y"], "gold": 1}' >"$work/ids.jsonl"
+run 0 "$atelier" eval "$model" --tasks "$work/ids.jsonl" --sequence-tokens 64
+expect_output "1 of 3 items have the id of an item before them in their file: item 'a' .line 3 of '.*ids.jsonl'. has that of line 1"
+sed 's/"gold"/"group": "all", "gold"/' "$work/ids.jsonl" >"$work/all.jsonl"
+refuse "all.jsonl', line 1: a group is called 'all', as the line of all items is: give it another name" --tasks "$work/all.jsonl"
 refuse "output and --results are the same file" --tasks "$items" --output "$work/x.json" --results "$work/../tasks/x.json"
 refuse "output: cannot write into '.*no/dir'" --tasks "$items" --output "$work/no/dir/x.jsonl"
 refuse "results: cannot write into '.*no/dir'" --tasks "$items" --results "$work/no/dir/x.json"

@@ -50,6 +50,8 @@ static int check_choices(struct task_item *item, struct err *err) {
 
 /* group_of - the index of a group's name, a new one where it was not seen before; -1 with err set. */
 static int group_of(struct task_set *set, const char *name, struct err *err) {
+    if (strcmp(name, "all") == 0)
+        return err_set(err, "a group is called 'all', as the line of all items is: give it another name");
     if (!set->groups)
         set->groups = json_object();
     const json_t *found = json_object_get(set->groups, name);
@@ -71,6 +73,25 @@ static int check_id(const json_t *json, struct err *err) {
     if (id && !json_is_string(id) && !json_is_integer(id))
         return err_set(err, "'id' is %s, expected a string or an integer", json_type_name(id));
     return 0;
+}
+
+/* count_same_id - whoever looks for an item among the results finds two. */
+static void count_same_id(struct task_set *set, const struct task_item *item) {
+    const json_t *id = json_find(item->json, "id");
+    if (!id)
+        return;
+    if (!set->ids)
+        set->ids = json_object();
+    char *key = json_is_string(id) ? xasprintf("%d:%s", item->file, json_string_value(id))
+                                   : xasprintf("%d:%lld", item->file, (long long)json_integer_value(id));
+    const json_t *before = json_object_get(set->ids, key);
+    if (before && set->num_same_id++ == 0) {
+        set->first_same_id = set->num_items;
+        set->same_id_as = json_integer_value(before);
+    }
+    if (!before)
+        json_object_set_new(set->ids, key, json_integer(set->num_items));
+    free(key);
 }
 
 /* count_double - whether another choice is the text of the right one: an order decides what a model finds, and not the model. */
@@ -119,6 +140,7 @@ static int read_item(struct task_set *set, struct task_item *item, struct err *e
                        item->num_choices - 1);
     item->gold = (int)gold;
     count_double(set, item);
+    count_same_id(set, item);
     item->group = group_of(set, group, err);
     return item->group < 0 ? -1 : 0;
 }
@@ -189,6 +211,7 @@ void task_set_release(struct task_set *set) {
     for (int f = 0; f < set->num_files; f++)
         free(set->files[f].path);
     json_decref(set->groups);
+    json_decref(set->ids);
     free(set->group_names);
     free(set->items);
     free(set->files);

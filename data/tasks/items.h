@@ -4,7 +4,8 @@
  *
  * query: what the model reads, with whatever examples stand before the question (shots.h draws more); may be "".  choices: 2 to 256 texts, each
  * scored as what follows the query.  gold: which of them is right, from 0.  Left out they are: delimiter " ", which is put
- * between query and choice and scored with it; group, the file's name; id, the line's number.  "about" may hold anything and
+ * between query and choice and scored with it; group, the file's name; id, the line's number (items of a file that share one are counted).  No
+ * group is called "all": that is the line of all items.  "about" may hold anything and
  * is not read; every other key is refused, since a misspelt one would change what is asked.  Files are hostile: a line has at
  * most 16 MiB. */
 #pragma once
@@ -41,6 +42,9 @@ struct task_set {
     int num_files;
     int64_t num_double,
         first_double; /* items of which another choice is the text of the right one, and the first of them */
+    json_t *ids;      /* an object: file and id to the index of the item; NULL before the first */
+    int64_t num_same_id, first_same_id,
+        same_id_as; /* items with the id of one before in their file, the first of them, and that one */
 };
 
 /* task_set_read - the items of one more file, at the end.  Returns 0, or -1 with err set: not readable, no items, a line that

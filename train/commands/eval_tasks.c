@@ -76,10 +76,15 @@ static void tell_left_out(const struct task_eval *eval) {
              (long long)count, (long long)eval->set.num_items, task_item_name(&eval->set, first, name));
     if (eval->set.num_double > 0)
         warn(
-            "of %lld of %lld items another choice is the text of the right one, and the first of the two counts as the answer: "
+            "in %lld of %lld items another choice is the text of the right one, and the first of the two counts as the answer: "
             "%s is the first",
             (long long)eval->set.num_double, (long long)eval->set.num_items,
             task_item_name(&eval->set, eval->set.first_double, name));
+    if (eval->set.num_same_id > 0)
+        warn("%lld of %lld items have the id of an item before them in their file: %s has that of line %lld",
+             (long long)eval->set.num_same_id, (long long)eval->set.num_items,
+             task_item_name(&eval->set, eval->set.first_same_id, name),
+             (long long)eval->set.items[eval->set.same_id_as].line);
     if (eval->tokens.num_joined > 0)
         warn(
             "of %lld of %lld items the last token of the query takes letters of a choice, which are scored nowhere: %s is "
