@@ -98,8 +98,8 @@ if [ -e "$work/same/lock" ] || [ -e "$work/same/log.txt" ]; then fail "a refused
 refused_train micro "micro_sequences' is 9, more than train.batch_sequences" --set train.micro_sequences=9
 refused_train positions "sequence_tokens' is 512, more than model.architecture.max_positions .256" --set data.sequence_tokens=512
 refused_train no-data "none.h5': No such file" --set "data.train=$work/none.h5"
-refused_train text-data "text.h5'.*signature" --set "data.train=$work/text.h5"
-refused_train cut-data "cut.h5'.*truncated" --set "data.train=$work/cut.h5"
+refused_train text-data "text.h5' is not a token file .it does not begin as one of HDF5.: 'atelier prepare' makes one" --set "data.train=$work/text.h5"
+refused_train cut-data "token file '.*cut.h5' is cut: it has [0-9]+ of [0-9]+ bytes" --set "data.train=$work/cut.h5"
 refused_train other-data "other tokenizer" --set "data.train=$work/other.h5"
 refused_train no-tokenizer "none.json': No such file" --set "model.tokenizer=$work/none.json"
 refused_train under-file "text.h5.*(Not a directory|a file is in its place)" --set "run.folder=$work/text.h5/run"
@@ -120,7 +120,7 @@ expect_output "^error: data.train '.*other.h5': made with another tokenizer than
 plan_from 2 "$tiny" --set "data.train=$work/fiches.h5" --set "data.valid=$work/other.h5"
 expect_output "^error: data.valid '.*other.h5': made with another tokenizer"
 plan_from 2 "$tiny" --set "data.train=$work/text.h5"
-expect_output "text.h5'.*signature"
+expect_output "text.h5' is not a token file"
 for tokenizer in "$work/other-tokenizer" data/sample/tokenizer; do # the second is the control; neither file is there yet
     wanted=0
     [ "$tokenizer" = data/sample/tokenizer ] || wanted=2

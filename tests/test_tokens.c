@@ -291,7 +291,7 @@ static void test_truncated(void **state) {
         assert_int_equal(truncate(path, size), 0);
         struct token_file *file = token_file_open(path, &err);
         assert_null(file);
-        assert_true(strlen(err.text) > 10);
+        assert_non_null(strstr(err.text, size < 48 ? "is not a token file" : "cut"));
     }
     free(path);
     refused("/nonexistent/file.h5", "No such file or directory");

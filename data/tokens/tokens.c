@@ -193,10 +193,32 @@ char *token_file_read_files(const struct token_file *file, size_t *size_bytes, s
 
 /* --- opening --- */
 
+/* check_whole - before HDF5's own words: that it is of HDF5, and as long as its first block says.  Source: HDF5 File Format
+ * Specification, "Disk Format: Level 0A": the signature, the version in byte 8, and where the file ends, in 8 bytes as we write. */
+static int check_whole(const struct token_file *file, struct err *err) {
+    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+    unsigned char start[48];
+    uint64_t end;
+    bool is_short = file->size_bytes < (int64_t)sizeof start;
+    if (!is_short && file_read_at(file->fd, file->path, start, sizeof start, 0, err) != 0)
+        return -1;
+    if (is_short || memcmp(start, signature, sizeof signature) != 0)
+        return err_set(err, "'%s' is not a token file (%s): 'atelier prepare' makes one of texts", file->path,
+                       file->size_bytes == 0 ? "it is empty" : "it does not begin as one of HDF5");
+    memcpy(&end, start + (start[8] < 2 ? 40 : 28), sizeof end);
+    if (end <= INT64_MAX && (int64_t)end > file->size_bytes)
+        return err_set(
+            err, "token file '%s' is cut: it has %lld of %lld bytes; copy it again, or prepare it again",
+            file->path, (long long)file->size_bytes, (long long)end);
+    return 0;
+}
+
 /* find_facts - from the seal, or from HDF5. */
 static int find_facts(struct token_file *file, struct err *err) {
     int found = token_seal_read(file->fd, file->path, file->size_bytes, &file->seal, &file->facts, err);
     file->has_seal = found == 1;
+    if (found == 0 && check_whole(file, err) != 0)
+        return -1;
     if (found == 0)
         return token_facts_of_hdf5(file->path, file->size_bytes, &file->facts, err);
     return found < 0 ? -1 : check_opened(file, err);
