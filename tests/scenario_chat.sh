@@ -52,6 +52,7 @@ norole|no string 'role'|{"messages": [{"content": "q"}, {"role": "assistant", "c
 nocontent|no string 'content'|{"messages": [{"role": "user"}, {"role": "assistant", "content": "r"}]}
 parts|several parts|{"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "text", "text": "q"}]}, {"role": "assistant", "content": "r"}]}
 calls|'tool_calls'|{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r", "tool_calls": [{"id": 1}]}]}
+refusal|'refusal'|{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r", "refusal": "non"}]}
 tools|'tools'.* a file|{"tools": [{"name": "f"}], "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r"}]}
 LINES
 

@@ -140,8 +140,8 @@ static int check_number(const struct worker *worker, const char *field, const js
 /* check_fields - fields that change what is written or learnt, and that would be lost. */
 static int check_fields(const struct worker *worker, const json_t *entry, bool has_tools, int i,
                         struct err *err) {
-    static const char *const written[] = {"tool_calls", "function_call", "reasoning_content",
-                                          "reasoning",  "thinking",      NULL};
+    static const char *const written[] = {
+        "tool_calls", "function_call", "reasoning_content", "reasoning", "thinking", "refusal", NULL};
     static const char *const details[] = {"train_detail", "training_detail", NULL};
     const struct chat_style *style = worker->style;
     const char *field;
