@@ -189,6 +189,7 @@ struct route_args {
 struct expert_routes {
     struct tensor experts; /* [N, K] i32, the largest probability first, of equal ones the lower number */
     struct tensor weights; /* [N, K] f32 */
+    struct tensor lse;     /* [N] f32: log of the sum over all experts of e^z, z being the row's logits */
     struct tensor places;  /* [N, K] i32: where row i stands for its k-th expert */
     struct tensor sources; /* [N K] i32, the other way round: i K + k */
     struct tensor starts;  /* [E + 1] i32: the places of expert e are starts[e] to starts[e + 1] - 1 */

@@ -414,13 +414,14 @@ typedef void exact_squares_fn(struct device *, struct exact_sum *sum, struct ten
     OP(act_forward) OP(act_backward) OP(xielu_forward) OP(xielu_backward) OP(add) OP(axpby)                 \
     OP(take_columns) OP(put_columns) OP(column_sums) OP(dropout) OP(row_norms) OP(magnitude_forward)        \
     OP(magnitude_backward) OP(cross_entropy) OP(distill) OP(adamw) OP(sum_squares) OP(cast) OP(dequantise)  \
-    OP(route) OP(route_backward) OP(spread) OP(collect) OP(collect_backward) OP(fp8_forward) OP(fp8_backward) \
-    OP(grouped_forward) OP(grouped_backward_input) OP(grouped_backward_weight)
+    OP(route) OP(route_backward) OP(route_count) OP(route_losses_backward)                                  \
+    OP(spread) OP(collect) OP(collect_backward)                                                             \
+    OP(grouped_forward) OP(grouped_backward_input) OP(grouped_backward_weight)                              \
+    OP(grouped_bias_forward) OP(grouped_bias_backward) OP(clamped_glu_forward) OP(clamped_glu_backward)     \
+    OP(fp8_forward) OP(fp8_backward)
 /* Those of host memory alone; other tables have NULL there, and the front door dies. */
 #define EACH_HOST_OP(OP)                                                                                    \
-    OP(linear_stored) OP(embedding_stored) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)    \
-    OP(route_count) OP(route_losses_backward)                                                               \
-    OP(grouped_bias_forward) OP(grouped_bias_backward) OP(clamped_glu_forward) OP(clamped_glu_backward)
+    OP(linear_stored) OP(embedding_stored) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */

@@ -1,17 +1,13 @@
 /* ops_experts.c - the front door of the ops of experts. */
 #include "kernels/ops_check.h"
 
-/* expect_host - for the ops that have no kernels on GPUs yet. */
-static void expect_host(struct device *dev, const char *op) {
-    CHECK(dev->ops->host_memory, "%s: the device '%s' does not compute it", op, dev->ops->name);
-}
-
 /* expect_routes - of num_rows rows (ANY: of as many as they say); returns the number of places. */
 static int64_t expect_routes(const char *op, const struct expert_routes *routes, int64_t num_rows) {
     op_expect(op, "places", routes->places, (struct expected){I32, 2, {num_rows, ANY}});
     int64_t rows = routes->places.dims[0], chosen = routes->places.dims[1];
     op_expect(op, "experts", routes->experts, (struct expected){I32, 2, {rows, chosen}});
     op_expect(op, "weights", routes->weights, (struct expected){F32, 2, {rows, chosen}});
+    op_expect(op, "lse", routes->lse, (struct expected){F32, 1, {rows}});
     op_expect(op, "sources", routes->sources, (struct expected){I32, 1, {rows * chosen}});
     op_expect(op, "starts", routes->starts, (struct expected){I32, 1, {ANY}});
     return rows * chosen;
@@ -69,7 +65,6 @@ static int64_t expect_sequences(struct device *dev, const char *op, struct tenso
 void op_route_count(struct device *dev, const struct route_counts *counts, struct tensor logits,
                     const struct expert_routes *routes, struct tensor sequences) {
     const char *op = "route_count";
-    expect_host(dev, op);
     int64_t num_sequences = expect_sequences(dev, op, logits, counts->chosen, sequences);
     expect_routes(op, routes, logits.dims[0]);
     op_expect(op, "shares", counts->shares, (struct expected){F32, 2, {num_sequences, logits.dims[1]}});
@@ -84,7 +79,6 @@ void op_route_count(struct device *dev, const struct route_counts *counts, struc
 void op_route_losses_backward(struct device *dev, struct tensor dlogits, struct tensor logits,
                               struct tensor chosen, struct tensor sequences, struct tensor factors) {
     const char *op = "route_losses_backward";
-    expect_host(dev, op);
     int64_t num_sequences = expect_sequences(dev, op, logits, chosen, sequences);
     op_expect(op, "dlogits", dlogits, (struct expected){F32, 2, {logits.dims[0], logits.dims[1]}});
     op_expect(op, "factors", factors, (struct expected){F32, 2, {num_sequences, 2}});
@@ -192,7 +186,6 @@ static void expect_biased(const char *op, struct tensor y, struct tensor bias, s
 
 void op_grouped_bias_forward(struct device *dev, struct tensor y, struct tensor b, struct tensor starts) {
     const char *op = "grouped_bias_forward";
-    expect_host(dev, op);
     op_expect(op, "y", y, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     op_expect(op, "b", b, (struct expected){op_type_of(y), 1, {ANY}});
     expect_biased(op, y, b, starts);
@@ -204,7 +197,6 @@ void op_grouped_bias_forward(struct device *dev, struct tensor y, struct tensor 
 
 void op_grouped_bias_backward(struct device *dev, struct tensor db, struct tensor dy, struct tensor starts) {
     const char *op = "grouped_bias_backward";
-    expect_host(dev, op);
     op_expect(op, "dy", dy, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     op_expect(op, "db", db, (struct expected){F32, 1, {ANY}});
     expect_biased(op, dy, db, starts);
@@ -226,7 +218,6 @@ static void expect_clamped(const char *op, struct tensor y, struct tensor gate_u
 void op_clamped_glu_forward(struct device *dev, struct tensor y, struct tensor gate_up,
                             const struct clamp_args *args) {
     const char *op = "clamped_glu_forward";
-    expect_host(dev, op);
     expect_clamped(op, y, gate_up, args);
     struct op_call call = op_call_begin(dev, OP_GLU, op, 0);
     dev->ops->clamped_glu_forward(dev, y, gate_up, args);
@@ -237,7 +228,6 @@ void op_clamped_glu_forward(struct device *dev, struct tensor y, struct tensor g
 void op_clamped_glu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy,
                              struct tensor gate_up, const struct clamp_args *args) {
     const char *op = "clamped_glu_backward";
-    expect_host(dev, op);
     expect_clamped(op, dy, gate_up, args);
     expect_clamped(op, dy, dgate_up, args);
     struct op_call call = op_call_begin(dev, OP_GLU, op, 0);

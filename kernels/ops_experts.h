@@ -20,7 +20,7 @@ typedef void route_backward_fn(struct device *, struct tensor dlogits, struct te
                                const struct route_args *args);
 
 /* op_route_count - how the rows of each sequence were routed, added to what counts holds already.
- *   in  logits z [N, E] f32, routes of them   in  sequences [N] i32: whose row it is, 0 to S - 1; -1: nobody's, it is not counted
+ *   in  logits z [N, E] f32, routes of them, whose lse makes e^(z - lse) of softmax(z)   in  sequences [N] i32: whose row it is, 0 to S - 1; -1: nobody's, it is not counted
  * op_route_losses_backward - added to dz, of factors[s, 0] sum_e chosen[s, e] shares[s, e], the choice being a constant, and of
  * factors[s, 1] squares[s]; with p = softmax(z) of a row of sequence s:
  *   dz_e += factors[s, 0] p_e (chosen[s, e] - sum_j chosen[s, j] p_j) + 2 factors[s, 1] logsumexp(z) p_e

@@ -16,7 +16,7 @@ struct problem {
     struct device *dev;
     struct shape shape;
     int num_places;
-    struct data logits, experts, weights, places, sources, starts;
+    struct data logits, experts, weights, lse, places, sources, starts;
     struct expert_routes routes;
     struct route_args args;
     int32_t *host; /* what route() wrote: */
@@ -31,17 +31,19 @@ static void problem_open(struct problem *p, struct device *dev, struct shape n, 
     p->logits = data_random(dev, tensor_2d(NULL, DTYPE_F32, n.rows, n.experts), 11);
     p->experts = data_output(dev, tensor_2d(NULL, DTYPE_I32, n.rows, n.chosen));
     p->weights = data_output(dev, tensor_2d(NULL, DTYPE_F32, n.rows, n.chosen));
+    p->lse = data_output(dev, tensor_1d(NULL, DTYPE_F32, n.rows));
     p->places = data_output(dev, tensor_2d(NULL, DTYPE_I32, n.rows, n.chosen));
     p->sources = data_output(dev, tensor_1d(NULL, DTYPE_I32, p->num_places));
     p->starts = data_output(dev, tensor_1d(NULL, DTYPE_I32, n.experts + 1));
-    p->routes = (struct expert_routes){p->experts.t, p->weights.t, p->places.t, p->sources.t, p->starts.t};
+    p->routes =
+        (struct expert_routes){p->experts.t, p->weights.t, p->lse.t, p->places.t, p->sources.t, p->starts.t};
     p->host = xcalloc((size_t)(3 * p->num_places + n.experts + 1), sizeof *p->host);
     p->experts_of = p->host, p->places_of = p->host + p->num_places;
     p->sources_of = p->places_of + p->num_places, p->starts_of = p->sources_of + p->num_places;
 }
 
 static void problem_close(struct problem *p) {
-    data_free(p->logits), data_free(p->experts), data_free(p->weights);
+    data_free(p->logits), data_free(p->experts), data_free(p->weights), data_free(p->lse);
     data_free(p->places), data_free(p->sources), data_free(p->starts);
     free(p->host);
 }

@@ -90,7 +90,11 @@ alone() {
         simt*test_ops_fp8) # an older GPU has none of it
             beside "$name, sm_90, disordered" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=90 SIMT_SEED=3 "$program"
             ;;
-        simt*test_@(ops*|experts|device|model|session|layer_plan|objectives|short_logits|linear_seam))
+        simt*test_ops_sinks)
+            beside "$name, sm_90" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=90 "$program"
+            beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=80 SIMT_SEED=3 "$program"
+            ;;
+        simt*test_@(ops*|experts*|device|model|router|session|layer_plan|objectives|short_logits|linear_seam))
             beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=80 SIMT_SEED=3 "$program"
             ;;
         *) beside "$name" "$program" ;;

@@ -120,6 +120,7 @@ static const struct problem PROBLEMS[] = {
     {9, {4, 2, 4, 0.5f, 0, 0}, DOCUMENTS, 0, ITSELF},
     {9, {2, 1, 4, 0.5f, 1.5f, 0}, DOCUMENTS, 3, ITSELF},
     {9, {2, 2, 4, 0.5f, 0, 0}, DOCUMENTS, 0, DOCUMENT},
+    {9, {2, 1, 64, 0.125f, 0, 0}, DOCUMENTS, 3, ITSELF}, /* gpt-oss's width, which tensor cores take */
 };
 enum { NUM_PROBLEMS = sizeof PROBLEMS / sizeof PROBLEMS[0] };
 

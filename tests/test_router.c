@@ -86,7 +86,7 @@ static void fixture_open(struct fixture *f, const char *name, enum recompute rec
                                       .recompute = recompute,
                                       .trains = true,
                                       .router = {fact(f->root, "balance", -1), fact(f->root, "z", -1), ROWS}};
-    device_open_cpu(&f->dev, 1);
+    test_device_open(&f->dev, 1);
     params_create(&f->params, &f->dev, &params);
     model_create(&f->model, &f->dev, &f->params, &model);
     if (state_load_weights(&f->params, f->weights, value_type_of(DTYPE_F32), &err))
@@ -152,11 +152,14 @@ static int compare_piece(void *user, const struct piece *piece) {
     float *want = xmalloc((size_t)piece->count * sizeof *want);
     if (st_read_f32(f->expected, index, 0, piece->count, want, &err))
         fail_msg("%s", err.text);
-    const float *got = params_own_grad(&f->params, piece->segment) + piece->at;
+    float *got = xmalloc((size_t)piece->count * sizeof *got);
+    device_download(
+        &f->dev, got,
+        tensor_1d(params_own_grad(&f->params, piece->segment) + piece->at, DTYPE_F32, piece->count));
     double error = relative_error(got, want, piece->count);
     compare->worst = fmax(compare->worst, error);
     compare->num_compared++;
-    free(want);
+    free(want), free(got);
     return 0;
 }
 

@@ -70,7 +70,8 @@ void cpu_route(struct device *dev, const struct expert_routes *routes, struct te
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
     for (int64_t i = 0; i < num_rows; i++) {
         float *p = room + cpu_thread() * num_experts;
-        softmax(p, (const float *)logits.data + i * num_experts, num_experts);
+        ((float *)routes->lse.data)[i] =
+            softmax(p, (const float *)logits.data + i * num_experts, num_experts);
         choose(routes, i, p, num_experts, args);
     }
     sort_places(routes);
@@ -100,7 +101,8 @@ void cpu_route_backward(struct device *dev, struct tensor dlogits, struct tensor
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
     for (int64_t i = 0; i < num_rows; i++) {
         float *p = room + cpu_thread() * num_experts;
-        softmax(p, (const float *)logits.data + i * num_experts, num_experts);
+        if (!args->renormalises)
+            softmax(p, (const float *)logits.data + i * num_experts, num_experts);
         route_row_backward(dlogits, p, dweights, routes, i, args);
     }
 }
@@ -157,9 +159,11 @@ void cpu_route_count(struct device *dev, const struct route_counts *counts, stru
                                left < COUNTED_ROWS ? left : COUNTED_ROWS, width};
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
         for (int64_t i = 0; i < rows.count; i++) {
-            float lse = softmax(room + i * width, (const float *)logits.data + (first + i) * num_experts,
-                                num_experts);
-            room[i * width + num_experts] = lse * lse;
+            const float *z = (const float *)logits.data + (first + i) * num_experts;
+            float *p = room + i * width, lse = ((const float *)routes->lse.data)[first + i];
+            for (int64_t e = 0; e < num_experts; e++)
+                p[e] = expf(z[e] - lse);
+            p[num_experts] = lse * lse;
         }
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
         for (int64_t e = 0; e < num_experts; e++)

@@ -6,29 +6,9 @@
  *
  * A place is the number of choices before it that are for an earlier expert, or for its own and of an earlier row: a sort by
  * counting, in which no sum depends on which thread comes first. */
-#include <math.h>
+#include "kernels/cuda/experts_router.cuh"
 
-#include "kernels/cuda/experts.cuh"
-
-/* ---- The choice: one warp per row; element e of the row is lane e % 32's alone ---- */
-
-enum { ROUTE_WARPS = 4 };
-
-/* softmax - of a row, into shared memory (p, 4 n bytes).  NaN everywhere where z has one. */
-static DEV void softmax(uint32_t p, const float *z, int n) {
-    float largest = -INFINITY, sum = 0;
-    for (int e = (int)threadIdx.x; e < n; e += 32)
-        largest = max_nan(largest, z[e]);
-    largest = warp_max(largest);
-    for (int e = (int)threadIdx.x; e < n; e += 32) {
-        float x = expf(z[e] - largest);
-        shared_store_f32(p + (uint32_t)e * 4, x);
-        sum += x;
-    }
-    sum = warp_sum(sum);
-    for (int e = (int)threadIdx.x; e < n; e += 32)
-        shared_store_f32(p + (uint32_t)e * 4, shared_load_f32(p + (uint32_t)e * 4) / sum);
-}
+/* ---- The choice: one warp per row ---- */
 
 /* An expert and its probability as a number that orders alike: TAKEN of those chosen before, NOT_A_NUMBER, then the rest. */
 constexpr uint32_t TAKEN = 0, NOT_A_NUMBER = 1, SMALLEST = 2;
@@ -57,7 +37,7 @@ static DEV pick warp_best(uint32_t p, int n) {
 
 struct route_rows {
     int32_t *experts;
-    float *weights;
+    float *weights, *lse;
     const float *logits;
     int64_t num_rows;
     int num_experts, num_chosen;
@@ -73,7 +53,9 @@ static __global__ void __launch_bounds__(32 * ROUTE_WARPS) route_kernel(route_ro
         return;
     int32_t *experts = r.experts + row * r.num_chosen;
     float *weights = r.weights + row * r.num_chosen, sum = 0;
-    softmax(p, r.logits + row * r.num_experts, r.num_experts);
+    float lse = row_softmax(p, r.logits + row * r.num_experts, r.num_experts);
+    if (threadIdx.x == 0)
+        r.lse[row] = lse;
     for (int k = 0; k < r.num_chosen; k++) {
         pick best = warp_best(p, r.num_experts);
         float weight = bits_float(best.order == NOT_A_NUMBER ? 0x7fffffff : best.order - SMALLEST);
@@ -93,21 +75,19 @@ struct route_gradient {
     route_rows rows;
 };
 
+/* softmax(z) is asked for where the weights are not renormalised: by the lse that the choice left. */
 static __global__ void __launch_bounds__(32 * ROUTE_WARPS) route_backward_kernel(route_gradient g) {
-    DYN_SHARED(shared);
     const route_rows &r = g.rows;
     int64_t row = (int64_t)blockIdx.x * ROUTE_WARPS + threadIdx.y;
-    uint32_t p = shared_address(shared) + threadIdx.y * (uint32_t)r.num_experts * 4;
     if (row >= r.num_rows)
         return;
     const int32_t *experts = r.experts + row * r.num_chosen;
     const float *weights = r.weights + row * r.num_chosen, *dw = g.dweights + row * r.num_chosen;
-    float dot = 0;
+    float dot = 0, lse = r.lse[row];
     for (int k = 0; k < r.num_chosen; k++)
         dot += weights[k] * dw[k];
-    softmax(p, r.logits + row * r.num_experts, r.num_experts);
     for (int e = (int)threadIdx.x; e < r.num_experts; e += 32) {
-        float dz = r.renormalises ? 0 : -shared_load_f32(p + (uint32_t)e * 4) * dot;
+        float dz = r.renormalises ? 0 : -expf(r.logits[row * r.num_experts + e] - lse) * dot;
         for (int k = 0; k < r.num_chosen; k++)
             if (experts[k] == e)
                 dz += weights[k] * (r.renormalises ? dw[k] - dot : dw[k]);
@@ -268,15 +248,12 @@ static route_rows rows_of(const struct expert_routes *routes, struct tensor logi
                           const struct route_args *args) {
     return {(int32_t *)routes->experts.data,
             (float *)routes->weights.data,
+            (float *)routes->lse.data,
             (const float *)logits.data,
             logits.dims[0],
             (int)logits.dims[1],
             args->num_chosen,
             args->renormalises};
-}
-
-static size_t row_bytes(const route_rows &r) {
-    return ROUTE_WARPS * (size_t)r.num_experts * sizeof(float);
 }
 
 extern "C" void cuda_route(struct device *dev, const struct expert_routes *routes, struct tensor logits,
@@ -287,7 +264,7 @@ extern "C" void cuda_route(struct device *dev, const struct expert_routes *route
         return;
     }
     LAUNCH(route_kernel, dim3((unsigned)divide_up(rows.num_rows, ROUTE_WARPS)), dim3(32, ROUTE_WARPS),
-           row_bytes(rows), cuda_stream(dev), rows);
+           ROUTE_WARPS * (size_t)rows.num_experts * sizeof(float), cuda_stream(dev), rows);
     sort_places(dev, routes, rows.num_experts);
 }
 
@@ -298,5 +275,5 @@ extern "C" void cuda_route_backward(struct device *dev, struct tensor dlogits, s
     if (g.rows.num_rows == 0)
         return;
     LAUNCH(route_backward_kernel, dim3((unsigned)divide_up(g.rows.num_rows, ROUTE_WARPS)),
-           dim3(32, ROUTE_WARPS), row_bytes(g.rows), cuda_stream(dev), g);
+           dim3(32, ROUTE_WARPS), 0, cuda_stream(dev), g);
 }

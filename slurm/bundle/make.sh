@@ -16,8 +16,8 @@ out=${BUNDLE_OUT:-build}
 name=atelier-$version-$(uname -m)
 stage=$out/bundle/$name
 pack=${BUNDLE_PACK:-gzip}
-checks="test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_ops_distill test_experts test_ops_fp8 test_device test_packed
-    test_attention test_attention_mask test_model test_layer_plan test_objectives test_linear_seam conformance gpu_nccl gpu_bench"
+checks="test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_ops_distill test_experts test_experts_parts test_ops_fp8 test_device test_packed
+    test_attention test_attention_mask test_model test_router test_layer_plan test_objectives test_linear_seam conformance gpu_nccl gpu_bench"
 
 say() { echo "bundle: $*"; }
 ompi_path() { ompi_info --parsable --path all | sed -n "s/^path:$1://p" | head -n 1; }
@@ -103,7 +103,7 @@ copy_files() {
     cp -r configs "$stage/share/atelier/"
     cp -r data/sample "$stage/share/atelier/data/"
     cp -r slurm "$stage/share/atelier/"
-    cp -r tests/golden/models tests/golden/fp8 "$stage/share/atelier/tests/golden/"
+    cp -r tests/golden/models tests/golden/fp8 tests/golden/router tests/golden/sinks "$stage/share/atelier/tests/golden/"
     mkdir -p "$stage/share/atelier/tests/bench"
     mkdir -p "$stage/share/atelier/tests/gpu" && cp tests/gpu/*.sh "$stage/share/atelier/tests/gpu/"
     cp tests/bench/peer_torch.py "$stage/share/atelier/tests/bench/"

@@ -12,13 +12,18 @@ def softmax(z):
     return p / p.sum(1, keepdims=True)
 
 
+def logsumexp(z):
+    return z.max(1) + np.log(np.exp(z - z.max(1, keepdims=True)).sum(1))
+
+
 def route(bench, rows, experts, chosen, renormalises):
     module = bench.module("experts_route")
     put, room, get = module.memory.put, module.memory.room, module.memory.get
     z = bench.normal((rows, experts))
     z[1, 2] = np.nan
     out_experts, out_weights = room((rows, chosen), np.int32), room((rows, chosen), np.float32)
-    arguments = [[("P", out_experts), ("P", out_weights), ("P", put(z)), ("q", rows), ("i", experts), ("i", chosen),
+    lse = room(rows, np.float32)
+    arguments = [[("P", out_experts), ("P", out_weights), ("P", lse), ("P", put(z)), ("q", rows), ("i", experts), ("i", chosen),
                   ("?", renormalises)]]
     module.launch(module.file.find("route_kernel"), (divide_up(rows, WARPS),), (32, WARPS), arguments, WARPS * experts * 4)
     order = np.argsort(-z.astype(float), 1, kind="stable")[:, :chosen]
@@ -28,6 +33,7 @@ def route(bench, rows, experts, chosen, renormalises):
     expect_same("experts", get(out_experts, (rows, chosen), np.int32), order)
     found, good = get(out_weights, (rows, chosen), np.float32), np.arange(rows) != 1
     expect_same("weights of a row with a NaN", np.isnan(found[1]), np.ones(chosen, bool))
+    expect_near("lse", get(lse, rows, np.float32)[good], logsumexp(z[good].astype(float)), 2e-6, 1e-6)
     return expect_near("weights", found[good], want[good], 2e-6, 1e-12)
 
 
@@ -40,10 +46,11 @@ def route_gradient(bench, rows, experts, chosen, renormalises):
     weights = np.take_along_axis(p, order, 1)
     weights /= weights.sum(1, keepdims=True) if renormalises else 1
     dz = room((rows, experts), np.float32)
-    routes = [("P", put(order.astype(np.int32))), ("P", put(weights.astype(np.float32))), ("P", put(z)), ("q", rows),
-              ("i", experts), ("i", chosen), ("?", renormalises)]
+    lse = logsumexp(z.astype(float)).astype(np.float32)
+    routes = [("P", put(order.astype(np.int32))), ("P", put(weights.astype(np.float32))), ("P", put(lse)), ("P", put(z)),
+              ("q", rows), ("i", experts), ("i", chosen), ("?", renormalises)]
     module.launch(module.file.find("route_backward_kernel"), (divide_up(rows, WARPS),), (32, WARPS),
-                  [[("P", dz), ("P", put(dw)), routes]], WARPS * experts * 4)
+                  [[("P", dz), ("P", put(dw)), routes]])
     of_weights = np.zeros((rows, experts))
     np.put_along_axis(of_weights, order, weights * dw, 1)
     kept = np.zeros((rows, experts))

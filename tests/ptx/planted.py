@@ -90,6 +90,19 @@ def of_experts():
                 in_kernel(name, r"(mma\.sync[^;]*\}, )\{(%r\d+), (%r\d+)\}(, \{[^;]*;)", r"\1{\3, \2}\4"))
 
 
+def of_experts_parts():
+    yield Plant("a warp that is left out of a sequence's sums", "experts_counts", "route counts 137 of 3",
+                in_kernel("route_count_kernel", r"(setp\.lt\.u32 \t%p\d+, %r\d+, )16;", r"\g<1>1;"), 0, True)
+    yield Plant("sums before the other warps have theirs", "experts_counts", "route counts 137 of 3",
+                in_kernel("route_count_kernel", r"bar\.sync[^;]*;", ""), 1, True)
+    yield Plant("the bias of the expert before", "experts_bias", "bias bf16 264",
+                in_kernel("grouped_bias_kernelI6bf16_tLi8E", r"setp\.lt\.u32( \t%p\d+, %r\d+, %r\d+;\s+vote)", r"setp.le.u32\1"))
+    yield Plant("sums of a bias before the other warps have theirs", "experts_bias", "bias gradient bf16 264",
+                in_kernel("grouped_bias_sums_kernelI6bf16_tLi8E", r"bar\.sync[^;]*;", ""), 1)
+    yield Plant("a gradient beyond the limit", "clamped", "clamped gradient f32 from 0",
+                in_kernel("clamped_backward_opIf", r"(selp\.f32 \t%f\d+, )0f00000000", r"\g<1>0f3F800000", 0))
+
+
 def of_flash():
     file, case, name = "attention_forward", "attention forward sm_80 bf16 64 plain", "attention_forwardI6bf16_tLi64E"
     yield Plant("cp.async: a wait for all but one group", file, case,
@@ -137,5 +150,6 @@ def plants():
     yield from of_rows()
     yield from of_others()
     yield from of_experts()
+    yield from of_experts_parts()
     yield from of_flash()
     yield from of_hopper()

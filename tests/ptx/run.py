@@ -22,6 +22,7 @@ import time
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import kernels_experts
+import kernels_experts_parts
 import kernels_flash
 import kernels_flat
 import kernels_fp8
@@ -34,8 +35,8 @@ import planted
 from bench import Bench, PtxError, Wrong
 from module import Module
 
-FAMILIES = [kernels_rows, kernels_flat, kernels_packed, kernels_fp8, kernels_vocab, kernels_experts, kernels_heads,
-            kernels_flash, kernels_hopper]
+FAMILIES = [kernels_rows, kernels_flat, kernels_packed, kernels_fp8, kernels_vocab, kernels_experts,
+            kernels_experts_parts, kernels_heads, kernels_flash, kernels_hopper]
 
 
 def all_cases():

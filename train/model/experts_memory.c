@@ -10,6 +10,7 @@ void experts_take(struct model *model, const struct layer_plan *plan, struct lay
     a->experts.routes =
         (struct expert_routes){.experts = arena_take_2d(arena, DTYPE_I32, n, k),
                                .weights = arena_take_2d(arena, DTYPE_F32, n, k),
+                               .lse = arena_take_1d(arena, DTYPE_F32, n),
                                .places = arena_take_2d(arena, DTYPE_I32, n, k),
                                .sources = arena_take_1d(arena, DTYPE_I32, n * k),
                                .starts = arena_take_1d(arena, DTYPE_I32, plan->num_experts + 1)};

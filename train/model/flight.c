@@ -27,7 +27,7 @@ struct tensor flight_entry(const struct flight *flight, struct tensor t, int ent
 
 /* cut_experts - acts that were made for the largest batch. */
 static void cut_experts(struct expert_acts *acts, int64_t num_rows) {
-    struct tensor *by_row[] = {&acts->logits, &acts->routes.experts, &acts->routes.weights,
+    struct tensor *by_row[] = {&acts->logits, &acts->routes.experts, &acts->routes.weights, &acts->routes.lse,
                                &acts->routes.places};
     struct tensor *by_place[] = {&acts->routes.sources, &acts->gate_up, &acts->hidden, &acts->out};
     if (!acts->logits.ndim)
