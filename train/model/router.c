@@ -37,12 +37,11 @@ void router_take(struct model *model) {
     r->load = arena_take_2d(arena, DTYPE_I32, model->setup.config->num_layers, e);
 }
 
-/* Where the device does not count nothing is there to be told: memory is planned all the same. */
 void router_create(struct model *model) {
     struct router *r = &model->router;
     size_t s = (size_t)num_sequences(model), e = (size_t)model->setup.config->num_experts,
            layers = (size_t)model->setup.config->num_layers;
-    if (!model->setup.trains || num_routers(model) == 0 || !model->dev->ops->route_count)
+    if (!model->setup.trains || num_routers(model) == 0)
         return;
     r->host_sequences = xcalloc((size_t)model->setup.max_tokens, sizeof *r->host_sequences);
     r->host_tokens = xcalloc(s, sizeof *r->host_tokens);
@@ -101,8 +100,8 @@ static void place_factors(struct model *model) {
 void router_begin(struct model *model, const struct batch *batch) {
     struct router *r = &model->router;
     struct device *dev = model->dev;
-    r->counts = r->sequences.ndim && dev->ops->route_count;
-    CHECK(r->counts || !is_wanted(model), "the losses of routers, of a model or a device that has none");
+    r->counts = r->sequences.ndim > 0;
+    CHECK(r->counts || !is_wanted(model), "the losses of routers, of a model that has none");
     if (!r->counts)
         return;
     find_sequences(model, batch);

@@ -126,10 +126,6 @@ static int start(struct session *session, struct session_setup setup, struct err
         return err_set(err, "%lld tokens were asked for, but '%s' has %lld positions",
                        (long long)setup.max_positions, setup.place.path,
                        (long long)session->config.max_positions);
-    if (setup.way.device == SESSION_CUDA && family_has_clamped_experts(&session->config))
-        return err_set(
-            err, "'%s' has experts with biases, for which there are no kernels on GPUs yet: use --device cpu",
-            setup.place.path);
     if (open_device(session, &setup, err) != 0)
         return -1;
     stored_plan_open(&plan, session, setup.way.type);

@@ -41,8 +41,7 @@ const char *hint_routers(const struct config *config, const struct model_config 
     double taken = layout_router(config, model).balance;
     bool is_said = !isnan(config->objective.load_balance);
     text[0] = '\0';
-    if (model->num_experts == 0 ||
-        config->run.device == DEVICE_CUDA) /* GPUs neither add nor measure it yet */
+    if (model->num_experts == 0)
         return text;
     if (is_said)
         snprintf(

@@ -192,27 +192,8 @@ static int check_fp8_sizes(const struct model_config *model, struct err *err) {
     return 0;
 }
 
-/* check_experts_on_gpu - what has no kernels there yet. */
-static int check_experts_on_gpu(const struct config *config, const struct model_config *model,
-                                struct err *err) {
-    const struct router_setup router = layout_router(config, model);
-    if (family_has_clamped_experts(model))
-        return err_set(err,
-                       "model_type '%s' has experts with biases, for which there are no kernels on GPUs yet: "
-                       "set run.device to cpu",
-                       model->model_type);
-    if (model->num_experts > 0 && (router.balance > 0 || router.z > 0))
-        return err_set(
-            err, "the routers' losses (objective.load_balance, objective.router_z, output_router_logits of "
-                 "the model's config.json) have no kernels on GPUs yet: set objective.load_balance and "
-                 "objective.router_z to 0, or run.device to cpu");
-    return 0;
-}
-
 int layout_check_device(const struct config *config, const struct model_config *model, bool on_gpu,
                         struct err *err) {
-    if (on_gpu && check_experts_on_gpu(config, model, err) != 0)
-        return -1;
     if (config->train.compute == COMPUTE_FP8 && on_gpu && check_fp8_sizes(model, err) != 0)
         return -1;
     if (config->train.reproducible == REPRODUCIBLE_OFF || !on_gpu)
