@@ -339,7 +339,6 @@ int family_window_pattern(struct model_config *config, const bool *is_local);
 
 /* family_layer_plan - of layer 0 to L - 1.  family_final_norm - what stands between the last layer and the head. */
 struct layer_plan family_layer_plan(const struct model_config *config, int layer);
-bool family_has_clamped_experts(const struct model_config *config); /* in any layer */
 struct norm_plan family_final_norm(const struct model_config *config);
 
 /* family_embedding_scale - multiplies the rows of the embedding where they enter the first layer, not where they are the

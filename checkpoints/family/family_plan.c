@@ -67,13 +67,6 @@ bool family_has_softcaps(const struct model_config *config) {
     return family_of(config)->default_logit_softcap > 0;
 }
 
-bool family_has_clamped_experts(const struct model_config *config) {
-    for (int layer = 0; layer < config->num_layers; layer++)
-        if (family_layer_plan(config, layer).clamps_experts)
-            return true;
-    return false;
-}
-
 bool family_has_multipliers(const struct model_config *config) {
     return family_of(config)->has_multipliers;
 }

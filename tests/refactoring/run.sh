@@ -454,6 +454,9 @@ cuda_rows() {
         --set train.compute=bf16"
     # shellcheck disable=SC2046,SC2086
     SIMT_ARCH=80 row all cuda-sm_80-mixtral-bf16-stage-3 2 "$simt/atelier" $(path_of mixtral) $expert
+    # shellcheck disable=SC2046,SC2086
+    SIMT_ARCH=80 row all cuda-sm_80-gpt_oss-bf16-stage-3-losses-of-routers 2 "$simt/atelier" $(path_of gpt_oss) $expert \
+        --set objective.load_balance=0.02 --set objective.router_z=0.01
     # shellcheck disable=SC2086
     SIMT_ARCH=80 row all cuda-sm_80-new-experts-bf16-stage-3 2 "$simt/atelier" $new_model $expert \
         --set model.architecture.family=qwen3_moe --set model.architecture.experts=6 --set model.architecture.experts_per_token=2
