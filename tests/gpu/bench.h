@@ -46,10 +46,11 @@ struct bench_facts {
 void bench_head(struct bench *b, const char *title);
 void bench_row(struct bench *b, const char *name, double seconds, struct bench_facts facts);
 
-/* bench_kernels - every family of operations.  bench_steps - whole training steps: false when no such shape
+/* bench_kernels - every family of operations.  bench_experts - those of experts.  bench_steps - whole training steps: false when no such shape
  * or sequence is known.  bench_plan - what bench_steps would choose here and how much memory that takes, with
  * nothing allocated: false when a shape does not fit. */
 void bench_kernels(struct bench *b);
+void bench_experts(struct bench *b);
 bool bench_steps(struct bench *b);
 bool bench_plan(struct bench *b);
 

@@ -240,6 +240,7 @@ static bool run_part(struct bench *b, enum part part) {
     cuda_linear_tune(&b->dev, true);
     if (part != PART_STEPS)
         bench_kernels(b);
+    bench_experts(b);
     return part == PART_KERNELS || bench_steps(b);
 }
 
