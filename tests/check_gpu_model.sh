@@ -19,3 +19,12 @@ test ! -s "$work/missing" || { echo "$notes lacks what tests/gpu/model.py prints
 sed 's/^\(gated_forward_kernel<bf16_t,8,(gate)0> sm_90a .*\) [0-9]*$/\1 4000/' kernels/cuda/SASS >"$work/SASS"
 python3 tests/gpu/model.py "$work/SASS" >"$work/table" || exit 1
 missing "$work/table" | grep -q '^| SwiGLU forward.*issue' || { echo "a loop ten times as long is not noticed"; exit 1; }
+
+# The plan counts products of experts by the same: the last column of its table of rates.  The control: a longer loop of theirs.
+rates=train/plan/gpu_rates.c
+sed -n 's/^    {"\([A-Z]*[0-9]*\)", .*, \([0-9.]*\)},$/\1 \2/p' $rates >"$work/rates"
+python3 tests/gpu/model.py --experts >"$work/experts" || exit 1
+cmp -s "$work/rates" "$work/experts" || { echo "$rates and tests/gpu/model.py --experts differ:"; diff "$work/rates" "$work/experts"; exit 1; }
+sed 's/^\(grouped_tiles_kernel<.*\) [0-9]*$/\1 900/' kernels/cuda/SASS >"$work/SASS"
+python3 tests/gpu/model.py --experts "$work/SASS" >"$work/experts" || exit 1
+if cmp -s "$work/rates" "$work/experts"; then echo "longer loops of experts' products are not noticed"; exit 1; fi

@@ -81,6 +81,11 @@ static void test_shares(void **state) {
     assert_true(fabs(time.even_s / at_full - (1024 + 512) / 1024.0) < 1e-6); /* 512 rows: half of the rate */
     assert_true(fabs(time.crowded_s / at_full - (4096 + 512) / 4096.0) < 1e-6);
     assert_true(time.even_s < time.compute_s);
+    machine.experts_flops_per_s = 2e14; /* kernels of their own: half of a tile of 128 rows is empty */
+    time = estimate_step(&config, &figures, &layout, &grid, 8, &machine);
+    assert_true(fabs(time.even_s / at_full * 2e14 / 5e14 - (1024 + 64) / 1024.0) < 1e-6);
+    assert_true(fabs(time.crowded_s / at_full * 2e14 / 5e14 - (4096 + 64) / 4096.0) < 1e-6);
+    machine.experts_flops_per_s = 0;
     machine.on_gpu = false; /* where 32 rows have half of the rate the two ends come together */
     time = estimate_step(&config, &figures, &layout, &grid, 8, &machine);
     assert_true(time.even_s / time.crowded_s > 1 && time.even_s / time.crowded_s < 1.05);

@@ -2,6 +2,7 @@
 """model.py - how long the kernels of kernels/cuda should take, by what their machine code and their bytes say: a prediction.
 
     model.py [SASS]      prints the table that kernels/cuda/NOTES.md holds (SASS: kernels/cuda/SASS)
+    model.py --experts [SASS]   for each GPU the share of its peak that products of experts reach, tiles full: train/plan/gpu_rates.c has it
 
 A kernel keeps four things busy: memory, tensor cores, the issue of instructions (a warp's each clock and scheduler), and the unit
 of exponentials.  Each alone would take a time that is known: bytes at the speed of a copy, products at the speed of the best
@@ -18,6 +19,9 @@ from dataclasses import dataclass
 
 EXPOSED = 0.31
 WARP, SCHEDULERS, EXPONENTIALS = 32, 4, 16  # threads; of a multiprocessor; each clock and multiprocessor
+# Of what tensor cores do with the instruction that is best there, the share that mma.sync reaches: on Hopper wgmma is that (measured
+# by Luo et al. 2024, "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture").
+MMA_SYNC = {"sm_90a": 0.62, "sm_80": 1.0}
 
 
 @dataclass
@@ -40,11 +44,13 @@ GPUS = [Gpu("H200", "sm_90a", 132, 4096, 1.83e9, 4.3e12, 0.80), Gpu("H100", "sm_
 
 @dataclass
 class Pass:
-    """What one launch needs; loops: for each architecture the row of SASS, and how often a warp goes through its main loop."""
+    """What one launch needs; loops: for each architecture the row of SASS, and how often a warp goes through its main loop; by_sync:
+    its products are by mma.sync everywhere."""
     loops: dict
     bytes: float = 0
     flops: float = 0
     exponentials: float = 0
+    by_sync: bool = False
 
 
 @dataclass
@@ -80,6 +86,40 @@ def attention(name, width, passes, flops_a_score, target_rate):
     return Kernel(name, launches, useful / target_rate, useful)
 
 
+TILE, WARP_LOOP = 128, 64 * 32 * 32 * 2  # places of a tile; flops of a warp in a turn of its loop
+
+
+def grouped(name, product, places, experts, inputs, outputs, full=False):
+    """A product of experts with as many places each, of which the last tile is half empty on average (full: is not)."""
+    useful = 2 * places * inputs * outputs
+    flops = useful * (1 if full else 1 + TILE / 2 * experts / places)
+    matrix, rows = experts * inputs * outputs, places * (inputs + outputs)
+    row = f"grouped_tiles_kernel<(grouped_product){product},bf16_t,{'float' if product == 2 else 'bf16_t'}>"
+    loops = {gpu.arch: (row, flops / WARP_LOOP) for gpu in GPUS}
+    moved = 2 * rows + (4 if product == 2 else 2) * matrix
+    return Kernel(name, [Pass(loops, bytes=moved, flops=flops, by_sync=True)], useful / 400e12, useful)
+
+
+# Name, experts, how many a token has, width of the model and of an expert's outputs.
+EXPERTS = [("Qwen3-30B-A3B, gate", 128, 8, 2048, 768), ("gpt-oss-20b, gate and up", 32, 4, 2880, 5760)]
+PRODUCTS = ["forward", "to the input", "to the matrices"]
+
+
+def of_experts(full=False):
+    for name, experts, chosen, inputs, outputs in EXPERTS:
+        for product, word in enumerate(PRODUCTS):
+            text = f"experts of {name}, {inputs} to {outputs}, 16384 tokens: {word}"
+            yield grouped(text, product, ROWS * chosen, experts, inputs, outputs, full)
+
+
+def experts_share(gpu, sass):
+    """Of the peak, of all products of experts together, whose flops are the same forward and of each gradient."""
+    kernels = list(of_experts(True))
+    peak = gpu.sms * gpu.clock * gpu.flops
+    shares = [kernel.useful / sum(predict(one, gpu, sass)[0] for one in kernel.passes) / peak for kernel in kernels]
+    return len(shares) / sum(1 / share for share in shares)
+
+
 KERNELS = [
     streaming("RMSNorm forward, 16384 x 4096", "", ROWS * WIDTH, 1, 4, 66e-6),
     streaming("RMSNorm backward, 16384 x 4096", "", ROWS * WIDTH, 1, 8, 100e-6),
@@ -99,6 +139,7 @@ KERNELS = [
     attention("attention backward, heads of 64, 8k", 64,
               [(4, "keys 64,96,3", 64 * 96, "keys", 32 * 64 / 2), (3, "queries 64,128", 64 * 128, "queries", 32 * 32)],
               10, 520e12),
+    *of_experts(),
 ]
 
 
@@ -112,7 +153,8 @@ def predict(one, gpu, sass):
     """Of a launch: seconds, and the bound's name."""
     clocks = gpu.sms * gpu.clock
     row, turns = one.loops.get(gpu.arch, (None, 0))
-    parts = {"memory": one.bytes / gpu.copy, "tensor": one.flops / (gpu.flops * clocks * gpu.products),
+    products = gpu.products * (MMA_SYNC[gpu.arch] if one.by_sync else 1)
+    parts = {"memory": one.bytes / gpu.copy, "tensor": one.flops / (gpu.flops * clocks * products),
              "issue": turns * sass[row, gpu.arch] / (SCHEDULERS * clocks) if row else 0,
              "exponentials": one.exponentials / (EXPONENTIALS * clocks)}
     bound = max(parts, key=parts.get)
@@ -134,7 +176,11 @@ def cell(kernel, gpu, sass):
 
 
 def main():
-    sass = read_sass(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2] / "kernels/cuda/SASS")
+    given = [word for word in sys.argv[1:] if word != "--experts"]
+    sass = read_sass(given[0] if given else pathlib.Path(__file__).parents[2] / "kernels/cuda/SASS")
+    if "--experts" in sys.argv:
+        print("\n".join(f"{gpu.name} {experts_share(gpu, sass):.2f}" for gpu in GPUS))
+        return
     print("| kernel | target | H200 | H100 | A100 |\n|---|---|---|---|---|")
     for kernel in KERNELS:
         cells = " | ".join(cell(kernel, gpu, sass) for gpu in GPUS)

@@ -247,13 +247,20 @@ static double expert_flops(const struct model_figures *f, double flops, double a
     return (flops - attention) * f->in_experts / f->matrices;
 }
 
+/* expert_rate - of products of experts of so many rows each.  Where a GPU has kernels of its own for them, they go by tiles, of which
+ * an expert's last one is half empty on average. */
+static double expert_rate(const struct machine *machine, const struct model_config *model, double rows) {
+    double full = machine->experts_flops_per_s;
+    return full > 0 ? full * rows / (rows + GPU_EXPERT_TILE / 2.0) : product_rate(machine, model, rows);
+}
+
 /* experts_s - of so many flops in products with experts, of micro-batches of so many rows: each expert has as many, or a few have all.
  * One with few rows takes longer for each, one without none. */
 static double experts_s(const struct machine *machine, const struct model_config *model, double flops,
                         double rows, enum expert_load load) {
     double places = rows * model->num_chosen;
     double of_one = load == LOAD_CROWDED ? rows : places / fmin(model->num_experts, places);
-    return flops > 0 ? flops / product_rate(machine, model, of_one) : 0;
+    return flops > 0 ? flops / expert_rate(machine, model, of_one) : 0;
 }
 
 /* products_s - of the products and the attention of so many tokens, rows at a time; flops: of a token. */

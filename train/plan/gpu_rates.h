@@ -7,6 +7,9 @@
 /* Products as large as this, in each direction, reach what `products` says. */
 enum { GPU_FULL_SIZE = 8192 };
 
+/* Rows of an expert that a GPU multiplies together (kernels/cuda/experts_tiles.cu). */
+enum { GPU_EXPERT_TILE = 128 };
+
 struct gpu_rates {
     const char *kind;  /* a word in a profile's `gpu` */
     double products;   /* share of the peak in 16 bits, of products of GPU_FULL_SIZE and larger */
@@ -17,6 +20,8 @@ struct gpu_rates {
     double launches_s; /* gaps between the kernels of a layer, forward and backward, of one micro-batch */
     double beside;     /* share of the products' rate that is lost while a transfer runs beside them */
     double uneven; /* share of the speed that each doubling of the GPUs costs, as all wait for the slowest */
+    double
+        experts; /* share of the peak in 16 bits, of products of experts whose tiles are full; 0: as other products */
 };
 
 /* gpu_rates_of - of the kind that is named in a profile's `gpu` ("H100 SXM5"; NULL: not known); else one share for all. */

@@ -62,7 +62,8 @@ static void tell_rates(struct machine *machine, const struct site_partition *par
 }
 
 /* take_rates - of the kind of GPU, from its peaks. */
-static void take_rates(struct machine *machine, const struct site_partition *partition, double tflops) {
+static void take_rates(struct machine *machine, const struct site_partition *partition, double tflops,
+                       enum dtype compute) {
     const struct gpu_rates *rates = gpu_rates_of(partition->gpu);
     machine->flops_per_s = rates->products * tflops * TERA;
     machine->half_width = rates->half_width;
@@ -70,6 +71,7 @@ static void take_rates(struct machine *machine, const struct site_partition *par
     machine->attention_128_flops_per_s = rates->attention_128 * tflops * TERA;
     machine->launches_s = rates->launches_s;
     machine->beside = rates->beside;
+    machine->experts_flops_per_s = compute == DTYPE_F32 ? 0 : rates->experts * tflops * TERA;
     machine->uneven = rates->uneven;
     machine->bytes_per_s = rates->memory * partition->memory_gb_s * GIGA;
 }
@@ -85,7 +87,7 @@ struct machine machine_of_partition(const struct site_partition *partition, cons
     snprintf(machine.name, sizeof machine.name, "%s",
              on_gpu && partition->gpu ? partition->gpu : partition->name);
     if (on_gpu && tflops > 0 && partition->memory_gb_s > 0) {
-        take_rates(&machine, partition, tflops);
+        take_rates(&machine, partition, tflops, compute);
         tell_rates(&machine, partition, tflops, compute);
     }
     if (partition->intra_gb_s > 0)

@@ -14,6 +14,7 @@ struct machine {
     double half_width, attention_64_flops_per_s,
         attention_128_flops_per_s;         /* see gpu_rates.h; 0: all products alike, and attention */
     double launches_s, beside, uneven;     /* the same; 0: nothing is lost */
+    double experts_flops_per_s;            /* the same, in 16 bits; 0: as other products */
     double bytes_per_s;                    /* of a rank: memory */
     double link_bytes_per_s;               /* bus bandwidth of a rank to the others of its node */
     double node_bytes_per_s;               /* of a whole node to the other nodes */

@@ -124,10 +124,12 @@ static void print_experts(const struct run_plan *plan) {
         return;
     printf(
         "experts      %d of %d for a token, which makes use of %s parameters; of a step their products take %s where "
-        "each has as many tokens, %s where all tokens go to the same ones, in the same memory\n",
+        "each has as many tokens, %s where all tokens go to the same ones, in the same memory%s\n",
         plan->model->num_chosen, plan->model->num_experts,
         count_text((double)model_num_active(plan->model), active, sizeof active),
-        step_text(time->even_s, even, sizeof even), step_text(time->crowded_s, crowded, sizeof crowded));
+        step_text(time->even_s, even, sizeof even), step_text(time->crowded_s, crowded, sizeof crowded),
+        plan->place->machine.experts_flops_per_s > 0 ? "; their rate is a prediction from the kernels' code"
+                                                     : "");
 }
 
 /* print_exchange - nothing, of a rank alone. */
