@@ -1,5 +1,6 @@
 /* weights.c - one model to read from, stored either way: a Hugging Face folder here, a GGUF file through
  * gguf_model.h.  A model is accepted whole or not at all: every tensor with its shape, nothing unknown. */
+#include "checkpoints/family/family_adapter.h"
 #include "checkpoints/weights_internal.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 /* weights_map.c - matrices that products read where the file has them. */
+#include "checkpoints/family/family_adapter.h"
 #include "checkpoints/weights_internal.h"
 #include "kernels/stored.h"
 

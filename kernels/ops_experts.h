@@ -45,8 +45,8 @@ typedef void collect_backward_fn(struct device *, struct tensor dx, struct tenso
                                  struct tensor x, const struct expert_routes *routes);
 
 /* op_grouped_forward, op_grouped_backward_input, op_grouped_backward_weight - op_linear_part_*, with the matrix of its expert for
- * each of M places: w [E O', I] holds them one below the other, and an expert without places costs nothing.  args->scale is 1; dx is
- * added to with OP_ACCUMULATE, which the others do not do. */
+ * each of M places: w [E O', I] holds them one below the other, and an expert without places costs nothing.  args->scale is 1; y and
+ * dx are added to with OP_ACCUMULATE. */
 typedef void grouped_forward_fn(struct device *, struct tensor y, struct tensor x, struct tensor w,
                                 struct tensor starts, const struct column_args *args);
 typedef void grouped_backward_input_fn(struct device *, struct tensor dx, struct tensor dy, struct tensor w,

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/family/family_adapter.h"
 #include "checkpoints/files.h"
 #include "checkpoints/safetensors/safetensors.h"
 #include "checkpoints/weights.h"
@@ -271,6 +272,11 @@ static inline void check_merged(const struct fixture *f, const struct weights *p
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
         if (param_spec(&f->config, roles[i]) && (has_down || roles[i] != ROLE_DOWN))
             check_merged_tensor(f, plain, param_at(roles[i], 0), adapter_has(&f->config, roles[i], 0));
+    for (int target = ADAPTER_GATE; target <= ADAPTER_DOWN && adapter_has_experts(&f->config); target++)
+        if (f->config.adapter.ranks[target] > 0)
+            check_merged_tensor(
+                f, plain, (struct param){adapter_target_role(&f->config, (enum adapter_target)target), 0, 1},
+                true);
     if (whole)
         check_merged_tensor(f, plain, param_at(whole & ADAPTER_NORMS ? ROLE_FINAL_NORM : ROLE_EMBEDDING, 0),
                             true);

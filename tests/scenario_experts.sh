@@ -80,7 +80,7 @@ expect_output 'pairs are on attention alone, which vLLM serves as it is'
 run 0 "$atelier" export "$work/lora/step-000002" --to peft --output "$work/peft"
 expect_output '^8 of 8 modules hit \(MixtralForCausalLM\)'
 train 2 0 "$work/never" --set "model.path=$work/mixtral-hf" --set 'adapter.targets=[gate]'
-expect_output 'gate'
+expect_output 'gate and up of experts have pairs of the same rank and alpha, or neither'
 
 # --- what is refused ---
 tiny=tests/scenario/tiny.yaml

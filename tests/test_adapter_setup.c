@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/family/family_adapter.h"
 #include "checkpoints/weights.h"
 #include "data/corpus/json.h"
 #include "tests/check.h"
@@ -151,11 +152,66 @@ static void test_what_is_refused(void **state) {
     expect_refused(&(struct target){".*q_proj", 100, 0}, 1, "rank of adapter target 'q' is 100");
 }
 
+/* Of models with experts: named, by a pattern over all of them, and where the run file says nothing, on attention alone. */
+static void test_experts(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct model_config model = model_of("mixtral");
+    assert_int_equal(setup(&model, NULL, 0, &err), 0);
+    assert_true(model.adapter.ranks[ADAPTER_OUTPUT] == 2 && !adapter_has_experts(&model));
+    static const char *const all[] = {"all-linear", ".*experts.*", "w1"};
+    for (int i = 0; i < 3; i++) {
+        struct target targets[] = {{all[i], 0, 0}, {"up", 0, 0}};
+        model = model_of("mixtral");
+        assert_int_equal(setup(&model, targets, i == 2 ? 2 : 1, &err), 0);
+        assert_true(adapter_has_experts(&model) && model.adapter.ranks[ADAPTER_GATE] == 2);
+        assert_int_equal(model.adapter.ranks[ADAPTER_QUERY], i == 0 ? 2 : 0);
+        assert_int_equal(model.adapter.ranks[ADAPTER_DOWN], i < 2 ? 2 : 0);
+    }
+    model = model_of("gpt_oss"); /* whose experts' matrices are the other way round */
+    assert_int_equal(setup(&model, &(struct target){"all-linear", 0, 0}, 1, &err), 0);
+    assert_false(adapter_has_experts(&model));
+}
+
+/* What peft would not load, or would load as another one. */
+static void test_experts_refused(void **state) {
+    (void)state;
+    struct adapter_entry gate = {(char *)(uintptr_t) "gate", 0, 0}, up = {(char *)(uintptr_t) "up", 1, 0},
+                         down = {(char *)(uintptr_t) "down", 0, 0},
+                         some = {(char *)(uintptr_t) ".*experts\\.[01]\\.w[13]", 0, 0};
+    const struct {
+        struct config config;
+        const char *sentence;
+    } cases[] = {
+        {{.adapter = {.targets = &gate, .num_targets = 1}},
+         "gate and up of experts have pairs of the same rank"},
+        {{.adapter = {.targets = (struct adapter_entry[]){gate, up}, .num_targets = 2}}, "name both alike"},
+        {{.adapter = {.targets = &some, .num_targets = 1}}, "it matches 2 of the 4 experts of layer 0"},
+        {{.adapter = {.targets = &down, .num_targets = 1, .dropout = 0.1}},
+         "adapter.dropout beside pairs on experts"},
+        {{.adapter = {.targets = &down, .num_targets = 1, .rank_stabilised = true}},
+         "adapter.rslora beside pairs"},
+        {{.adapter = {.targets = &down, .num_targets = 1, .method = ADAPTER_DORA}},
+         "has no lengths for experts"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err err = {""};
+        struct model_config model = model_of("mixtral");
+        struct config config = cases[i].config;
+        config.adapter.rank = 2, config.adapter.alpha = 4;
+        config.adapter.method = config.adapter.method ? config.adapter.method : ADAPTER_LORA;
+        config.model.save_dtype = DTYPE_COUNT, config.data.sequence_tokens = 8;
+        assert_int_equal(adapter_setup(&model, &config, &err), -1);
+        if (!strstr(err.text, cases[i].sentence))
+            fail_msg("'%s' is not in '%s'", cases[i].sentence, err.text);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_patterns_are_pefts),
-        cmocka_unit_test(test_patterns_beside_names),
-        cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_patterns_are_pefts), cmocka_unit_test(test_patterns_beside_names),
+        cmocka_unit_test(test_what_is_refused),    cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_experts_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

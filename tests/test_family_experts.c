@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "checkpoints/export/export_expressible.h"
+#include "checkpoints/family/family_adapter.h"
 #include "tests/family_fixture.h"
 
 /* With experts: a token makes use of some.  The sizes of Mixtral 8x7B and of Qwen3-30B-A3B, counted in transformers' models. */
@@ -38,7 +39,8 @@ static void test_dense_layers(void **state) {
     assert_true(family_layer_plan(&config, 0).ffn == FFN_EXPERTS &&
                 family_layer_plan(&config, 2).ffn == FFN_EXPERTS);
     assert_int_equal(param_shape(&config, param_at(ROLE_UP, 1)).dims[0], config.dense_width);
-    assert_int_equal(adapter_limit(&config, ADAPTER_UP), 0);
+    assert_int_equal(adapter_limit(&config, ADAPTER_UP), 20); /* of experts */
+    assert_true(adapter_in_layer(&config, ADAPTER_UP, 0) && !adapter_in_layer(&config, ADAPTER_UP, 1));
     struct err err = {""};
     config.renormalises = true;
     assert_int_equal(export_check_expressible(&config, &err), -1);

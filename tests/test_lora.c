@@ -5,8 +5,9 @@
 #include "checkpoints/adapter/adapter_config.h"
 #include "tests/lora_fixture.h"
 
-static const char *const VARIANTS[] = {"llama3", "smollm2", "qwen3",   "nemotron", "gemma3",
-                                       "phi3",   "olmo2",   "mixtral", "qwen3_moe"};
+static const char *const VARIANTS[] = {
+    "llama3",  "smollm2",   "qwen3",           "nemotron",          "gemma3",       "phi3", "olmo2",
+    "mixtral", "qwen3_moe", "mixtral-experts", "qwen3_moe-experts", "olmoe-experts"};
 enum { NUM_VARIANTS = sizeof VARIANTS / sizeof VARIANTS[0] };
 
 static void test_logits(void **state) {

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "checkpoints/family/family_adapter.h"
 #include "tests/tiny_run.h"
 #include "train/ranks/comm.h"
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/family/family_adapter.h"
 #include "data/corpus/json.h"
 #include "kernels/units.h"
 
@@ -105,13 +106,14 @@ static int check_kind(const json_t *root, struct err *err) {
 }
 
 /* pattern_target - which target a key of alpha_pattern means: a module's name, with or without "self_attn." or "mlp."
- * before it. */
+ * before it; where experts have short names, theirs. */
 static enum adapter_target pattern_target(const char *key) {
     const char *dot = strrchr(key, '.'), *last = dot ? dot + 1 : key;
     bool is_plain = !dot || strncmp(key, "self_attn.", strlen("self_attn.")) == 0 ||
                     strncmp(key, "mlp.", strlen("mlp.")) == 0;
     int target = 0;
-    while (target < ADAPTER_TARGET_COUNT && strcmp(last, adapter_module((enum adapter_target)target)) != 0)
+    while (target < ADAPTER_TARGET_COUNT && strcmp(last, adapter_module((enum adapter_target)target)) != 0 &&
+           strcmp(last, adapter_short_module((enum adapter_target)target)) != 0)
         target++;
     return is_plain ? (enum adapter_target)target : ADAPTER_TARGET_COUNT;
 }
@@ -213,10 +215,14 @@ static json_t *number_json(double value) {
     return value == floor(value) ? json_integer((json_int_t)value) : json_real(value);
 }
 
-/* most_common - the value that most targets with a pair have; rank_pattern and alpha_pattern tell the others. */
-static double most_common(const struct adapter *adapter, const double *values) {
+/* most_common - the value that most targets with a pair have; rank_pattern and alpha_pattern tell the others.  Of pairs on experts it is
+ * gate's: where transformers has gate and up as one parameter, peft takes twice r and lora_alpha for it, whatever the patterns say. */
+static double most_common(const struct model_config *config, const double *values) {
+    const struct adapter *adapter = &config->adapter;
     int most = 0;
     double found = 0;
+    if (adapter->ranks[ADAPTER_GATE] > 0 && adapter_is_of_experts(config, ADAPTER_GATE))
+        return values[ADAPTER_GATE];
     for (int t = 0; t < ADAPTER_TARGET_COUNT; t++) {
         int count = 0;
         for (int other = 0; other < ADAPTER_TARGET_COUNT; other++)
@@ -229,12 +235,20 @@ static double most_common(const struct adapter *adapter, const double *values) {
     return found;
 }
 
-/* pattern_json - of the targets that have another value than the common one. */
-static json_t *pattern_json(const struct adapter *adapter, const double *values, double common) {
+static void set_both(json_t *pattern, const char *name, const char *other, double value) {
+    json_object_set_new(pattern, name, number_json(value));
+    json_object_set_new(pattern, other, number_json(value));
+}
+
+/* pattern_json - of the targets that have another value than the common one.  Where experts have short names peft knows the parameter that
+ * it makes of them by the longer one alone, and older ones the module by the short one. */
+static json_t *pattern_json(const struct model_config *config, const double *values, double common) {
+    const struct adapter *adapter = &config->adapter;
     json_t *pattern = json_object();
     for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
         if (adapter->ranks[t] > 0 && values[t] != common)
-            json_object_set_new(pattern, adapter_module((enum adapter_target)t), number_json(values[t]));
+            set_both(pattern, adapter_module_of(config, (enum adapter_target)t),
+                     adapter_module((enum adapter_target)t), values[t]);
     return pattern;
 }
 
@@ -285,7 +299,7 @@ static json_t *modules_json(const struct model_config *config) {
     json_t *list = json_array();
     for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
         if (config->adapter.ranks[t] > 0)
-            json_array_append_new(list, json_string(adapter_module((enum adapter_target)t)));
+            json_array_append_new(list, json_string(adapter_module_of(config, (enum adapter_target)t)));
     return list;
 }
 
@@ -337,15 +351,15 @@ char *adapter_config_text(const struct model_config *config, const char *base) {
     double ranks[ADAPTER_TARGET_COUNT];
     for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
         ranks[t] = (double)adapter->ranks[t];
-    double rank = most_common(adapter, ranks), alpha = most_common(adapter, adapter->alphas);
+    double rank = most_common(config, ranks), alpha = most_common(config, adapter->alphas);
     json_t *root = json_pack(
         "{s:s, s:s, s:s?, s:n, s:b, s:o, s:o, s:f, s:o, s:s, s:b, s:o, s:o, s:n, s:o, s:o, s:b, s:b, s:b}",
         "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "revision",
         "inference_mode", 1, "r", number_json(rank), "lora_alpha", number_json(alpha), "lora_dropout",
         adapter->dropout, "target_modules", modules_json(config), "bias", "none", "fan_in_fan_out", 0,
         "modules_to_save", whole_json(config), "layers_to_transform", layers_json(config), "layers_pattern",
-        "rank_pattern", pattern_json(adapter, ranks, rank), "alpha_pattern",
-        pattern_json(adapter, adapter->alphas, alpha), "use_rslora", adapter->rank_stabilised, "use_dora",
+        "rank_pattern", pattern_json(config, ranks, rank), "alpha_pattern",
+        pattern_json(config, adapter->alphas, alpha), "use_rslora", adapter->rank_stabilised, "use_dora",
         adapter->method == ADAPTER_DORA, "init_lora_weights", 1);
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     CHECK(text, "adapter_config.json could not be written");

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "checkpoints/adapter/adapter_config.h"
+#include "checkpoints/family/family_adapter.h"
 #include "checkpoints/safetensors/safetensors.h"
 
 struct adapter_folder {

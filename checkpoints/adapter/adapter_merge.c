@@ -1,6 +1,8 @@
 /* adapter_merge.c - W + scale B A, by rows of W: A whole, of B the rows that are touched; their lengths, with DoRA. */
 #include "checkpoints/adapter/adapter_merge.h"
 
+#include "checkpoints/family/family_adapter.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,8 +74,8 @@ static int set_lengths(const struct adapter_folder *adapter, const struct model_
 int adapter_merge(const struct adapter_folder *adapter, const struct model_config *config,
                   struct param matrix, struct adapter_range range, float *values, struct err *err) {
     enum adapter_target target = adapter_target_of(matrix.role);
-    struct param a = param_at(adapter_pair_role(target, ADAPTER_A), matrix.layer),
-                 b = param_at(adapter_pair_role(target, ADAPTER_B), matrix.layer);
+    struct param a = {adapter_pair_role(target, ADAPTER_A), matrix.layer, matrix.expert},
+                 b = {adapter_pair_role(target, ADAPTER_B), matrix.layer, matrix.expert};
     struct tensor shape = param_shape(config, a);
     struct pair pair = {.rank = shape.dims[0], .cols = shape.dims[1], .scale = adapter_scale(config, target)};
     if (range.count == 0)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checkpoints/family/family_adapter.h"
 #include "checkpoints/files.h"
 #include "checkpoints/gguf/gguf_model.h"
 #include "checkpoints/model_folder.h"
@@ -187,7 +188,7 @@ int export_peft(const struct weights *weights, const char *base, const char *pat
 static void order_rows(const struct model_config *config, struct param half, float **values) {
     enum adapter_target target = adapter_target_of(half.role);
     struct tensor shape = param_shape(config, half);
-    const struct param_spec *matrix = param_spec(config, adapter_target_role(target));
+    const struct param_spec *matrix = param_spec(config, adapter_target_role(config, target));
     if (half.role != adapter_pair_role(target, ADAPTER_B) || !(matrix->traits & PARAM_PERMUTED))
         return;
     size_t row_bytes = (size_t)shape.dims[1] * sizeof **values;
@@ -253,6 +254,12 @@ int export_gguf_lora(const struct weights *weights, const char *path, enum expor
             err,
             "cannot export to '%s': a GGUF adapter holds pairs alone, and this one has modules that are trained "
             "whole (modules_to_save): export it merged, --to gguf",
+            path);
+    if (adapter_has_experts(weights_config(weights)))
+        return err_set(
+            err,
+            "cannot export to '%s': pairs on experts are not written as a GGUF adapter yet: export it "
+            "merged, --to gguf",
             path);
     struct gguf_writer *writer = gguf_writer_create();
     char *partial = xasprintf("%s.partial", path);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "checkpoints/family/family_adapter.h"
 #include "checkpoints/gguf/gguf.h"
 #include "checkpoints/safetensors/safetensors.h"
 #include "data/corpus/json.h"
@@ -137,7 +138,7 @@ static int check_folder(const struct weights *adapter, const char *folder, struc
         if (!role_is_pair(at.role) || at.role != adapter_pair_role(target, ADAPTER_A))
             continue;
         module_of(param_name(config, at, name), module);
-        struct tensor want = param_shape(config, param_at(adapter_target_role(target), at.layer));
+        struct tensor want = adapter_shape(config, target);
         count(hits, is_hit(files, row, module, want), module, err);
     }
     st_close(files);

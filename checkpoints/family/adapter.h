@@ -62,5 +62,7 @@ const char *adapter_whole_text(const struct adapter *adapter, char *text, size_t
 unsigned adapter_part_named(const char *word);
 const char *adapter_method_word(enum adapter_method method);
 
-/* adapter_module - what the last part of a target's module is called in Hugging Face's models: "q_proj". */
+/* adapter_module - what the last part of a target's module is called in Hugging Face's models: "q_proj".  adapter_short_module - in those
+ * whose experts have short names: "w1" for "gate_proj". */
 const char *adapter_module(enum adapter_target target);
+const char *adapter_short_module(enum adapter_target target);

@@ -463,22 +463,6 @@ const char *param_saved_twin(const struct model_config *config, enum tensor_role
 /* model_saved_type - of the tensors of a checkpoint that others load: the model's, or the adapter's. */
 enum dtype model_saved_type(const struct model_config *config);
 
-/* adapter_target_role - the matrix that a target means; adapter_target_of - the target of such a matrix, or of a pair's half;
- * ADAPTER_TARGET_COUNT: there is none.  adapter_pair_role - A or B of a target's pair; adapter_length_role - the lengths beside it. */
-enum tensor_role adapter_target_role(enum adapter_target target);
-enum adapter_target adapter_target_of(enum tensor_role role);
-enum tensor_role adapter_pair_role(enum adapter_target target, enum adapter_half half);
-enum tensor_role adapter_length_role(enum adapter_target target);
-
-/* adapter_has - whether that matrix of that layer has a pair.  adapter_scale - what multiplies its B A: alpha / rank, or with
- * rank-stabilised scaling alpha / the root of the rank. */
-bool adapter_has(const struct model_config *config, enum tensor_role matrix, int layer);
-double adapter_scale(const struct model_config *config, enum adapter_target target);
-
-/* adapter_limit - the largest rank of a target's pair in this model, the smaller side of its matrix; 0: the model has no
- * such matrix. */
-int64_t adapter_limit(const struct model_config *config, enum adapter_target target);
-
 /* model_rope_tables - cos and sin [positions, R/2], scaled as rope_kind says; frequencies and angles are
  * rounded to f32 where the reference programs round them (family_rope.c says why).  Of kinds that depend on how long a text
  * is, all texts of a run count as long as its longest may be: `positions`. */

@@ -1,7 +1,7 @@
 /* family_internal.h - what the family_*.c files share. */
 #pragma once
 
-#include "checkpoints/family/family.h"
+#include "checkpoints/family/family_adapter.h"
 
 /* Most of what one model may have besides layers; of MODEL_MAX_FFN, elements, all experts of a layer together. */
 enum { MODEL_MAX_EXPERTS = 4096, MODEL_MAX_FFN = 1 << 22 };
@@ -40,6 +40,7 @@ struct expert_facts {
     int64_t width, dense_width;
     double router_loss;
     bool renormalises; /* always; otherwise norm_topk_prob says it */
+    bool short_names;  /* of an expert's modules: w1, w3 and w2 for gate, up and down */
 };
 
 /* What llama.cpp knows of a family without a key in the file. */

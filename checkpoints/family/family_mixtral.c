@@ -27,17 +27,20 @@ static void change_plan(const struct model_config *config, int layer, struct lay
     family_add_experts(config, plan);
 }
 
-const struct family family_mixtral = {
-    .model_type = "mixtral",
-    .architecture = "MixtralForCausalLM",
-    .gguf = "llama",
-    .in_gguf = {.has_freqs = true, .renormalises = true},
-    .params = mixtral_params,
-    .num_params = NUM_PARAMS,
-    .change_plan = change_plan,
-    .experts_key = "num_local_experts",
-    .experts = {.num_experts = 8, .num_chosen = 2, .router_loss = 0.001, .renormalises = true},
-    .default_kv_heads = 8,
-    .default_positions = 131072,
-    .default_theta = 1e6,
-    .default_eps = 1e-5};
+const struct family family_mixtral = {.model_type = "mixtral",
+                                      .architecture = "MixtralForCausalLM",
+                                      .gguf = "llama",
+                                      .in_gguf = {.has_freqs = true, .renormalises = true},
+                                      .params = mixtral_params,
+                                      .num_params = NUM_PARAMS,
+                                      .change_plan = change_plan,
+                                      .experts_key = "num_local_experts",
+                                      .experts = {.num_experts = 8,
+                                                  .num_chosen = 2,
+                                                  .router_loss = 0.001,
+                                                  .renormalises = true,
+                                                  .short_names = true},
+                                      .default_kv_heads = 8,
+                                      .default_positions = 131072,
+                                      .default_theta = 1e6,
+                                      .default_eps = 1e-5};

@@ -49,13 +49,11 @@ const struct param_spec *param_spec(const struct model_config *config, enum tens
 
 static bool in_layer(const struct model_config *config, const struct param_spec *spec, int layer);
 
-/* pair_in_layer - where the layer has the matrix that the pair hangs on, and the adapter wants it.  Blocks without experts between
- * those with some have none. */
+/* pair_in_layer - where the layer has the matrix that the pair hangs on, and the adapter wants it. */
 static bool pair_in_layer(const struct model_config *config, enum tensor_role half, int layer) {
-    enum tensor_role matrix = adapter_target_role(adapter_target_of(half));
-    const struct param_spec *spec = param_spec(config, matrix);
-    return spec && spec->rows != DIM_DENSE && spec->cols != DIM_DENSE && adapter_has(config, matrix, layer) &&
-           in_layer(config, spec, layer);
+    enum adapter_target target = adapter_target_of(half);
+    return adapter_has(config, adapter_target_role(config, target), layer) &&
+           adapter_in_layer(config, target, layer);
 }
 
 /* is_everywhere - a matrix that every layer has, whatever its plan: most of what is asked for. */
@@ -386,11 +384,27 @@ int64_t model_num_trained(const struct model_config *config) {
     return count;
 }
 
+/* target_spec - the row of a target's matrix, NULL: no pair hangs on one.  Blocks without experts between those with some have none, nor
+ * do experts whose files have them as one tensor. */
+static const struct param_spec *target_spec(const struct model_config *config, enum adapter_target target) {
+    const struct param_spec *spec = param_spec(config, adapter_target_role(config, target));
+    return spec && !(spec->traits & PARAM_STACKED) ? spec : NULL;
+}
+
+bool adapter_in_layer(const struct model_config *config, enum adapter_target target, int layer) {
+    const struct param_spec *spec = target_spec(config, target);
+    return spec && in_layer(config, spec, layer);
+}
+
+struct tensor adapter_shape(const struct model_config *config, enum adapter_target target) {
+    const struct param_spec *spec = target_spec(config, target);
+    CHECK(spec, "model_type '%s' has no matrix for adapter target %d", config->model_type, (int)target);
+    return tensor_2d(NULL, DTYPE_F32, dim_size(config, spec->rows), dim_size(config, spec->cols));
+}
+
 int64_t adapter_limit(const struct model_config *config, enum adapter_target target) {
-    enum tensor_role role = adapter_target_role(target);
-    const struct param_spec *spec = param_spec(config, role);
-    if (!spec || spec->rows == DIM_DENSE || spec->cols == DIM_DENSE) /* of few layers, or none */
+    if (!target_spec(config, target))
         return 0;
-    struct tensor shape = param_shape(config, param_at(role, 0));
+    struct tensor shape = adapter_shape(config, target);
     return shape.dims[0] < shape.dims[1] ? shape.dims[0] : shape.dims[1];
 }

@@ -88,7 +88,7 @@ static const struct config_key run_file_keys[] = {
         "adapter.targets", AT(adapter.targets), AT(adapter.num_targets), &config_target_table,
         "which matrices have pairs: all-linear, or a list of q, k, v, o, gate, up, down (of Phi-3 qkv, o, gate_up, down), "
         "or of {name, rank, alpha}, or a regular expression that matches whole names of modules, as PEFT's: '.*layers\\.[0-3]\\.self_attn\\.(q|v)_proj'; "
-        "left out: all-linear",
+        "left out: all-linear, but no experts",
         NEEDS("adapter.method", "lora dora")),
     LIST("adapter.layers", AT(adapter.layers), AT(adapter.num_layers), &config_text_table,
          "which layers have pairs: a list of numbers and ranges such as [0-3, 7], from 0; left out: all",

@@ -271,10 +271,9 @@ static struct tensor matrix_of(struct tensor w, struct tensor starts, int64_t ex
 
 void cpu_grouped_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w,
                          struct tensor starts, const struct column_args *args) {
-    const struct column_args part = {.first = args->first, .scale = 1};
     for (struct group g = {.expert = -1}; next_group(starts, &g);)
         cpu_linear_part_forward(dev, places_of(y, &g), places_of(x, &g), matrix_of(w, starts, g.expert),
-                                &part);
+                                args);
 }
 
 void cpu_grouped_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,

@@ -40,7 +40,7 @@ static void forward(struct device *dev, struct tensor y, struct tensor x, struct
                        (int)x.dims[0],
                        (int)w.dims[0] / experts_of(starts),
                        (int)x.dims[1],
-                       false};
+                       args->write == OP_ACCUMULATE};
     compute<GROUPED_FORWARD>(dev, g);
 }
 

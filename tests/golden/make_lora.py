@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy
 import peft
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import make_models as models
 
@@ -52,8 +52,15 @@ VARIANTS = {
     # With experts, on attention alone (all-linear would turn experts and routers into target_parameters): all of it, and a part.
     "mixtral": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]},
     "qwen3_moe": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"], "layers_to_transform": [1]},
+    # On experts: each a module of its own in the file, which peft turns into target_parameters when it reads them.
+    "mixtral-experts": {"r": 3, "lora_alpha": 6, "target_modules": ["q_proj", "w1", "w2", "w3"], "rank_pattern": {"w2": 2, "down_proj": 2},
+                        "ratio": 4.0},
+    "qwen3_moe-experts": {"r": 2, "lora_alpha": 4, "target_modules": ["v_proj", "gate_proj", "up_proj", "down_proj"],
+                          "alpha_pattern": {"down_proj": 3}},
+    "olmoe-experts": {"r": 2, "lora_alpha": 4, "target_modules": ["down_proj"]},
 }
 OWN_WORDS = ("ratio", "seed")
+EXPERT_MODULES = {"w1": "gate", "w3": "up", "w2": "down", "gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
 
 
 # --- the mask of a dropout, written a second time
@@ -156,6 +163,123 @@ def trained_of(model):
     return {saved(key): p for key, p in model.named_parameters() if p.requires_grad}
 
 
+# --- pairs on experts
+
+
+class Experts:
+    """What peft makes of the pairs of experts: of the file's names the place in its two parameters, of gate and up side by side and of down."""
+
+    def __init__(self, config, spec):
+        self.num_experts = getattr(config, "num_local_experts", None) or config.num_experts
+        self.width = getattr(config, "moe_intermediate_size", None) or config.intermediate_size
+        self.block = "block_sparse_moe" if config.model_type == "mixtral" else "mlp"
+        self.modules = [m for m in spec["target_modules"] if m in EXPERT_MODULES]
+        self.rank = {EXPERT_MODULES[m]: spec.get("rank_pattern", {}).get(m, spec["r"]) for m in self.modules}
+        self.config = config
+
+    def shapes(self):
+        """name in the file -> shape, of the experts alone."""
+        c, f = self.config.hidden_size, self.width
+        found = {}
+        for layer in range(self.config.num_hidden_layers):
+            for expert in range(self.num_experts):
+                for m in self.modules:
+                    inputs, outputs = (f, c) if EXPERT_MODULES[m] == "down" else (c, f)
+                    rank = self.rank[EXPERT_MODULES[m]]
+                    stem = f"base_model.model.model.layers.{layer}.{self.block}.experts.{expert}.{m}"
+                    found |= {f"{stem}.lora_A.weight": (rank, inputs), f"{stem}.lora_B.weight": (outputs, rank)}
+        return found
+
+    def view(self, name, tensor):
+        """Of a parameter of peft's model, or its gradient, what stands for a half in the file: a view."""
+        kind, half = EXPERT_MODULES[name.split(".")[-3]], name.split(".")[-2]
+        expert, rank = int(name.split(".experts.")[1].split(".")[0]), self.rank[kind]
+        first = rank if kind == "up" else 0
+        if half == "lora_A":
+            return tensor.view(self.num_experts, -1, tensor.shape[-1])[expert, first:first + rank]
+        rows = slice(self.width, 2 * self.width) if kind == "up" else slice(0, self.width) if kind == "gate" else slice(None)
+        return tensor.view(tensor.shape[0], -1, self.num_experts)[rows, first:first + rank, expert]
+
+    def fused_name(self, name):
+        """What trained_of calls the parameter that holds it."""
+        before, after = name.split(".experts.")
+        before = before.replace("block_sparse_moe", "mlp")
+        inner = "" if EXPERT_MODULES[name.split(".")[-3]] == "down" else ".base_layer"
+        return f"{before}.experts{inner}.{'.'.join(after.split('.')[2:])}"
+
+    def split(self, named):
+        """The file's names in place of peft's parameters."""
+        rest = {key: value for key, value in named.items() if ".experts." not in key}
+        return rest | {name: self.view(name, named[self.fused_name(name)]).clone() for name in self.shapes()}
+
+    def merged(self, state):
+        """Of the second expert of the first layer, its matrices under the names that they have in a model's files."""
+        parameters, found = "model.layers.0.mlp.experts.", {}
+        for m in self.modules:
+            kind = EXPERT_MODULES[m]
+            whole = state[f"{parameters}{'down_proj' if kind == 'down' else 'gate_up_proj'}"][1]
+            rows = whole if kind == "down" else whole[:self.width] if kind == "gate" else whole[self.width:]
+            found[f"model.layers.0.{self.block}.experts.1.{m}.weight"] = rows.clone()
+        return found
+
+    def hold(self, named):
+        """What lies between the pairs of gate and of up stays zero."""
+        for key, p in named.items():
+            if ".experts." in key:
+                mask = torch.zeros_like(p)
+                for name in self.shapes():
+                    if self.fused_name(name) == key:
+                        self.view(name, mask).fill_(1)
+                p.register_hook(lambda gradient, mask=mask: gradient * mask)
+
+
+def attach_experts(base, base_folder, folder, spec, seed):
+    """The adapter is written by hand, as peft wrote it when experts were modules, and read by peft; what that computes is held against
+    weights that are merged by hand."""
+    experts = Experts(base.config, spec)
+    generator = torch.Generator().manual_seed(seed)
+    words = {key: value for key, value in spec.items() if key not in OWN_WORDS}
+    attention = [m for m in spec["target_modules"] if m not in EXPERT_MODULES]
+    pairs = {}
+    if attention:
+        plain = peft.get_peft_model(models.load_model(base_folder), peft.LoraConfig(
+            task_type="CAUSAL_LM", **(words | {"target_modules": attention, "rank_pattern": {}, "alpha_pattern": {}})))
+        pairs = {key: tuple(p.shape) for key, p in trained_of(plain).items()}
+    tensors = {name: torch.randn(shape, generator=generator) * (0.2 if "lora_A" in name else 0.1)
+               for name, shape in (pairs | experts.shapes()).items()}
+    folder.mkdir(parents=True)
+    peft.LoraConfig(task_type="CAUSAL_LM", base_model_name_or_path=f"tests/golden/models/{base_folder.name}",
+                    **words).save_pretrained(folder)
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    settle(folder)
+    model = peft.PeftModel.from_pretrained(base, folder, is_trainable=True)
+    named = trained_of(model)
+    for name, value in experts.split(named).items():
+        assert torch.equal(value, tensors[name]), f"{name} is not where peft has it"
+    experts.hold(named)
+    return model, experts, tensors
+
+
+def merged_by_hand(base_folder, experts, tensors, spec):
+    """W + alpha / r B A, expert by expert; pairs of attention likewise."""
+    model = models.load_model(base_folder)
+    state = model.state_dict()
+    for name in [name for name in tensors if "lora_A" in name]:
+        a, b = tensors[name], tensors[name.replace("lora_A", "lora_B")]
+        module = name.split(".")[-3]
+        delta = spec.get("alpha_pattern", {}).get(module, spec["lora_alpha"]) / a.shape[0] * b @ a
+        stem = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
+        if ".experts." not in name:
+            state[f"{stem}.weight"] += delta
+            continue
+        before, after = stem.replace("block_sparse_moe", "mlp").split(".experts.")
+        kind, expert = EXPERT_MODULES[module], int(after.split(".")[0])
+        target = state[f"{before}.experts.{'down_proj' if kind == 'down' else 'gate_up_proj'}"][expert]
+        rows = target if kind == "down" else target[:experts.width] if kind == "gate" else target[experts.width:]
+        rows += delta
+    return model
+
+
 def adamw(model, loss_of, ratio):
     """As models.adamw_run, with a learning rate of B of its own (LoRA+)."""
     settings = models.ADAMW
@@ -198,10 +322,14 @@ def make_variant(name, spec, seed):
              if key in ("tokens", "targets", "positions", "documents")}
     base = models.load_model(base_folder)
     plain = models.one_by_one(models.hf_forward(base), batch)
-    model = attach(base, spec, seed)
-    model.peft_config["default"].base_model_name_or_path = f"tests/golden/models/{base_folder.name}"
-    model.save_pretrained(folder)
-    settle(folder)
+    if name.endswith("-experts"):
+        model, experts, tensors = attach_experts(base, base_folder, folder, spec, seed)
+        saved = experts.split
+    else:
+        model, saved = attach(base, spec, seed), dict
+        model.peft_config["default"].base_model_name_or_path = f"tests/golden/models/{base_folder.name}"
+        model.save_pretrained(folder)
+        settle(folder)
 
     def loss_of():
         return models.mean_loss(trained_logits(model, batch), batch)
@@ -212,14 +340,19 @@ def make_variant(name, spec, seed):
     merged, weights = merged_weights(folder, base_folder, whole)
     noise = models.relative_error(models.one_by_one(models.hf_forward(merged), batch), logits)
     assert noise < 2e-6 and models.relative_error(plain, logits) > 1e-2, f"{name}: merged {noise}"
+    if name.endswith("-experts"):
+        by_hand = merged_by_hand(base_folder, experts, tensors, spec)
+        noise = models.relative_error(models.one_by_one(models.hf_forward(by_hand), batch), logits)
+        assert noise < 2e-6, f"{name}: merged by hand {noise}"
+        weights |= experts.merged(merged.state_dict())
     Mask.step = 0
     loss_of().backward()
-    gradients = {key: p.grad.clone() for key, p in trained_of(model).items()}
+    gradients = saved({key: p.grad.clone() for key, p in trained_of(model).items()})
     ratio = spec.get("ratio", 1.0)
     run = adamw(model, loss_of, ratio)
     tensors = {"logits": logits} | {f"merged.{key}": value for key, value in weights.items()}
     tensors |= {f"grad.{key}": value for key, value in gradients.items()}
-    tensors |= {f"final.{key}": p.detach() for key, p in trained_of(model).items()}
+    tensors |= {f"final.{key}": p for key, p in saved({k: p.detach() for k, p in trained_of(model).items()}).items()}
     models.write_expected(folder, tensors, {
         "name": name, "peft": peft.__version__, "torch": torch.__version__.split("+")[0], "b_learning_rate_ratio": ratio,
         **({"dropout": spec["lora_dropout"], "seed": spec["seed"]} if "seed" in spec else {}), "adamw": models.ADAMW | {"max_grad_norm": 1.0}, "run": run, "merged_logits": noise})

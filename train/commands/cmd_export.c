@@ -9,6 +9,7 @@
 #include "checkpoints/export/export.h"
 #include "checkpoints/export/export_adapter.h"
 #include "checkpoints/export/served.h"
+#include "checkpoints/family/family_adapter.h"
 #include "checkpoints/files.h"
 #include "train/commands/commands.h"
 #include "train/measure/verify.h"
@@ -141,6 +142,10 @@ static int check_served(const struct weights *weights, const struct export_words
            hits.served_as);
     if (is_to(words, "peft") && !adapter_is_served(&weights_config(weights)->adapter))
         printf("vLLM refuses modules_to_save: this folder is for peft, a merged one (--to hf) for vLLM\n");
+    if (is_to(words, "peft") && adapter_has_experts(weights_config(weights)))
+        printf(
+            "pairs on experts: vLLM takes them where its version has them (FusedMoEWithLoRA) and experts are not "
+            "spread over GPUs; a merged model (--to hf) is served by all\n");
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/family/family_adapter.h"
 #include "train/model/adapter_pattern.h"
 
 /* short_bytes - of "q" in "q_proj", "gate_up" in "gate_up_proj". */
@@ -13,13 +14,14 @@ static size_t short_bytes(enum adapter_target target) {
     return strlen(adapter_module(target)) - strlen("_proj");
 }
 
-/* find_target - by either name; ADAPTER_TARGET_COUNT: no target is called so. */
+/* find_target - by any of its names; ADAPTER_TARGET_COUNT: no target is called so. */
 static enum adapter_target find_target(const char *name) {
     int t = 0;
     for (; t < ADAPTER_TARGET_COUNT; t++) {
         const char *module = adapter_module((enum adapter_target)t);
         size_t bytes = short_bytes((enum adapter_target)t);
-        if (strcmp(name, module) == 0 || (strlen(name) == bytes && strncmp(name, module, bytes) == 0))
+        if (strcmp(name, module) == 0 || (strlen(name) == bytes && strncmp(name, module, bytes) == 0) ||
+            strcmp(name, adapter_short_module((enum adapter_target)t)) == 0)
             break;
     }
     return (enum adapter_target)t;
@@ -52,12 +54,17 @@ static int set_target(struct model_config *model, enum adapter_target target, in
     return 0;
 }
 
-/* set_all - of every matrix that the model has. */
-static int set_all(struct model_config *model, int64_t rank, double alpha, struct err *err) {
-    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
-        if (adapter_limit(model, (enum adapter_target)t) > 0 &&
-            set_target(model, (enum adapter_target)t, rank, alpha, err) != 0)
+/* set_all - of every matrix that the model has.  Where the run file says nothing, experts have no pairs: not every server takes them. */
+enum breadth { WITHOUT_EXPERTS, WITH_EXPERTS };
+
+static int set_all(struct model_config *model, int64_t rank, double alpha, enum breadth breadth,
+                   struct err *err) {
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++) {
+        enum adapter_target target = (enum adapter_target)t;
+        bool is_meant = breadth == WITH_EXPERTS || !adapter_is_of_experts(model, target);
+        if (is_meant && adapter_limit(model, target) > 0 && set_target(model, target, rank, alpha, err) != 0)
             return -1;
+    }
     return 0;
 }
 
@@ -97,7 +104,7 @@ static int set_entry(struct model_config *model, const struct config *config,
     if (adapter_pattern_is(entry->name))
         return set_pattern(model, entry->name, rank, alpha, set, err);
     if (strcmp(entry->name, "all-linear") == 0)
-        return set_all(model, rank, alpha, err);
+        return set_all(model, rank, alpha, WITH_EXPERTS, err);
     enum adapter_target target = find_target(entry->name);
     if (target != ADAPTER_TARGET_COUNT && adapter_limit(model, target) > 0)
         return set_target(model, target, rank, alpha, err);
@@ -111,7 +118,7 @@ static int set_entry(struct model_config *model, const struct config *config,
 static int set_targets(struct model_config *model, const struct config *config, struct module_set *set,
                        struct err *err) {
     if (config->adapter.num_targets == 0)
-        return set_all(model, config->adapter.rank, config->adapter.alpha, err);
+        return set_all(model, config->adapter.rank, config->adapter.alpha, WITHOUT_EXPERTS, err);
     for (int i = 0; i < config->adapter.num_targets; i++)
         if (set_entry(model, config, &config->adapter.targets[i], set, err) != 0)
             return -1;
@@ -258,6 +265,32 @@ static int check_rest(const struct config *config, struct err *err) {
     return 0;
 }
 
+/* check_experts - what pairs on experts cannot be, for peft would not load it, or would load another one: in its models gate and up are one
+ * parameter, for which it takes twice r and lora_alpha. */
+static int check_experts(const struct model_config *model, struct err *err) {
+    const struct adapter *adapter = &model->adapter;
+    const int64_t gate = adapter->ranks[ADAPTER_GATE], up = adapter->ranks[ADAPTER_UP];
+    if (!adapter_has_experts(model))
+        return 0;
+    if (adapter->method == ADAPTER_DORA)
+        return err_set(err,
+                       "adapter.method dora has no lengths for experts, nor has peft: set adapter.method: "
+                       "lora, or leave gate, up and down out of adapter.targets");
+    if (adapter->dropout > 0)
+        return err_set(
+            err, "adapter.dropout beside pairs on experts is not supported, nor is it by peft: remove it, "
+                 "or leave gate, up and down out of adapter.targets");
+    if (adapter->rank_stabilised)
+        return err_set(err,
+                       "adapter.rslora beside pairs on experts is not supported: peft would load them with "
+                       "another scale; remove it, and set adapter.alpha to alpha x the root of the rank");
+    if (gate != up || adapter->alphas[ADAPTER_GATE] != adapter->alphas[ADAPTER_UP])
+        return err_set(err,
+                       "adapter.targets: gate and up of experts have pairs of the same rank and alpha, or "
+                       "neither has some: peft has them as one parameter; name both alike, or neither");
+    return 0;
+}
+
 /* check_method - what dora cannot go with, and that an adapter that was read is of the kind that the run file says. */
 static int check_method(const struct model_config *model, const struct config *config, struct err *err) {
     enum adapter_method method = config->adapter.method;
@@ -339,7 +372,7 @@ int adapter_setup(struct model_config *model, const struct config *config, struc
         return -1;
     model->adapter.dtype = config->model.save_dtype == DTYPE_COUNT ? DTYPE_F32 : config->model.save_dtype;
     model->adapter.dropout = dropout;
-    return 0;
+    return check_experts(model, err);
 }
 
 /* By adapter_base. */

@@ -1,6 +1,7 @@
 /* experts.c - a block of experts, forward and backward, one line per operation. */
 #include "train/model/experts.h"
 
+#include "train/model/expert_pairs.h"
 #include "train/model/experts_clamped.h"
 
 struct expert_weights experts_weights(const struct model *model, int layer) {
@@ -11,7 +12,10 @@ struct expert_weights experts_weights(const struct model *model, int layer) {
     return (struct expert_weights){.router = {.w = params_weight(params, unit, ROLE_ROUTER)},
                                    .gate = params_experts(params, unit, ROLE_EXPERT_GATE),
                                    .up = params_experts(params, unit, ROLE_EXPERT_UP),
-                                   .down = params_experts(params, unit, ROLE_EXPERT_DOWN)};
+                                   .down = params_experts(params, unit, ROLE_EXPERT_DOWN),
+                                   .gate_pair = expert_pair_of(model, layer, ROLE_EXPERT_GATE),
+                                   .up_pair = expert_pair_of(model, layer, ROLE_EXPERT_UP),
+                                   .down_pair = expert_pair_of(model, layer, ROLE_EXPERT_DOWN)};
 }
 
 /* router_of - the layer's, its bias in the logits' type. */
@@ -24,25 +28,46 @@ static struct linear router_of(struct model *model, const struct expert_weights 
     return router;
 }
 
+/* The three products of gated experts, to which pairs may belong. */
+struct gated_products {
+    struct expert_product gate, up, down;
+};
+
+static struct gated_products products_of(const struct experts *block) {
+    const struct expert_acts *acts = block->acts;
+    const struct expert_weights *w = block->w;
+    return (struct gated_products){
+        {&w->gate_pair, acts, 0}, {&w->up_pair, acts, acts->hidden.dims[1]}, {&w->down_pair, acts, 0}};
+}
+
+/* gated_forward - from the rows at their places, spread [M, C], to acts->out. */
+static void gated_forward(struct model *model, const struct experts *block, struct tensor spread) {
+    const struct expert_acts *acts = block->acts;
+    const struct expert_weights *w = block->w;
+    const struct gated_products products = products_of(block);
+    struct device *dev = model->dev;
+    struct tensor starts = acts->routes.starts;
+    const struct column_args gate = {.first = 0, .scale = 1},
+                             up = {.first = acts->hidden.dims[1], .scale = 1};
+    op_grouped_forward(dev, acts->gate_up, spread, w->gate.value, starts, &gate);
+    op_grouped_forward(dev, acts->gate_up, spread, w->up.value, starts, &up);
+    expert_pair_forward(model, &products.gate, acts->gate_up, spread);
+    expert_pair_forward(model, &products.up, acts->gate_up, spread);
+    op_glu_forward(dev, acts->hidden, acts->gate_up, block->plan->gate);
+    op_grouped_forward(dev, acts->out, acts->hidden, w->down.value, starts, &gate);
+    expert_pair_forward(model, &products.down, acts->out, acts->hidden);
+}
+
 void experts_compute(struct model *model, const struct experts *block, struct tensor x) {
     const struct expert_acts *acts = block->acts;
     const struct expert_weights *w = block->w;
     struct device *dev = model->dev;
-    struct tensor spread = experts_at_places(model->experts.spread, acts), starts = acts->routes.starts;
-    const struct column_args gate = {.first = 0, .scale = 1},
-                             up = {.first = acts->hidden.dims[1], .scale = 1};
+    struct tensor spread = experts_at_places(model->experts.spread, acts);
     struct linear router = router_of(model, w);
     linear_forward(dev, acts->logits, x, &router);
     op_route(dev, &acts->routes, acts->logits, &block->plan->route);
     op_spread(dev, spread, x, &acts->routes);
-    if (block->plan->clamps_experts) {
-        clamped_forward(model, block, spread);
-        return;
-    }
-    op_grouped_forward(dev, acts->gate_up, spread, w->gate.value, starts, &gate);
-    op_grouped_forward(dev, acts->gate_up, spread, w->up.value, starts, &up);
-    op_glu_forward(dev, acts->hidden, acts->gate_up, block->plan->gate);
-    op_grouped_forward(dev, acts->out, acts->hidden, w->down.value, starts, &gate);
+    (block->plan->clamps_experts ? clamped_forward : gated_forward)(model, block, spread);
 }
 
 void experts_collect(struct model *model, struct tensor y, const struct expert_acts *acts) {
@@ -59,8 +84,10 @@ static void matrix_backward(struct model *model, const struct weight *w, struct 
 
 /* inputs_backward - from the gradient of gate and up: those of their matrices, and of what experts read, which takes the
  * place of their outputs. */
-static void inputs_backward(struct model *model, const struct expert_acts *acts,
-                            const struct expert_weights *w) {
+static void inputs_backward(struct model *model, const struct experts *block) {
+    const struct expert_acts *acts = block->acts;
+    const struct expert_weights *w = block->w;
+    const struct gated_products products = products_of(block);
     struct device *dev = model->dev;
     struct tensor spread = experts_at_places(model->experts.spread, acts), starts = acts->routes.starts;
     int64_t half = acts->hidden.dims[1];
@@ -70,12 +97,15 @@ static void inputs_backward(struct model *model, const struct expert_acts *acts,
     matrix_backward(model, &w->up, acts->gate_up, spread, starts, half);
     op_grouped_backward_input(dev, acts->out, acts->gate_up, w->gate.value, starts, &gate);
     op_grouped_backward_input(dev, acts->out, acts->gate_up, w->up.value, starts, &up);
+    expert_pair_backward(model, &products.gate, acts->out, acts->gate_up, spread);
+    expert_pair_backward(model, &products.up, acts->out, acts->gate_up, spread);
 }
 
 /* spread_again - what the experts read, where a matrix learns from it. */
 static void spread_again(struct model *model, struct tensor x, const struct experts *block) {
     const struct expert_weights *w = block->w;
-    if (!w->gate.grad.data && !w->up.grad.data && !w->gate_up.grad.data)
+    if (!w->gate.grad.data && !w->up.grad.data && !w->gate_up.grad.data && !w->gate_pair.a.grad.data &&
+        !w->up_pair.a.grad.data)
         return;
     struct tensor spread = experts_at_places(model->experts.spread, block->acts);
     CHECK(x.data, "experts of %lld rows learn, and what they read was not kept", (long long)spread.dims[0]);
@@ -87,11 +117,13 @@ static void gated_backward(struct model *model, const struct experts *block) {
     const struct expert_acts *acts = block->acts;
     const struct expert_weights *w = block->w;
     struct tensor dhidden = experts_at_places(model->experts.dhidden, acts), starts = acts->routes.starts;
+    const struct gated_products products = products_of(block);
     const struct column_args whole = {.scale = 1};
     matrix_backward(model, &w->down, acts->out, acts->hidden, starts, 0);
     op_grouped_backward_input(model->dev, dhidden, acts->out, w->down.value, starts, &whole);
+    expert_pair_backward(model, &products.down, dhidden, acts->out, acts->hidden);
     op_glu_backward(model->dev, acts->gate_up, dhidden, acts->gate_up, block->plan->gate);
-    inputs_backward(model, acts, w);
+    inputs_backward(model, block);
 }
 
 void experts_backward(struct model *model, struct tensor dx, struct tensor dy, struct tensor x,

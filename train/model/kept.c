@@ -3,6 +3,8 @@
  * or activation (its own), and what a norm after a branch read (that norm's). */
 #include "train/model/kept.h"
 
+#include "checkpoints/family/family_adapter.h"
+
 /* learns - whether one of the matrices first to last, which are one product, or a pair on one, is trained. */
 static bool learns(const struct model_setup *setup, int layer, enum tensor_role first,
                    enum tensor_role last) {

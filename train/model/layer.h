@@ -6,10 +6,19 @@
 #include "train/model/model.h"
 #include "train/model/norm.h"
 
+/* The pairs on the matrices W [O, I] of a layer's experts, one for each; see struct low_rank.  a.value.data NULL: there are none. */
+struct expert_pair {
+    struct weight a, b; /* [E R, I], [E O, R] */
+    float scale;
+    struct tensor
+        down; /* [M, R] of the places' type: scale x A^T, which the forward leaves for the backward */
+};
+
 /* The matrices of a block of experts; those of all experts one below the other. */
 struct expert_weights {
     struct linear router;         /* [E, C] */
     struct weight gate, up, down; /* [E F, C] twice, [E C, F] */
+    struct expert_pair gate_pair, up_pair, down_pair;
 
     /* Of clamped ones in place of these: [E C, 2F], [E F, C], and biases [E 2F], [E C]. */
     struct weight gate_up, turned_down, gate_up_bias, down_bias;

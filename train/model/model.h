@@ -106,6 +106,7 @@ struct model {
         struct tensor dweights;    /* [N, K] f32 */
         struct tensor dlogits;     /* [N, E] f32 */
         struct tensor router_bias; /* [E] f32, where routers have one */
+        struct tensor pair_rows;   /* [M, R] of the largest R, where experts have pairs */
     } experts;                     /* where a layer has some */
     struct tensor pairs; /* f32: what the low-rank pairs of one product work in; where there is an adapter */
 };

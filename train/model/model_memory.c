@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/family/family_adapter.h"
+#include "train/model/expert_pairs.h"
 #include "train/model/experts.h"
 #include "train/model/joined.h"
 #include "train/model/kept.h"
@@ -314,13 +316,25 @@ static void place_joined(struct model *model) {
         model->summed = arena_take_2d(&model->arena, DTYPE_F32, 2 * model_own_tokens(&model->setup), width);
 }
 
+/* place_rows_of_pair - of the pairs of experts, one for each place. */
+static void place_rows_of_pair(struct model *model, int layer, enum adapter_target target) {
+    const struct model_config *config = model->setup.config;
+    struct tensor *rows = &model->flight.acts[layer].pair_rows[target];
+    if (!adapter_has(config, adapter_target_role(config, target), layer) ||
+        !adapter_in_layer(config, target, layer))
+        return;
+    if (adapter_is_of_experts(config, target))
+        *rows = expert_pairs_take(model, target);
+    else
+        *rows = take_joined(model, config->adapter.ranks[target]);
+}
+
 /* place_pair_rows - of every pair its own, for layers compute nothing of it again: with a rank of 16 they are small beside x. */
 static void place_pair_rows(struct model *model) {
     const struct model_config *config = model->setup.config;
     for (int layer = 0; layer < config->num_layers && model_has_adapter(config); layer++)
         for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
-            if (adapter_has(config, adapter_target_role((enum adapter_target)t), layer))
-                model->flight.acts[layer].pair_rows[t] = take_joined(model, config->adapter.ranks[t]);
+            place_rows_of_pair(model, layer, (enum adapter_target)t);
 }
 
 /* place_pairs - what the pairs of one product at a time work in. */
@@ -336,6 +350,7 @@ static void place_all(struct model *model) {
     place_inputs(model);
     model->branch = take_rows(model, model->setup.config->width);
     experts_take_shared(model);
+    expert_pairs_take_shared(model);
     router_take(model);
     for (int r = 0; r < model->num_rotations; r++)
         place_rotation(model, r);

@@ -1,4 +1,5 @@
 /* optimizer_adamw.c - AdamW: decoupled weight decay, element by element.  The arithmetic is op_adamw's. */
+#include "checkpoints/family/family_adapter.h"
 #include "kernels/rng.h"
 #include "train/model/optimizer.h"
 #include "train/model/shard.h"

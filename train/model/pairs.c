@@ -1,6 +1,7 @@
 /* pairs.c - which low-rank pairs belong to a product of the model, and the memory that they work in. */
 #include "train/model/pairs.h"
 
+#include "checkpoints/family/family_adapter.h"
 #include "kernels/rng.h"
 #include "train/model/divided.h"
 #include "train/model/joined.h"
@@ -68,8 +69,8 @@ static int64_t fused_rows(const struct model_config *config, enum adapter_target
                                : target == ADAPTER_GATE ? ADAPTER_UP
                                                         : target;
     for (int t = (int)first; t <= (int)last; t++) {
-        struct param matrix = param_at(adapter_target_role((enum adapter_target)t), 0);
-        sum += adapter_limit(config, (enum adapter_target)t) > 0 ? param_shape(config, matrix).dims[0] : 0;
+        bool is_there = adapter_limit(config, (enum adapter_target)t) > 0;
+        sum += is_there ? adapter_shape(config, (enum adapter_target)t).dims[0] : 0;
     }
     return sum;
 }
@@ -78,11 +79,10 @@ int64_t pairs_bytes(const struct model_setup *setup) {
     const struct model_config *config = setup->config;
     size_t most = 0;
     for (int target = 0; target < ADAPTER_TARGET_COUNT && model_has_adapter(config); target++) {
-        if (config->adapter.ranks[target] == 0)
+        if (config->adapter.ranks[target] == 0 || adapter_is_of_experts(config, (enum adapter_target)target))
             continue;
         struct linear linear = {.num_parts = 1};
-        struct param matrix = param_at(adapter_target_role((enum adapter_target)target), 0);
-        struct tensor shape = param_shape(config, matrix);
+        struct tensor shape = adapter_shape(config, (enum adapter_target)target);
         linear.parts[0] = (struct low_rank){
             .a.value = tensor_2d(NULL, DTYPE_F32, config->adapter.ranks[target], shape.dims[1]),
             .num_rows = shape.dims[0],

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/family/family_adapter.h"
 #include "kernels/half.h"
 #include "kernels/rng.h"
 #include "train/model/divided.h"
@@ -250,8 +251,10 @@ static float init_value(const struct model_config *model, const struct unit_tens
 
 /* row_norm - of one row of the matrix whose rows' lengths a tensor holds, as the base stores it. */
 static int row_norm(const struct transfer_job *job, struct param lengths, int64_t row, float *norm) {
-    struct param matrix = param_at(adapter_target_role(adapter_target_of(lengths.role)), lengths.layer);
-    int64_t cols = param_shape(job->params->setup.model, matrix).dims[1];
+    const struct model_config *model = job->params->setup.model;
+    enum tensor_role role = adapter_target_role(model, adapter_target_of(lengths.role));
+    struct param matrix = param_at(role, lengths.layer);
+    int64_t cols = param_shape(model, matrix).dims[1];
     float *values = xmalloc((size_t)cols * sizeof *values);
     int status = weights_read(job->weights, matrix, row * cols, cols, values, job->err);
     double sum = 0;

@@ -1,5 +1,6 @@
 /* hints.c - what is said of adapters, of routers and of positions in a plan.
- * Sources: vLLM, --max-lora-rank, whose default is 16, and vllm/lora/peft_helper.py, which refuses modules_to_save and DoRA; "LoRA
+ * Sources: vLLM, --max-lora-rank, whose default is 16, vllm/lora/peft_helper.py, which refuses modules_to_save and DoRA, and
+ * vllm/lora/layers/fused_moe.py, which older ones lack and which has no expert parallelism; "LoRA
  * Without Regret" (Thinking Machines, 2025): ten times the learning rate of
  * full fine-tuning, and a loss that grows with batches above 32 more than full fine-tuning's.  transformers, longrope_frequency_update
  * in modeling_rope_utils.py: by the highest position of a batch; llama.cpp, get_rope_factors in src/llama-model.cpp: by the
@@ -9,6 +10,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "checkpoints/family/family_adapter.h"
 #include "train/plan/layout.h"
 
 /* What servers take without being told; what is usual. */
@@ -63,13 +65,25 @@ const char *hint_routers(const struct config *config, const struct model_config 
     return text;
 }
 
+/* offers_experts - whether the model's experts could have pairs. */
+static bool offers_experts(const struct model_config *model) {
+    return adapter_is_of_experts(model, ADAPTER_DOWN) && adapter_limit(model, ADAPTER_DOWN) > 0;
+}
+
 const char *hint_pairs(const struct model_config *model, char text[HINT_ROOM]) {
     text[0] = '\0';
-    if (model_has_adapter(model) && model->num_experts > 0)
-        snprintf(
-            text, HINT_ROOM,
-            "pairs are on attention alone, which vLLM serves as it is: experts and routers have none; peft's "
-            "all-linear would give them some (target_parameters)");
+    if (!model_has_adapter(model) || model->num_experts == 0)
+        return text;
+    snprintf(
+        text, HINT_ROOM, "%s",
+        adapter_has_experts(model)
+            ? "pairs are on experts as well: vLLM serves those of attention, and those of experts where its "
+              "version has them and experts are not spread over GPUs; peft loads the checkpoint as it is, and "
+              "merged (--to hf, --to gguf) it is served by all"
+        : offers_experts(model)
+            ? "pairs are on attention alone, which vLLM serves as it is: experts and routers have none; "
+              "adapter.targets: all-linear gives experts some"
+            : "pairs are on attention alone, which vLLM serves as it is: experts and routers have none");
     return text;
 }
 
