@@ -82,6 +82,13 @@ expect_output '^8 of 8 modules hit \(MixtralForCausalLM\)'
 train 2 0 "$work/never" --set "model.path=$work/mixtral-hf" --set 'adapter.targets=[gate]'
 expect_output 'gate and up of experts have pairs of the same rank and alpha, or neither'
 
+train 0 0 "$work/oss" --set "model.path=$work/gpt_oss-hf" --set 'adapter.targets=[all-linear]' --set train.steps=2
+expect_output 'pairs are on attention alone, which vLLM serves as it is: experts and routers have none$'
+run 0 "$atelier" export "$work/oss/step-000002" --to peft --output "$work/oss-peft"
+expect_output '^8 of 8 modules hit \(GptOssForCausalLM\)'
+train 2 0 "$work/never" --set "model.path=$work/gpt_oss-hf" --set 'adapter.targets=[down]'
+expect_output "'down' is no matrix of a layer of this model \(gpt_oss\); there are q, k, v, o, and all-linear"
+
 # --- what is refused ---
 tiny=tests/scenario/tiny.yaml
 name=mixtral

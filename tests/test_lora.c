@@ -6,8 +6,8 @@
 #include "tests/lora_fixture.h"
 
 static const char *const VARIANTS[] = {
-    "llama3",  "smollm2",   "qwen3",           "nemotron",          "gemma3",       "phi3", "olmo2",
-    "mixtral", "qwen3_moe", "mixtral-experts", "qwen3_moe-experts", "olmoe-experts"};
+    "llama3",  "smollm2",   "qwen3",           "nemotron",          "gemma3",        "phi3",   "olmo2",
+    "mixtral", "qwen3_moe", "mixtral-experts", "qwen3_moe-experts", "olmoe-experts", "gpt_oss"};
 enum { NUM_VARIANTS = sizeof VARIANTS / sizeof VARIANTS[0] };
 
 static void test_logits(void **state) {

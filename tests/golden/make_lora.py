@@ -58,6 +58,7 @@ VARIANTS = {
     "qwen3_moe-experts": {"r": 2, "lora_alpha": 4, "target_modules": ["v_proj", "gate_proj", "up_proj", "down_proj"],
                           "alpha_pattern": {"down_proj": 3}},
     "olmoe-experts": {"r": 2, "lora_alpha": 4, "target_modules": ["down_proj"]},
+    "gpt_oss": {"r": 3, "lora_alpha": 6, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]},
 }
 OWN_WORDS = ("ratio", "seed")
 EXPERT_MODULES = {"w1": "gate", "w3": "up", "w2": "down", "gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
