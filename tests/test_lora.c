@@ -3,6 +3,7 @@
  * ATELIER_TEST_DEVICE names.  Controls: without the pairs, with another rate, on another model; and what is not plain LoRA is
  * refused by its key. */
 #include "checkpoints/adapter/adapter_config.h"
+#include "checkpoints/adapter/adapter_folder.h"
 #include "tests/lora_fixture.h"
 
 static const char *const VARIANTS[] = {
@@ -36,6 +37,42 @@ static void test_merged_weights(void **state) {
     (void)state;
     for (int v = 0; v < NUM_VARIANTS; v++)
         check_merged_weights(VARIANTS[v]);
+}
+
+/* Pairs of all experts in one tensor are read as a pair for each; of another scale or another layout they would give other logits. */
+static void test_experts_as_one_parameter(void **state) {
+    (void)state;
+    check_logits("mixtral-fused");
+    check_merged_weights("mixtral-fused");
+}
+
+/* expect_parameters_refused - the adapter of experts as one parameter beside words that do not name it so. */
+static void expect_parameters_refused(const char *text, const char *sentence) {
+    struct err err = {""};
+    struct model_config model;
+    size_t bytes;
+    struct weights *base = weights_open("tests/golden/models/mixtral", &err);
+    model = *weights_config(base);
+    char *folder = test_folder("test_lora"), *config = xasprintf("%s/adapter_config.json", folder),
+         *pairs = xasprintf("%s/adapter_model.safetensors", folder);
+    char *tensors =
+        file_read_whole("tests/golden/lora/mixtral-fused/adapter_model.safetensors", 1 << 20, &bytes, &err);
+    assert_non_null(tensors);
+    assert_int_equal(file_create(pairs, tensors, bytes, &err), 0);
+    assert_int_equal(file_create(config, text, strlen(text), &err), 0);
+    assert_null(adapter_folder_open(folder, &model, &err));
+    if (!strstr(err.text, sentence))
+        fail_msg("'%s' is not in '%s'", sentence, err.text);
+    weights_close(base);
+    free(tensors), free(pairs), free(config), free(folder);
+}
+
+static void test_parameters_are_named(void **state) {
+    (void)state;
+    expect_parameters_refused(
+        "{\"peft_type\":\"LORA\",\"lora_alpha\":4,\"r\":2,\"target_modules\":[\"q_proj\"],"
+        "\"target_parameters\":[\"mlp.experts.gate_up_proj\"]}",
+        "target_parameters does not name 'down_proj'");
 }
 
 /* What is written says what was read. */
@@ -175,10 +212,15 @@ static void test_what_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits),      cmocka_unit_test(test_gradients),
-        cmocka_unit_test(test_ten_steps),   cmocka_unit_test(test_merged_weights),
-        cmocka_unit_test(test_config_text), cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_ten_steps),
+        cmocka_unit_test(test_merged_weights),
+        cmocka_unit_test(test_config_text),
+        cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_end_tokens),
+        cmocka_unit_test(test_experts_as_one_parameter),
+        cmocka_unit_test(test_parameters_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

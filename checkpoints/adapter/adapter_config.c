@@ -28,6 +28,7 @@ static const char *const harmless[] = {"task_type",
                                        "lora_dropout",
                                        "target_modules",
                                        "exclude_modules",
+                                       "target_parameters",
                                        "layers_to_transform",
                                        "layers_pattern",
                                        "rank_pattern",
@@ -66,7 +67,6 @@ static const char *what_it_is(const char *key) {
         {"fan_in_fan_out", "weights stored the other way round"},
         {"bias", "biases that were trained"},
         {"lora_bias", "a bias of B"},
-        {"target_parameters", "pairs on parameters that are not modules"},
         {"layer_replication", "layers that are used more than once"}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(key, known[i][0]) == 0)
@@ -106,10 +106,12 @@ static int check_kind(const json_t *root, struct err *err) {
 }
 
 /* pattern_target - which target a key of alpha_pattern means: a module's name, with or without "self_attn." or "mlp."
- * before it; where experts have short names, theirs. */
+ * before it; where experts have short names, theirs; of all
+ * experts as one parameter a name after ".*\\.", as peft writes it itself. */
 static enum adapter_target pattern_target(const char *key) {
     const char *dot = strrchr(key, '.'), *last = dot ? dot + 1 : key;
-    bool is_plain = !dot || strncmp(key, "self_attn.", strlen("self_attn.")) == 0 ||
+    bool is_plain = !dot || strncmp(key, ".*\\.", strlen(".*\\.")) == 0 ||
+                    strncmp(key, "self_attn.", strlen("self_attn.")) == 0 ||
                     strncmp(key, "mlp.", strlen("mlp.")) == 0;
     int target = 0;
     while (target < ADAPTER_TARGET_COUNT && strcmp(last, adapter_module((enum adapter_target)target)) != 0 &&

@@ -5,8 +5,8 @@
 #include <string.h>
 
 json_t *adapter_coverage_keep(const json_t *root) {
-    static const char *const keys[] = {"r", "rank_pattern", "target_modules", "exclude_modules",
-                                       "layers_to_transform"};
+    static const char *const keys[] = {
+        "r", "rank_pattern", "target_modules", "exclude_modules", "layers_to_transform", "target_parameters"};
     json_t *kept = json_object();
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         json_t *value = json_object_get(root, keys[i]);
@@ -101,4 +101,19 @@ int adapter_coverage_check(const json_t *said, const struct adapter_pair *pair, 
     if (has_layers && !has_layer(layers, pair->layer))
         return not_named("layers_to_transform", "does not have the layer of", pair, err);
     return check_rank(said, pair, err);
+}
+
+int adapter_coverage_check_parameter(const json_t *said, const char *parameter, struct err *err) {
+    const json_t *targets = json_object_get(said, "target_parameters"), *name;
+    size_t i, length = strlen(parameter);
+    json_array_foreach(targets, i, name) {
+        const char *text = json_is_string(name) ? json_string_value(name) : "", *dot = strrchr(text, '.');
+        if (strncmp(dot ? dot + 1 : text, parameter, length + 1) == 0)
+            return 0;
+    }
+    return err_set(
+        err,
+        "target_parameters does not name '%s', of which there are pairs: peft would compute without "
+        "them; take the adapter_config.json that was saved with them",
+        parameter);
 }

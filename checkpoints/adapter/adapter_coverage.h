@@ -16,9 +16,12 @@ struct adapter_pair {
 
 /* adapter_coverage_keep - of a parsed adapter_config.json, the keys that are compared: a new reference.
  *
+ * adapter_coverage_check_parameter - target_parameters against the name of a parameter; its rank is not compared.
+ *
  * adapter_coverage_check - r, rank_pattern, target_modules, exclude_modules and layers_to_transform against a pair.  Patterns of
  * target_modules and exclude_modules that are one text, and keys of rank_pattern with other signs than letters, digits, "_" and ".",
  * are regular expressions of Python, which are not compared; nor is what is not said.  Returns 0, or -1 with err set: key, what
  * it says and tensor. */
 json_t *adapter_coverage_keep(const json_t *root);
 int adapter_coverage_check(const json_t *said, const struct adapter_pair *pair, struct err *err);
+int adapter_coverage_check_parameter(const json_t *said, const char *parameter, struct err *err);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "checkpoints/adapter/adapter_config.h"
+#include "checkpoints/adapter/adapter_fused.h"
 #include "checkpoints/family/family_adapter.h"
 #include "checkpoints/safetensors/safetensors.h"
 
@@ -52,11 +53,23 @@ static int64_t find_saved(const struct st_files *files, const struct model_confi
     return st_find(files, other);
 }
 
+/* find_any - a tensor of its own, or the one of all experts. */
+static int64_t find_any(const struct st_files *files, const struct model_config *config, struct param param) {
+    int64_t index = find_saved(files, config, param);
+    return index >= 0 ? index : adapter_fused_find(files, config, param);
+}
+
+/* num_together - pairs that a tensor holds: one, or those of all experts. */
+static int64_t num_together(const struct model_config *config, struct st_entry entry) {
+    return adapter_is_fused(entry) ? config->num_experts : 1;
+}
+
 /* take_half - a tensor that is there: the rank and the layer that it tells. */
-static int take_half(struct adapter *found, struct st_entry entry, struct param half, struct err *err) {
+static int take_half(struct model_config *config, struct st_entry entry, struct param half, struct err *err) {
+    struct adapter *found = &config->adapter;
     enum adapter_target target = adapter_target_of(half.role);
     bool is_a = half.role == adapter_pair_role(target, ADAPTER_A);
-    int64_t rank = entry.ndim == 2 ? entry.dims[is_a ? 0 : 1] : 0;
+    int64_t rank = entry.ndim == 2 ? entry.dims[is_a ? 0 : 1] / num_together(config, entry) : 0;
     if (rank < 1)
         return err_set(err, "tensor '%.200s' is not a matrix", entry.name);
     if (found->ranks[target] > 0 && found->ranks[target] != rank)
@@ -71,12 +84,18 @@ static int take_half(struct adapter *found, struct st_entry entry, struct param 
 }
 
 /* take - a tensor that is there: half of a pair, lengths of rows, or a part of the model that is trained whole. */
-static int take(struct adapter *found, const struct adapter_words *words, struct st_entry entry,
+static int take(struct model_config *config, const struct adapter_words *words, struct st_entry entry,
                 struct param param, struct err *err) {
+    struct adapter *found = &config->adapter;
+    enum adapter_target target = adapter_target_of(param.role);
     if (role_is_pair(param.role) && !role_is_lengths(param.role)) {
-        if (take_half(found, entry, param, err) != 0)
+        if (take_half(config, entry, param, err) != 0)
             return -1;
-        struct adapter_pair pair = {entry.name, param.layer, found->ranks[adapter_target_of(param.role)]};
+        if (adapter_is_fused(entry)) {
+            found->alphas[target] = words->alphas[target == ADAPTER_DOWN ? ADAPTER_DOWN : ADAPTER_GATE_UP];
+            return adapter_coverage_check_parameter(words->coverage, adapter_fused_parameter(target), err);
+        }
+        struct adapter_pair pair = {entry.name, param.layer, found->ranks[target]};
         return adapter_coverage_check(words->coverage, &pair, err);
     }
     if (role_is_lengths(param.role))
@@ -131,11 +150,11 @@ static int find_all(struct st_files *files, struct model_config *config, const s
     if (spare >= 0)
         is_known[spare] = true;
     while (status == 0 && family_next_param(&all, &at)) {
-        int64_t index = param_is_saved(&all, at.role) ? find_saved(files, &all, at) : -1;
+        int64_t index = param_is_saved(&all, at.role) ? find_any(files, &all, at) : -1;
         if (index < 0)
             continue;
         is_known[index] = true;
-        status = take(&config->adapter, words, st_entry(files, index), at, err);
+        status = take(config, words, st_entry(files, index), at, err);
     }
     for (int64_t i = 0; status == 0 && i < st_num_tensors(files); i++)
         if (!is_known[i])
@@ -160,8 +179,7 @@ static int find_all(struct st_files *files, struct model_config *config, const s
 static int check_saved(struct adapter_folder *adapter, const struct model_config *config, struct param param,
                        struct err *err) {
     char name[PARAM_NAME_ROOM], text[64];
-    struct tensor want = param_shape(config, param);
-    int64_t index = find_saved(adapter->files, config, param);
+    int64_t index = find_any(adapter->files, config, param);
     if (index < 0)
         return err_set(
             err, "tensor '%s' is missing: %s", param_saved_name(config, param, name),
@@ -169,6 +187,8 @@ static int check_saved(struct adapter_folder *adapter, const struct model_config
                 ? "the same layers must have pairs for every kind of module, and all lengths with DoRA"
                 : "all norms of a model are trained whole, or none");
     struct st_entry entry = st_entry(adapter->files, index);
+    struct tensor want =
+        adapter_is_fused(entry) ? adapter_fused_shape(config, param) : param_shape(config, param);
     bool fits = entry.ndim == want.ndim;
     for (int i = 0; fits && i < want.ndim; i++)
         fits = entry.dims[i] == want.dims[i];
@@ -235,5 +255,7 @@ int adapter_folder_read(const struct adapter_folder *adapter, const struct model
     int64_t slot = param_slot(config, param);
     CHECK(slot < adapter->num_slots && adapter->tensors[slot] >= 0, "an adapter has no role %d in layer %d",
           (int)param.role, param.layer);
+    if (adapter_is_fused(st_entry(adapter->files, adapter->tensors[slot])))
+        return adapter_fused_read(adapter->files, config, param, range, out, err);
     return st_read_f32(adapter->files, adapter->tensors[slot], range.first, range.count, out, err);
 }

@@ -7,7 +7,7 @@ struct adapter_folder;
 
 /* adapter_folder_open - the adapter of a model, which is described by config; config->adapter is filled in.  Its tensors decide
  * which modules have pairs, of what rank, and what is trained whole.  Every one of them must be half of a pair of a module that the
- * model has, with its shape, or one of the model's own norms, its embedding or its head; the same layers for all modules, all norms or
+ * model has, with its shape, or of those of all experts of a layer (adapter_fused.h), or one of the model's own norms, its embedding or its head; the same layers for all modules, all norms or
  * none.  Returns NULL with err set: anything else, by the tensor's name.
  * adapter_folder_close - NULL is fine. */
 struct adapter_folder *adapter_folder_open(const char *folder, struct model_config *config, struct err *err);

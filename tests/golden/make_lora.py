@@ -58,6 +58,10 @@ VARIANTS = {
     "qwen3_moe-experts": {"r": 2, "lora_alpha": 4, "target_modules": ["v_proj", "gate_proj", "up_proj", "down_proj"],
                           "alpha_pattern": {"down_proj": 3}},
     "olmoe-experts": {"r": 2, "lora_alpha": 4, "target_modules": ["down_proj"]},
+    # As peft writes them where experts are one parameter: gate and up have one A.
+    "mixtral-fused": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj"],
+                      "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
+                      "alpha_pattern": {"gate_up_proj": 6}},
     "gpt_oss": {"r": 3, "lora_alpha": 6, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]},
 }
 OWN_WORDS = ("ratio", "seed")
@@ -310,7 +314,7 @@ def settle(folder):
     """The same bytes each time: peft writes its modules as a set has them, and a card that nobody reads."""
     path = folder / "adapter_config.json"
     words = json.loads(path.read_text())
-    for key in ("target_modules", "modules_to_save"):
+    for key in ("target_modules", "target_parameters", "modules_to_save"):
         words[key] = sorted(words[key]) if words[key] else words[key]
     path.write_text(json.dumps(words, indent=2, sort_keys=True) + "\n")
     (folder / "README.md").unlink(missing_ok=True)
@@ -346,6 +350,8 @@ def make_variant(name, spec, seed):
         noise = models.relative_error(models.one_by_one(models.hf_forward(by_hand), batch), logits)
         assert noise < 2e-6, f"{name}: merged by hand {noise}"
         weights |= experts.merged(merged.state_dict())
+    if name.endswith("-fused"):
+        weights |= Experts(base.config, {"target_modules": ["w1", "w2", "w3"], "r": spec["r"]}).merged(merged.state_dict())
     Mask.step = 0
     loss_of().backward()
     gradients = saved({key: p.grad.clone() for key, p in trained_of(model).items()})
