@@ -5,7 +5,8 @@ For models of several families, one of text and images among them: a training th
 and 2 ranks, the losses and the pairs of the same training in peft and torch; its checkpoint and its `export --to peft` load in
 peft with nothing missing and nothing more, and give the program's logits; so does the merged folder in transformers.  What
 `export --to gguf-lora` writes gives in llama.cpp, on the GGUF file of the base, the logits of the merged one.  Controls: the base
-alone, another rate, an adapter under the names of another class, which peft loads without effect and atelier refuses.
+alone, another rate, an adapter under the names of another class, which peft loads without effect and atelier refuses.  Pairs on experts that were trained here
+load in peft, and what peft saves of them is read here.
 """
 
 import json
@@ -194,6 +195,48 @@ def check_model(report, name, scratch):
         check_other_class(report, base, trained, scratch)
 
 
+EXPERTS_RUN_FILE = """
+run: {{folder: "{folder}", threads: 1}}
+model: {{path: "{model}"}}
+adapter: {{method: lora, rank: 3, alpha: 7, layers: {layers}, targets: [v, gate, up, {{name: down, rank: 2, alpha: 5}}]}}
+data: {{train: "{data}", sequence_tokens: {sequence_tokens}, packing: whole}}
+train: {{steps: {steps}, batch_sequences: {sequences}, micro_sequences: 1}}
+optimizer: {{learning_rate: 2e-2}}
+schedule: {{kind: constant}}
+"""
+
+
+def same_logits(report, what, folder, base, theirs, tokens):
+    """In peft, on the model that transformers makes of the base."""
+    model = peft.PeftModel.from_pretrained(tools.load_hf(base), folder).eval()
+    report.near(f"{what}: logits in peft", tools.relative_error(tools.hf_logits(model, tokens), theirs), LOGITS_LIMIT)
+    return model
+
+
+def check_experts(report, name, layers, scratch):
+    """Pairs on experts that are trained here, and what peft makes of them: it loads them, and what it then saves is read here."""
+    base, data = tools.GOLDEN / name, scratch / "data.h5"
+    vocab_size = json.loads((base / "config.json").read_text())["vocab_size"]
+    documents, masks = compare_train.make_data(vocab_size)
+    tools.write_token_file(data, documents, vocab_size, base, masks)
+    tokens, config = documents[0], scratch / "run.yaml"
+    config.write_text(EXPERTS_RUN_FILE.format(folder=scratch / "run", model=base, data=data, layers=layers, steps=STEPS,
+                                              sequences=compare_train.SEQUENCES, sequence_tokens=compare_train.SEQUENCE_TOKENS))
+    tools.run(tools.ATELIER, "train", config)
+    trained, exported, saved, merged = scratch / "run" / f"step-{STEPS:06}", scratch / "peft", scratch / "saved", scratch / "merged"
+    theirs = tools.program_logits(trained, tokens)
+    tools.run(tools.ATELIER, "export", trained, "--to", "peft", "--out", exported)
+    same_logits(report, "checkpoint", trained, base, theirs, tokens)
+    model = same_logits(report, "exported", exported, base, theirs, tokens)
+    if layers == "null":  # peft gives the experts of all layers pairs, of which those of other layers do nothing
+        model.save_pretrained(saved)
+        report.near("saved by peft, read here", tools.relative_error(tools.program_logits(saved, tokens), theirs), LOGITS_LIMIT)
+    tools.run(tools.ATELIER, "export", trained, "--to", "hf", "--type", "f32", "--out", merged)
+    report.near("merged: logits in transformers", tools.relative_error(
+        tools.hf_logits(tools.load_hf(merged), tokens), theirs), LOGITS_LIMIT)
+    report.notices("the base alone", tools.relative_error(tools.hf_logits(tools.load_hf(base), tokens), theirs), 100 * LOGITS_LIMIT)
+
+
 def check_llama_cpp(report, scratch):
     """On models with a tokenizer, which GGUF needs; the adapter is a random one, with a scale of its own for some modules."""
     for number, folder in enumerate(check_gguf.make_models(scratch)):
@@ -232,6 +275,10 @@ def main():
         print(f" {name}")
         with tools.scratch() as scratch:
             check_model(report, name, Path(scratch))
+    for name, layers in (("mixtral", "null"), ("qwen3_moe", "null"), ("qwen3_moe_dense", "null"), ("olmoe", "[1]")):
+        print(f" {name}, pairs on experts")
+        with tools.scratch() as scratch:
+            check_experts(report, name, layers, Path(scratch))
     with tools.scratch() as scratch:
         check_llama_cpp(report, Path(scratch))
     return report.code()
