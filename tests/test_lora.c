@@ -7,8 +7,8 @@
 #include "tests/lora_fixture.h"
 
 static const char *const VARIANTS[] = {
-    "llama3",  "smollm2",   "qwen3",           "nemotron",          "gemma3",        "phi3",   "olmo2",
-    "mixtral", "qwen3_moe", "mixtral-experts", "qwen3_moe-experts", "olmoe-experts", "gpt_oss"};
+    "llama3",  "smollm2",   "qwen3",           "nemotron",          "gemma3",       "phi3", "olmo2",
+    "mixtral", "qwen3_moe", "mixtral-experts", "qwen3_moe-experts", "olmoe-experts"};
 enum { NUM_VARIANTS = sizeof VARIANTS / sizeof VARIANTS[0] };
 
 static void test_logits(void **state) {
@@ -39,11 +39,81 @@ static void test_merged_weights(void **state) {
         check_merged_weights(VARIANTS[v]);
 }
 
+/* Pairs on attention with biases and sinks, beside experts that GPUs do not compute yet. */
+static void test_gpt_oss(void **state) {
+    (void)state;
+    const char *device = getenv("ATELIER_TEST_DEVICE");
+    if (device && strcmp(device, "cpu") != 0)
+        skip();
+    check_logits("gpt_oss");
+    check_gradients("gpt_oss", RECOMPUTE_NONE);
+    check_ten_steps("gpt_oss");
+    check_merged_weights("gpt_oss");
+}
+
 /* Pairs of all experts in one tensor are read as a pair for each; of another scale or another layout they would give other logits. */
 static void test_experts_as_one_parameter(void **state) {
     (void)state;
     check_logits("mixtral-fused");
     check_merged_weights("mixtral-fused");
+}
+
+/* Sums of weight times gradient: of all halves, and of those on attention. */
+struct said {
+    double all, attention;
+};
+
+static void add_said(struct said *said, const struct segment *s, const float *w, const float *g) {
+    for (int t = 0; t < s->num_tensors; t++) {
+        const struct unit_tensor *tensor = &s->tensors[t];
+        double sum = 0;
+        for (int64_t i = tensor->offset; i < tensor->offset + tensor->count; i++)
+            sum += (double)w[i] * (double)g[i];
+        said->all += sum;
+        said->attention += tensor->spec->traits & PARAM_EXPERT ? 0 : sum;
+    }
+}
+
+/* scale_half - every A, or every B; returns what their gradients say of it. */
+static struct said scale_half(struct fixture *f, const struct update_rule *rule, float factor) {
+    struct said said = {0, 0};
+    for (struct segment *s = NULL; (s = params_next_trained(&f->params, s, rule));) {
+        struct tensor weights = tensor_1d(s->master, DTYPE_F32, s->count);
+        float *w = xmalloc(tensor_bytes(weights)), *g = xmalloc(tensor_bytes(weights));
+        device_download(&f->dev, w, weights);
+        device_download(&f->dev, g, tensor_1d(params_own_grad(&f->params, s), DTYPE_F32, s->count));
+        add_said(&said, s, w, g);
+        for (int64_t i = 0; i < s->count; i++)
+            w[i] *= factor;
+        device_upload(&f->dev, weights, w);
+        free(w), free(g);
+    }
+    params_refresh(&f->params, NULL);
+    return said;
+}
+
+/* Of pairs on experts: the slope of the loss, when all A or all B grow by a little, is what their gradients say, and not
+ * what those of the pairs on attention say alone. */
+static void test_slopes(void **state) {
+    (void)state;
+    const struct update_rule *rules[] = {&adamw_rule, &adamw_pair_b_rule};
+    const float step = 0.02f;
+    for (int half = 0; half < 2; half++) {
+        struct fixture f;
+        double losses[2];
+        struct said said;
+        for (int way = 0; way < 2; way++) {
+            fixture_open(&f, "mixtral-experts", RECOMPUTE_NONE);
+            gradients(&f);
+            said = scale_half(&f, rules[half], way ? 1 + step : 1 - step);
+            losses[way] = gradients(&f);
+            fixture_close(&f);
+        }
+        double slope = (losses[1] - losses[0]) / (2 * (double)step);
+        print_message("all %s: slope %.6f, by the gradients %.6f\n", half ? "B" : "A", slope, said.all);
+        assert_true(fabs(slope - said.all) < 5e-3 * fabs(slope));
+        assert_true(fabs(slope - said.attention) > 5e-2 * fabs(slope));
+    }
 }
 
 /* expect_parameters_refused - the adapter of experts as one parameter beside words that do not name it so. */
@@ -221,6 +291,8 @@ int main(void) {
         cmocka_unit_test(test_end_tokens),
         cmocka_unit_test(test_experts_as_one_parameter),
         cmocka_unit_test(test_parameters_are_named),
+        cmocka_unit_test(test_slopes),
+        cmocka_unit_test(test_gpt_oss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
