@@ -94,5 +94,6 @@ run check_tensorboard
 run check_tasks
 run check_task_sets
 tokenizers
+case "${CHECKS:-}" in *compare_experts*) run compare_experts ;; esac # make moe-curve: hours
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
