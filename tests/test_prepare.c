@@ -227,6 +227,9 @@ static void test_markup(void **state) {
     fails_with("page.txt", page, "page.txt' is HTML",
                "list the file as a source of its own with format: text");
     fails_with("page.md", "<html lang=\"fr\"><p>a", "page.md' is HTML", "pandoc");
+    fails_with("page.jsonl", page, "page.jsonl' is HTML", "pandoc");
+    fails_with("page.json", page, "page.json' is HTML", "pandoc");
+    fails_with("page.csv", "<html>\n<body>", "page.csv' is HTML", "pandoc");
     struct job job = job_for("page.txt");
     job.source.format = SOURCE_TEXT;
     run_well(&job);
@@ -239,6 +242,21 @@ static void test_markup(void **state) {
         assert_int_equal(job.totals.num_documents, 1);
         release(&job);
     }
+}
+
+/* A page among other files is found before any of them is read; the control: without it the first one fails. */
+static void test_markup_first(void **state) {
+    (void)state;
+    struct job job = job_for("saved");
+    assert_int_equal(mkdir(job.source.path, 0777), 0);
+    write_text("saved/a.jsonl", "no JSON\n");
+    write_gzip("saved/z.txt.gz", "<!DOCTYPE html><html>un texte</html>", 1);
+    fails(&job, "saved/z.txt.gz' is HTML", "pandoc");
+    char *path = path_of("saved/z.txt.gz");
+    unlink(path);
+    free(path);
+    job = job_for("saved");
+    fails(&job, "saved/a.jsonl' line 1", "not a JSON object");
 }
 
 static void test_damaged_compression(void **state) {
@@ -437,19 +455,13 @@ static void test_reader_lines(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formats),
-        cmocka_unit_test(test_text_folder),
-        cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_left_out),
-        cmocka_unit_test(test_sha256),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_bad_lines),
-        cmocka_unit_test(test_markup),
-        cmocka_unit_test(test_damaged_compression),
-        cmocka_unit_test(test_bad_bytes),
-        cmocka_unit_test(test_chat),
-        cmocka_unit_test(test_bad_chats),
-        cmocka_unit_test(test_bad_config),
+        cmocka_unit_test(test_formats),      cmocka_unit_test(test_text_folder),
+        cmocka_unit_test(test_ends),         cmocka_unit_test(test_left_out),
+        cmocka_unit_test(test_sha256),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_bad_lines),    cmocka_unit_test(test_markup),
+        cmocka_unit_test(test_markup_first), cmocka_unit_test(test_damaged_compression),
+        cmocka_unit_test(test_bad_bytes),    cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_bad_chats),    cmocka_unit_test(test_bad_config),
         cmocka_unit_test(test_reader_lines),
     };
     folder = test_folder("prepare");

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/corpus/content_kind.h"
 #include "data/file.h"
 
 static const struct format *const ROWS[] = {&FORMAT_TEXT, &FORMAT_JSONL, &FORMAT_JSON,
@@ -48,8 +49,6 @@ int record_stream_open_part(struct record_stream *stream, struct corpus_file *fi
     stream->reader = reader_open_part(file->path, part, source->encoding, err);
     if (!stream->reader)
         return -1;
-    if (!file->format->look)
-        return 0;
     return record_stream_look(stream, file, err) == 0 ? reader_rewind(stream->reader, err) : -1;
 }
 
@@ -79,7 +78,23 @@ int64_t record_stream_consumed_bytes(const struct record_stream *stream) {
                           : stream->file->format->consumed_bytes(stream);
 }
 
+/* check_markup - a saved page of HTML that has the name of something else: its tags would be learnt, or it is the page of an error in
+ * the place of a table.  Who says "format: text" means them, and XML tells its roots itself. */
+static int check_markup(const struct record_stream *stream, struct err *err) {
+    const enum source_format id = stream->file->format->id;
+    struct text_span first;
+    if (!stream->reader || id == SOURCE_XML || (id == SOURCE_TEXT && stream->source->format == SOURCE_TEXT))
+        return 0;
+    int status = reader_peek(stream->reader, &first, err);
+    const struct content_kind *kind = status > 0 ? content_kind_of_markup(first) : NULL;
+    if (kind)
+        return err_set(err, "'%s' is %s; %s", stream->file->path, kind->name, kind->advice);
+    return status < 0 ? -1 : 0;
+}
+
 int record_stream_look(struct record_stream *stream, struct corpus_file *file, struct err *err) {
+    if (check_markup(stream, err) != 0)
+        return -1;
     return file->format->look ? file->format->look(stream, &file->header, err) : 0;
 }
 

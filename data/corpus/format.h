@@ -74,7 +74,7 @@ const struct format *format_of_name(const char *path);
  * a stream of zeros, which was not opened. */
 int record_stream_open(struct record_stream *stream, const struct corpus_file *file,
                        const struct prepare_source *source, struct err *err);
-/* record_stream_open_part - the same of a part of something that is open (reader_open_part), which is looked at (look), and the stream
+/* record_stream_open_part - the same of a part of something that is open (reader_open_part), which is looked at (record_stream_look), and the stream
  * stands at its beginning. */
 int record_stream_open_part(struct record_stream *stream, struct corpus_file *file,
                             const struct prepare_source *source, struct reader_part part, struct err *err);
@@ -85,8 +85,8 @@ bool record_stream_is_open(const struct record_stream *stream);
 int record_stream_hash(struct record_stream *stream, char hex[SHA256_HEX_ROOM], struct err *err);
 int64_t record_stream_consumed_bytes(const struct record_stream *stream);
 
-/* record_stream_look - as look of the format, where it has one; file is the one that was opened.  Its header is given back by
- * corpus_file_release, with the path. */
+/* record_stream_look - that it is no page of HTML under another name, and look of the format, where it has one; file is the one that was
+ * opened.  Returns 0, or -1 with err set.  Its header is given back by corpus_file_release, with the path. */
 int record_stream_look(struct record_stream *stream, struct corpus_file *file, struct err *err);
 void corpus_file_release(struct corpus_file *file);
 

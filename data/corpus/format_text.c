@@ -1,18 +1,6 @@
 /* format_text.c - text, where a file is a document, and JSON lines, where a line is a record. */
 #include "data/corpus/format_rows.h"
 
-#include "data/corpus/content_kind.h"
-
-/* check_markup - a saved page that is called text: its tags would be learnt.  Who says "format: text" means them. */
-static int check_markup(const struct record_stream *stream, const struct raw_record *record,
-                        struct err *err) {
-    const struct content_kind *kind =
-        stream->source->format == SOURCE_AUTO
-            ? content_kind_of_markup((struct text_span){record->bytes, record->length_bytes})
-            : NULL;
-    return kind ? err_set(err, "'%s' is %s; %s", stream->file->path, kind->name, kind->advice) : 0;
-}
-
 static int next_text(struct record_stream *stream, struct raw_record *record, struct err *err) {
     char *bytes;
     *record = (struct raw_record){.number = 0};
@@ -21,7 +9,7 @@ static int next_text(struct record_stream *stream, struct raw_record *record, st
     if (reader_rest(stream->reader, DOCUMENT_MAX_BYTES, &bytes, &record->length_bytes, err) != 0)
         return -1;
     record->bytes = bytes;
-    return check_markup(stream, record, err) == 0 ? 1 : -1;
+    return 1;
 }
 
 static int next_line(struct record_stream *stream, struct raw_record *record, struct err *err) {
