@@ -118,6 +118,62 @@ static void test_members(void **state) {
     release(&job);
 }
 
+/* add_below - a member whose name is too long for a header. */
+static void add_below(struct text *tar, const char *folder_name, const char *name, const char *content) {
+    char *whole = xasprintf("%s%s", folder_name, name);
+    add_typed(tar, "././@LongLink", 'L', whole, strlen(whole) + 1);
+    add(tar, "short", content);
+    free(whole);
+}
+
+/* As DILA publishes LEGI: the articles of a text, its structure, its sections and its versions, a file each, and a list of what was
+ * taken back.  The control: without the filter a file that is no article is told. */
+static void test_legi(void **state) {
+    static char element[] = "element", article[] = "ARTICLE", etat[] = "etat", force[] = "VIGUEUR";
+    static char title[] = "title", num[] = "num", body[] = "text", line[] = "\n";
+    static const char form[] =
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ARTICLE>\n<META>\n<META_SPEC>\n<META_ARTICLE>\n<NUM>%s</NUM>\n"
+        "<ETAT>%s</ETAT>\n<DATE_DEBUT>2016-10-01</DATE_DEBUT>\n<DATE_FIN>2999-01-01</DATE_FIN>\n</META_ARTICLE>\n"
+        "</META_SPEC>\n</META>\n<CONTEXTE>\n<TEXTE nature=\"CODE\">\n<TITRE_TXT debut=\"1803-03-03\" "
+        "fin=\"2999-01-01\">Code civil</TITRE_TXT>\n</TEXTE>\n</CONTEXTE>\n<NOTA>\n<CONTENU/>\n</NOTA>\n<BLOC_TEXTUEL>\n"
+        "<CONTENU>\n<p align=\"left\">Un.<br clear=\"none\"/>Deux.</p><table><tbody><tr><td>a</td><td>b</td></tr></tbody>"
+        "</table><ul><li>c</li></ul></CONTENU>\n</BLOC_TEXTUEL>\n</ARTICLE>\n";
+    static const char code[] =
+        "legi/global/code_et_TNC_en_vigueur/code_en_vigueur/LEGI/TEXT/00/00/06/07/07/21/"
+        "LEGITEXT000006070721/";
+    static const char *const texts[] = {"Code civil\n1240\nUn.\nDeux.\n\na | b\n- c"};
+    struct prepare_word elements[] = {{article}}, states[] = {{force}}, words[] = {{title}, {num}, {body}};
+    struct prepare_filter filters[] = {{element, elements, 1}, {etat, states, 1}};
+    struct text tar = {0};
+    (void)state;
+    char *in_force = xasprintf(form, "1240", "VIGUEUR"), *repealed = xasprintf(form, "1241", "ABROGE");
+    add_typed(&tar, "legi/global/", '5', "", 0);
+    add(&tar, "liste_suppression_legi.dat", "legi/global/x\n");
+    add_below(&tar, code, "article/LEGI/ARTI/LEGIARTI000032041571.xml", in_force);
+    add_below(&tar, code, "article/LEGI/ARTI/LEGIARTI000032041559.xml", repealed);
+    add_below(&tar, code, "section_ta/LEGI/SCTA/LEGISCTA000032021486.xml",
+              "<SECTION_TA><ID>LEGISCTA000032021486</ID><TITRE_TA>Chapitre</TITRE_TA></SECTION_TA>");
+    add_below(&tar, code, "texte/struct/LEGITEXT000006070721.xml", "<TEXTELR><STRUCT/></TEXTELR>");
+    add_below(&tar, code, "texte/version/LEGITEXT000006070721.xml",
+              "<TEXTE_VERSION><META/><VISAS><CONTENU>Vu</CONTENU></VISAS></TEXTE_VERSION>");
+    write_tar("legi.tar", &tar);
+    struct job job = job_for("legi.tar");
+    job.source.fields = words;
+    job.source.num_fields = 3;
+    job.source.separator = line;
+    job.source.where = filters;
+    job.source.num_filters = 2;
+    run_well(&job);
+    expect(&job, texts, 1);
+    assert_int_equal(job.totals.num_left[LEFT_FILTER], 4);
+    assert_int_equal(job.totals.num_other_files, 1);
+    release(&job);
+    job = job_for("legi.tar");
+    fails(&job, "LEGISCTA000032021486.xml", "leave such files out by where: {element: ARTICLE}");
+    free(in_force);
+    free(repealed);
+}
+
 /* Some programs begin all names with "./", and one more slash must not make them absolute. */
 static void test_slashes(void **state) {
     static const char *const written[] = {".//a.txt", "././//b/c.txt", ".///", "d.txt"}, *const read[] = {
@@ -353,9 +409,9 @@ static void test_sources(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_members), cmocka_unit_test(test_slashes), cmocka_unit_test(test_names),
-        cmocka_unit_test(test_many),    cmocka_unit_test(test_looking), cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_hostile), cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_members), cmocka_unit_test(test_legi),    cmocka_unit_test(test_slashes),
+        cmocka_unit_test(test_names),   cmocka_unit_test(test_many),    cmocka_unit_test(test_looking),
+        cmocka_unit_test(test_faults),  cmocka_unit_test(test_hostile), cmocka_unit_test(test_sources),
     };
     folder = test_folder("tar");
     tok = tiny_tokenizer(TINY_ALL);

@@ -107,6 +107,53 @@ static void test_roots(void **state) {
     says("<LOI>a</LOI>", &plain, "the root element 'LOI' is none whose fields are known");
 }
 
+/* titles_give - of an article whose force ends on a day, with these titles of its text and of its section. */
+static void titles_give(const char *end, const char *titles, const char *title, const char *section) {
+    const struct prepare_source plain = {.path = NULL};
+    char *document =
+        xasprintf("<ARTICLE><META><META_SPEC><META_ARTICLE><DATE_FIN>%s</DATE_FIN></META_ARTICLE></META_SPEC>"
+                  "</META><CONTEXTE><TEXTE>%s</TEXTE></CONTEXTE></ARTICLE>",
+                  end, titles);
+    char *want = xasprintf("\"title\":\"%s\",\"section\":\"%s\"", title, section);
+    char *got = record_of(document, &plain);
+    if (!strstr(got, want))
+        fail_msg("%s\n gives %s\n  not  %s", document, got, want);
+    free(document);
+    free(want);
+    free(got);
+}
+
+#define TITLE(name, from, to, words) "<" name " debut='" from "' fin='" to "'>" words "</" name ">"
+
+/* Titles that were in force one after another stand beside each other, the newest first or last: an article has those of its end. */
+static void test_titles(void **state) {
+    static const char two[] = TITLE("TITRE_TXT", "2010-05-08", "2999-01-01", "Nouveau")
+        TITLE("TITRE_TXT", "1979-12-01", "2010-05-08", "Ancien"),
+                      turned[] = TITLE("TITRE_TXT", "1979-12-01", "2010-05-08", "Ancien")
+                          TITLE("TITRE_TXT", "2010-05-08", "2999-01-01", "Nouveau"),
+                      never[] = TITLE("TITRE_TXT", "2015-05-20", "2999-01-01", "Arr\xC3\xAAt\xC3\xA9")
+                          TITLE("TITRE_TXT", "2999-01-01", "2999-01-01", "JO"),
+                      levels[] = "<TITRE_TXT>T</TITRE_TXT><TM>" TITLE("TITRE_TM", "1990-01-01", "2000-01-01",
+                                                                      "Un, le premier")
+                          TITLE("TITRE_TM", "2000-01-01", "2999-01-01", "Un") "<TM>" TITLE(
+                              "TITRE_TM", "1990-01-01", "2999-01-01",
+                              "Deux") "<TM>" TITLE("TITRE_TM", "2012-01-01", "2999-01-01", "Trois")
+                              TITLE("TITRE_TM", "1990-01-01", "2012-01-01", "III") "</TM></TM></TM>";
+    (void)state;
+    titles_give("2999-01-01", two, "Nouveau", "");
+    titles_give("2999-01-01", turned, "Nouveau", "");
+    titles_give("2010-05-08", two, "Ancien", "");
+    titles_give("2010-05-08", turned, "Ancien", "");
+    titles_give("1970-01-01", two, "Nouveau", ""); /* none was in force, and none had begun: the later one */
+    titles_give("", two, "Nouveau", "");
+    titles_give("2999-01-01", never, "Arr\xC3\xAAt\xC3\xA9", "");
+    titles_give("2999-01-01", "<TITRE_TXT>a</TITRE_TXT><TITRE_TXT>b</TITRE_TXT>", "b", "");
+    titles_give("2999-01-01", levels, "T", "Un > Deux > Trois");
+    titles_give("2005-01-01", levels, "T", "Un > Deux > III");
+    titles_give("1995-01-01", levels, "T", "Un, le premier > Deux > III");
+    titles_give("2999-01-01", "<TM><TITRE_TM/><TM><TITRE_TM>b</TITRE_TM></TM></TM>", "", "b");
+}
+
 static void test_paths(void **state) {
     static char body[] = "A/B", attribute[] = "A/@k", deep[] = "//C", own[] = "@k", missing[] = "X/Y";
     struct prepare_word words[] = {{body}, {attribute}, {deep}, {own}, {missing}};
@@ -363,9 +410,10 @@ static int setup(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),      cmocka_unit_test(test_tables),  cmocka_unit_test(test_roots),
-        cmocka_unit_test(test_paths),     cmocka_unit_test(test_hostile), cmocka_unit_test(test_files),
-        cmocka_unit_test(test_encodings), cmocka_unit_test(test_cuts),    cmocka_unit_test(test_elements),
+        cmocka_unit_test(test_text),     cmocka_unit_test(test_tables),    cmocka_unit_test(test_roots),
+        cmocka_unit_test(test_titles),   cmocka_unit_test(test_paths),     cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_files),    cmocka_unit_test(test_encodings), cmocka_unit_test(test_cuts),
+        cmocka_unit_test(test_elements),
     };
     folder = test_folder("xml");
     tok = tiny_tokenizer(TINY_ALL);

@@ -6,6 +6,7 @@
 #include "data/corpus/json_line.h"
 #include "data/corpus/xml.h"
 #include "data/corpus/xml_path.h"
+#include "data/corpus/xml_period.h"
 #include "data/corpus/xml_roots.h"
 #include "data/corpus/xml_text.h"
 
@@ -20,6 +21,10 @@ struct capture {
     int depth;     /* of its element, 0 where that is not open */
     int left_out;  /* of an element inside of it that is passed over, 0: none */
     int num_found; /* places */
+    /* of titles that have periods: */
+    struct xml_period period; /* of the one that was taken last */
+    int level;                /* its depth, as long as the element around it is open */
+    size_t level_start;       /* of the text before it */
 };
 
 /* A document that is read. */
@@ -111,15 +116,55 @@ static bool is_left_out(const struct document *document, const char *name) {
     return false;
 }
 
-/* begin_place - another place of a field. */
-static void begin_place(struct capture *capture) {
-    if (capture->several == XML_LAST)
+/* period_of - of the title that opens, as the document's end sees it. */
+static struct xml_period period_of(const struct document *document) {
+    struct text days = {0};
+    struct text_span end = {XML_NO_END, strlen(XML_NO_END)};
+    for (int i = 0; i < document->num_named && document->root->end; i++) {
+        const struct text *found = &document->captures[i].text.out;
+        if (found->length_bytes > 0 && strcmp(document->captures[i].name, document->root->end) == 0)
+            end = (struct text_span){found->bytes, found->length_bytes};
+    }
+    text_reserve(&days, 2 * sizeof XML_NO_END);
+    (void)xml_attribute(document->xml, XML_FROM, &days);
+    size_t length = days.length_bytes;
+    (void)xml_attribute(document->xml, XML_TO, &days);
+    struct xml_period period =
+        xml_period_of((struct text_span){days.bytes, length},
+                      (struct text_span){days.bytes + length, days.length_bytes - length}, end);
+    text_release(&days);
+    return period;
+}
+
+/* begin_title - a title with a period: in the place of the one beside it, or after that of the level above.  Returns false where
+ * the one beside it stays. */
+static bool begin_title(const struct document *document, struct capture *capture) {
+    bool is_beside =
+        capture->several == XML_IN_FORCE ? capture->num_found > 0 : capture->level == document->depth;
+    struct xml_period period = period_of(document);
+    if (is_beside && xml_period_is_before(&period, &capture->period))
+        return false;
+    capture->period = period;
+    capture->level = document->depth;
+    if (is_beside)
+        capture->text.out.length_bytes = capture->level_start;
+    else
+        capture->level_start = capture->text.out.length_bytes;
+    xml_text_join(&capture->text, " > ");
+    return true;
+}
+
+/* begin_place - another place of a field.  Returns false where the text of an earlier one stays. */
+static bool begin_place(const struct document *document, struct capture *capture) {
+    if (capture->several == XML_IN_FORCE || capture->several == XML_CHAIN) {
+        if (!begin_title(document, capture))
+            return false;
+    } else if (capture->several == XML_LAST)
         xml_text_clear(&capture->text);
-    else if (capture->several == XML_CHAIN)
-        xml_text_join(&capture->text, " > ");
     else
         xml_text_part(&capture->text);
     capture->num_found++;
+    return true;
 }
 
 /* open_in - an element opens: a part of a field that is open, or the place of one. */
@@ -135,15 +180,16 @@ static void open_in(struct document *document, struct capture *capture) {
     if (!xml_path_matches(capture->path, document->names + 1, document->depth - 1, &attribute))
         return;
     if (!attribute) {
-        begin_place(capture);
-        capture->depth = document->depth;
+        if (begin_place(document, capture))
+            capture->depth = document->depth;
         return;
     }
     document->scratch.length_bytes = 0;
     if (!xml_attribute(document->xml, attribute, &document->scratch))
         return;
-    begin_place(capture);
-    xml_text_add(&capture->text, (struct text_span){document->scratch.bytes, document->scratch.length_bytes});
+    if (begin_place(document, capture))
+        xml_text_add(&capture->text,
+                     (struct text_span){document->scratch.bytes, document->scratch.length_bytes});
 }
 
 static void close_in(const struct document *document, struct capture *capture) {
@@ -153,6 +199,8 @@ static void close_in(const struct document *document, struct capture *capture) {
         xml_text_close(&capture->text, document->names[document->depth - 1]);
     if (capture->left_out == document->depth)
         capture->left_out = 0;
+    if (document->depth < capture->level)
+        capture->level = 0;
 }
 
 /* take - an event.  Returns 0, or -1 with err set. */

@@ -28,7 +28,7 @@ static const struct xml_named_field ARTICLE[] = {
     {"date_debut", "META/META_SPEC/META_ARTICLE/DATE_DEBUT", XML_LAST},
     {"date_fin", "META/META_SPEC/META_ARTICLE/DATE_FIN", XML_LAST},
     {"text_nature", "CONTEXTE/TEXTE/@nature", XML_LAST},
-    {"title", "CONTEXTE/TEXTE/TITRE_TXT", XML_LAST},
+    {"title", "CONTEXTE/TEXTE/TITRE_TXT", XML_IN_FORCE},
     {"section", "CONTEXTE/TEXTE//TITRE_TM", XML_CHAIN},
     {"text", "BLOC_TEXTUEL/CONTENU", XML_PARTS},
     {"nota", "NOTA/CONTENU", XML_PARTS},
@@ -36,8 +36,8 @@ static const struct xml_named_field ARTICLE[] = {
 };
 static const char *const NOTHING_LEFT_OUT[] = {NULL};
 
-static const struct xml_root ROOTS[] = {{"Publication", PUBLICATION, PUBLICATION_LEFT_OUT},
-                                        {"ARTICLE", ARTICLE, NOTHING_LEFT_OUT}};
+static const struct xml_root ROOTS[] = {{"Publication", PUBLICATION, PUBLICATION_LEFT_OUT, NULL},
+                                        {"ARTICLE", ARTICLE, NOTHING_LEFT_OUT, "date_fin"}};
 
 const struct xml_root *xml_root_of(int number) {
     return number < (int)(sizeof ROOTS / sizeof *ROOTS) ? &ROOTS[number] : NULL;

@@ -88,6 +88,7 @@ run check_sift
 run check_show
 run check_xml
 run check_tar
+run check_legi
 run check_cells
 run check_parquet
 run check_tensorboard
