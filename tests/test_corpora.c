@@ -73,7 +73,8 @@ static void test_encodings(void **state) {
     gives(encoded("bare.txt", ENCODING_UTF16LE), "\xC3\xA9t\xC3\xA9\n\xF0\x9F\x98\x80");
     gives(exact_job("mark.txt"), "ok");
     refuses(exact_job("latin1.txt"), "invalid UTF-8 (0xE9) at byte 1", "encoding");
-    refuses(exact_job("le.txt"), "text in UTF-16", "encoding to utf-16");
+    gives(exact_job("le.txt"), "\xC3\xA9t\xC3\xA9\n\xF0\x9F\x98\x80"); /* its mark is certain */
+    gives(exact_job("be.txt"), "\xC3\xA9t\xC3\xA9\n\xF0\x9F\x98\x80");
     refuses(encoded("bare.txt", ENCODING_UTF16), "byte order mark", "utf-16le");
     write_text("utf8.txt", "\xC3\xA9t\xC3\xA9");
     refuses(encoded("utf8.txt", ENCODING_LATIN1), "is UTF-8 already", "leave out");
@@ -85,6 +86,9 @@ static void test_encodings(void **state) {
                 "a\0",
                 6);
     refuses(encoded("half.txt", ENCODING_UTF16), "invalid UTF-8", "half.txt");
+    refuses(exact_job("half.txt"), "text in UTF-16", "encoding to utf-16");
+    write_bytes("four.txt", "\xFF\xFE\0\0a\0\0\0", 8);
+    refuses(exact_job("four.txt"), "text in UTF-32", "iconv");
 }
 
 /* Lines are found after the conversion, whatever falls between two blocks of the reader. */

@@ -114,8 +114,9 @@ static const struct config_key source_keys[] = {
         "delimiter", SOURCE_AT(delimiter), "auto",
         "csv: what stands between fields, one character or tab; auto: tab for .tsv, else one of , ; tab | by the first "
         "rows, refused where several would do"),
-    CHOICE("encoding", SOURCE_AT(encoding), "utf-8", encodings,
-           "of its files, which become UTF-8; utf-16: little- or big-endian by the byte order mark"),
+    CHOICE(
+        "encoding", SOURCE_AT(encoding), "utf-8", encodings,
+        "of its files, which become UTF-8; utf-16: little- or big-endian by the byte order mark, which need not be said"),
     CHOICE("subfolders", SOURCE_AT(subfolders), "ignore", subfolder_policies,
            "of a folder: leave their files out and say how many, read them too, or fail"),
     BOOL(

@@ -114,3 +114,16 @@ void encoding_end(struct encoding_state *state, struct text *out) {
     state->has_byte = false;
     state->high = 0;
 }
+
+bool encoding_is_utf16(struct text_span first) {
+    struct encoding_state state = {.encoding = ENCODING_UTF16};
+    struct text text = {0};
+    struct err err;
+    if (first.length_bytes < 4 || encoding_start(&state, first, "", &err) != 0)
+        return false;
+    encoding_append(&state, first, &text);
+    bool is_text =
+        !memchr(text.bytes, INVALID[0], text.length_bytes) && !memchr(text.bytes, '\0', text.length_bytes);
+    text_release(&text);
+    return is_text;
+}

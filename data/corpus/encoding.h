@@ -26,6 +26,10 @@ struct encoding_state {
  * order mark, or text that is UTF-8 already where another encoding is said. */
 int encoding_start(struct encoding_state *state, struct text_span first, const char *path, struct err *err);
 
+/* encoding_is_utf16 - that the first bytes of a file begin with the mark of UTF-16 and are text of it without a fault: it need not be
+ * said.  UTF-32 begins likewise, and a NUL follows. */
+bool encoding_is_utf16(struct text_span first);
+
 /* encoding_append - bytes of a file as UTF-8, appended to out.  encoding_end - what is left at the end of it.
  */
 void encoding_append(struct encoding_state *state, struct text_span bytes, struct text *out);

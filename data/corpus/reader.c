@@ -299,6 +299,8 @@ static int check_first(struct reader *reader, size_t length_bytes, struct err *e
     struct text_span first = {reader->decoded, length_bytes};
     if (!reader->wants_text || !reader->is_first)
         return 0;
+    if (reader->encoding.encoding == ENCODING_UTF8 && encoding_is_utf16(first))
+        reader->encoding.encoding = ENCODING_UTF16;
     bool is_utf16 = reader->encoding.encoding >= ENCODING_UTF16;
     const struct content_kind *kind = is_utf16 ? NULL : content_kind_find(first);
     if (kind)
