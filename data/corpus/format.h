@@ -32,9 +32,10 @@ struct record_stream {
     const struct corpus_file *file;      /* borrowed */
     const struct prepare_source *source; /* borrowed */
     struct reader *reader;               /* NULL for formats with an open of their own */
-    int64_t num_records;                 /* that were handed out */
-    struct text record;                  /* of formats that put their records together: the last one */
-    int64_t state;                       /* the format's own: how far it is; 0 at the beginning */
+    int num_readers;     /* threads for a format that can use more; 0, 1: the caller's alone */
+    int64_t num_records; /* that were handed out */
+    struct text record;  /* of formats that put their records together: the last one */
+    int64_t state;       /* the format's own: how far it is; 0 at the beginning */
     void *own; /* the format's own, NULL at the beginning: ended by its close, or freed where it has none */
 };
 

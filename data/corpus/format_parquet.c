@@ -1,10 +1,12 @@
 /* format_parquet.c - tables of columns (data/parquet/table.h): a row is a record, and only the columns of which the source makes
- * use are read.  The thread that reads also decompresses and writes the records as JSON; the workers do the rest. */
+ * use are read.  The thread that reads also decompresses and writes the records as JSON, or others do it for it, several row groups at
+ * once (data/parquet/ahead.h); the workers do the rest. */
 #include <stdlib.h>
 
 #include "data/corpus/file_hash.h"
 #include "data/corpus/format_rows.h"
 #include "data/corpus/prepare_wanted.h"
+#include "data/parquet/ahead.h"
 #include "data/parquet/table.h"
 
 /* What the file says at its end: for the place of a row in messages, and how far the reading is. */
@@ -15,6 +17,7 @@ struct row_groups {
 
 struct parquet_stream {
     struct table *table;
+    struct ahead *ahead;    /* in its place, with several readers */
     struct file_hash *hash; /* of the whole file, for its provenance */
 };
 
@@ -35,6 +38,7 @@ static int open_table(struct record_stream *stream, struct err *err) {
 static void close_table(struct record_stream *stream) {
     struct parquet_stream *own = stream->own;
     if (own) {
+        ahead_stop(own->ahead);
         table_close(own->table);
         file_hash_release(own->hash);
     }
@@ -69,13 +73,32 @@ static int look(struct record_stream *stream, void **header, struct err *err) {
     return status == 0 ? 0 : err_prefix(err, "'%s'", path);
 }
 
+/* begin - at the first row; no more readers than there are row groups.  Returns 0, or -1 with err set. */
+static int begin(const struct record_stream *stream, struct parquet_stream *own, struct err *err) {
+    const struct ahead_wish wish = {stream->file->path, is_wanted, stream->source, DOCUMENT_MAX_BYTES};
+    int64_t num_groups = table_num_groups(own->table);
+    int num_readers = stream->num_readers < num_groups ? stream->num_readers : (int)num_groups;
+    own->hash = file_hash_start(stream->file->path, stream->file->size_bytes);
+    if (num_readers > 1)
+        own->ahead = ahead_start(wish, num_readers, err);
+    return num_readers > 1 && !own->ahead ? -1 : 0;
+}
+
 static int next_row(struct record_stream *stream, struct raw_record *record, struct err *err) {
     struct parquet_stream *own = stream->own;
-    if (!own->hash)
-        own->hash = file_hash_start(stream->file->path, stream->file->size_bytes);
-    stream->record.length_bytes = 0;
-    int status = table_next(own->table, DOCUMENT_MAX_BYTES, &stream->record, err);
-    *record = (struct raw_record){stream->record.bytes, stream->record.length_bytes, stream->num_records + 1};
+    struct text_span row;
+    int status;
+    if (!own->hash && begin(stream, own, err) != 0)
+        return -1;
+    if (own->ahead) {
+        status = ahead_next(own->ahead, &row, err);
+    } else {
+        stream->record.length_bytes = 0;
+        status = table_next(own->table, DOCUMENT_MAX_BYTES, &stream->record, err);
+        row = (struct text_span){stream->record.bytes, stream->record.length_bytes};
+    }
+    if (status > 0)
+        *record = (struct raw_record){row.bytes, row.length_bytes, stream->num_records + 1};
     return status;
 }
 

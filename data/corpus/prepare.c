@@ -424,6 +424,13 @@ static int finish_files(struct prepare_job *job, struct err *err) {
     return -1;
 }
 
+/* choose_readers - one gives four workers enough to do; where reading ends early, little is read ahead. */
+static int choose_readers(const struct prepare_config *config, int num_threads) {
+    enum { WORKERS_OF_ONE = 4, MOST = 8 };
+    int num_readers = is_part(config) ? 1 : num_threads / WORKERS_OF_ONE;
+    return num_readers < MOST ? num_readers : MOST;
+}
+
 /* run_job - everything between the checks and the clean-up. */
 static int run_job(struct prepare_job *job, const struct tokenizer *tok, const struct worker *model,
                    struct err *err) {
@@ -431,6 +438,7 @@ static int run_job(struct prepare_job *job, const struct tokenizer *tok, const s
     if (open_writers(job, model, err) != 0)
         return -1;
     init_ring(job, num_threads);
+    job->corpus.num_readers = choose_readers(job->config, num_threads);
     int status = start_workers(job, tok, model, num_threads, err);
     if (status == 0)
         status = run_batches(job, err);

@@ -111,6 +111,7 @@ struct corpus {
     int num_sources;
     char (*sha256)[SHA256_HEX_ROOM]; /* [num_sources], complete at the end */
     int64_t total_bytes;
+    int num_readers; /* set by who has threads for them: of record_stream */
     /* reading */
     int file;
     struct record_stream stream; /* of that file, or of a member of it; without a reader before it */

@@ -239,6 +239,7 @@ static int file_next(struct corpus *corpus, struct raw_record *record, struct er
     if (!record_stream_is_open(&corpus->stream) &&
         record_stream_open(&corpus->stream, file, &corpus->sources[file->source], err) != 0)
         return -1;
+    corpus->stream.num_readers = corpus->num_readers;
     return record_stream_next(&corpus->stream, record, err);
 }
 

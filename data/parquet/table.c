@@ -21,6 +21,7 @@ struct table {
     bool *is_chosen;        /* [fields] */
     struct column *columns; /* [leaves]; zeros where not chosen */
     int64_t group, row;     /* of the row that is read: row 0 of a group that was not opened */
+    int64_t end_group;      /* that is not read any more */
     bool is_open;           /* the group's columns are */
     int64_t leaf;           /* the column that is read, for messages */
     size_t max_bytes;       /* of a record, and where in the output it may end */
@@ -61,6 +62,7 @@ struct table *table_open(const char *path, struct err *err) {
         table_close(table);
         return NULL;
     }
+    table->end_group = table->footer.num_groups;
     table->is_chosen = xcalloc((size_t)table->schema.num_fields, sizeof *table->is_chosen);
     table->columns = xcalloc((size_t)table->footer.num_leaves, sizeof *table->columns);
     return table;
@@ -315,7 +317,7 @@ static int name_place(const struct table *table, struct err *err) {
 
 /* open_group - the next one that has rows.  Returns 1, 0 at the end, or -1 with err set. */
 static int open_group(struct table *table, struct err *err) {
-    while (table->group < table->footer.num_groups) {
+    while (table->group < table->end_group) {
         if (!table->is_open) {
             table->row = 0;
             if (each_chosen(table, open_column, err) != 0)
@@ -330,6 +332,12 @@ static int open_group(struct table *table, struct err *err) {
         table->group++;
     }
     return 0;
+}
+
+void table_begin_group(struct table *table, int64_t group) {
+    table->group = group;
+    table->end_group = group + 1;
+    table->is_open = false;
 }
 
 int table_next(struct table *table, size_t max_bytes, struct text *out, struct err *err) {

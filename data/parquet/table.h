@@ -27,6 +27,9 @@ int table_choose(struct table *table, table_wish is_wanted, const void *user, st
  * 0 where the table has ended, or -1 with err set and the place. */
 int table_next(struct table *table, size_t max_bytes, struct text *out, struct err *err);
 
+/* table_begin_group - the next record is the first of this row group, and the table ends with its last. */
+void table_begin_group(struct table *table, int64_t group);
+
 /* table_num_groups, table_group_rows - row groups, and the rows of one. */
 int64_t table_num_groups(const struct table *table);
 int64_t table_group_rows(const struct table *table, int64_t group);
