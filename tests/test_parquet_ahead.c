@@ -150,7 +150,7 @@ static void test_prepared(void **state) {
     char *first = document_text(one.output, 0),
          *last = document_text(one.output, one.totals.num_documents - 1);
     int64_t num_tokens = one.totals.num_tokens, num_documents = one.totals.num_documents;
-    unlink(one.output);
+    release(&one);
     run_well(&several);
     assert_int_equal(several.totals.num_documents, num_documents);
     assert_int_equal(several.totals.num_tokens, num_tokens);

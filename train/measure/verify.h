@@ -6,7 +6,9 @@
 
 /* export_check - open source and what was written, compare the logits of a fixed sequence; of an adapter those of base and
  * pairs.  Whether the source's bytes are those of its checksums is for the caller to have asked before it wrote anything.
- * *difference (may be NULL): root mean square of the difference / of the source's logits.  Returns 0, or -1 with err set:
+ * *difference (may be NULL): root mean square of the difference / of the source's logits; of a model with experts the sequence is
+ * several short texts, and the median of that over their positions counts, where it is less: rounding makes routers take another expert for
+ * some.  Returns 0, or -1 with err set:
  * unreadable, or the difference exceeds what the storage type explains (f32 1e-6, f16 and bf16 3e-2, q8_0
  * 1e-1, fp8 5e-1, whose values export_fp8 compares one by one; where an adapter was merged, or both are read as they are stored,
  * at least 1e-5, and 3e-2 of a merged one that is computed in 16 bits).  way: what computes both. */
