@@ -13,6 +13,7 @@ which gives no logits of a prompt.
 import argparse
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import shutil
@@ -45,7 +46,9 @@ class Batch(ctypes.Structure):
 LOG_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
+@functools.cache
 def load_library():
+    """The library, once; kept is what llama.cpp still calls after a model was closed, or refused."""
     import xllamacpp.xllamacpp as extension
 
     library = ctypes.CDLL(extension.__file__)
@@ -80,6 +83,7 @@ def load_library():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     library.llama_backend_init()
+    library.kept = []
     return library
 
 
@@ -90,6 +94,7 @@ class Model:
         self.library = load_library()
         self.lines = []
         self.callback = LOG_CALLBACK(lambda level, line, user: self.lines.append((level, line)))
+        self.library.kept.append(self.callback)
         if not verbose:
             self.library.llama_log_set(self.callback, None)
         self.model = self.library.llama_model_load_from_file(

@@ -240,10 +240,14 @@ def check_experts(report, name, layers, scratch):
 def check_llama_cpp(report, scratch):
     """On models with a tokenizer, which GGUF needs; the adapter is a random one, with a scale of its own for some modules."""
     for number, folder in enumerate(check_gguf.make_models(scratch)):
+        if folder.name == "gpt_oss":  # whose adapters are not written as GGUF
+            continue
         print(f" {folder.name}, llama.cpp")
         targets = [key for key in ALL if key != "gate_proj"] if "nemotron" in folder.name else ALL
         if "fused" in folder.name:
             targets = MODELS["phi3"]["target_modules"]
+        if folder.name in ("mixtral", "qwen3_moe", "olmoe"):  # whose experts are not modules
+            targets = ALL[:4]
         words = {"r": 4, "lora_alpha": 8, "target_modules": targets,
                  "rank_pattern": {"v_proj": 2, "qkv_proj": 2}, "alpha_pattern": {"down_proj": 3}, "use_rslora": number % 2 == 1}
         MODELS[folder.name] = words
