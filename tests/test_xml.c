@@ -359,6 +359,18 @@ static void test_elements(void **state) {
     text_release(&all);
 }
 
+/* write_wide - a text of ASCII as UTF-16 with its mark. */
+static void write_wide(const char *name, const char *text) {
+    struct text wide = {0};
+    text_append(&wide, "\xFF\xFE", 2);
+    for (; *text; text++) {
+        text_append(&wide, text, 1);
+        text_append(&wide, "", 1);
+    }
+    write_bytes(name, wide.bytes, wide.length_bytes);
+    text_release(&wide);
+}
+
 /* An encoding is the prolog's, unless the source says one; a damaged document is a bad line. */
 static void test_encodings(void **state) {
     (void)state;
@@ -377,6 +389,12 @@ static void test_encodings(void **state) {
          "\xE2\x82\xAC"},
         {"<D><T>encoding='ISO-8859-1'?></T></D>", ENCODING_UTF8, "encoding='ISO-8859-1'?>"},
     };
+    struct job wide = job_for("wide.xml");
+    write_wide("wide.xml", "<?xml version='1.0' encoding='UTF-16'?><D><T>mot</T></D>");
+    wide.source.field = field;
+    run_well(&wide);
+    check_document(wide.output, 0, "<s>mot</s>");
+    release(&wide);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct job job = job_for("d.xml");
         write_text("d.xml", cases[i].bytes);

@@ -46,14 +46,14 @@ struct progress {
     struct xml_cut cut;             /* with the source's element */
 };
 
-/* find_encoding - by the prolog in the first block.  Where the source says one, the reader has followed it, and the prolog tells of
- * the file as it was.  Returns 0, or -1 with err set. */
+/* find_encoding - by the prolog in the first block.  Where the source says one, or a mark did, the reader has followed it, and the prolog
+ * tells of the file as it was.  Returns 0, or -1 with err set. */
 static int find_encoding(const struct record_stream *stream, struct text_span first,
                          enum text_encoding *encoding, struct err *err) {
     struct text_span name = declared(first);
     const int length = (int)(name.length_bytes < 40 ? name.length_bytes : 40);
     struct encoding_state state = {.encoding = ENCODING_UTF8};
-    bool is_known = name.length_bytes == 0 || stream->source->encoding != ENCODING_UTF8;
+    bool is_known = name.length_bytes == 0 || reader_is_converted(stream->reader);
     *encoding = ENCODING_UTF8;
     for (size_t i = 0; !is_known && i < sizeof ENCODINGS / sizeof *ENCODINGS; i++)
         if (strlen(ENCODINGS[i].name) == name.length_bytes &&

@@ -447,6 +447,10 @@ void reader_skip(struct reader *reader, size_t length_bytes) {
     reader->output_at += length_bytes;
 }
 
+bool reader_is_converted(const struct reader *reader) {
+    return reader->encoding.encoding != ENCODING_UTF8;
+}
+
 void reader_trim(struct reader *reader) {
     enum { KEPT_BYTES = 4 * MIB };
     if (reader->line_room <= KEPT_BYTES)

@@ -49,6 +49,9 @@ void reader_skip(struct reader *reader, size_t length_bytes);
  * NULL. */
 const char *reader_unnamed_coding(const struct reader *reader);
 
+/* reader_is_converted - the text comes in another encoding than the file has. */
+bool reader_is_converted(const struct reader *reader);
+
 /* reader_trim - give back the memory of a line or document that was large; what was borrowed is gone. */
 void reader_trim(struct reader *reader);
 
