@@ -4,7 +4,7 @@ Tables of a seeded generator, written by pyarrow in every combination of codec, 
 nulls, empty texts and lists, row groups and pages that end anywhere; every record has to be the one that pyarrow was given and
 reads.  So has every record of tables that DuckDB writes.  Then the same bytes cut, or with some of them changed: nothing may
 crash, and what is refused is told in one line with the file's name.  Columns that are not asked for may be full of damage: they
-are not read.  Last, what `prepare` makes of each kind of record is what it makes of the same lines of JSON.  The control: records
+are not read.  Last, what `prepare` makes of each kind of record is what it makes of the same lines of JSON, by one reader or several.  The control: records
 with one value changed, or one row left out, are told apart.
 """
 import datetime
@@ -245,13 +245,13 @@ def maybe_system(i):
     return None if i % 4 == 0 else f"Titre {i}"
 
 
-def prepared(folder, path, source):
+def prepared(folder, path, source, threads=1):
     """All that the token file holds of its documents."""
     config, out = os.path.join(folder, "run.yaml"), os.path.join(folder, "out.h5")
     with open(config, "w", encoding="utf-8") as file:
         json.dump({"prepare": {"tokenizer": "data/sample/tokenizer", "output": out, "sources": [{"path": path, **source}],
                                **({"chat_template": "chatml"} if "chat" in source else {})}}, file)
-    done = subprocess.run([ATELIER, "prepare", config], check=False, capture_output=True)
+    done = subprocess.run([ATELIER, "prepare", config, "--set", f"prepare.threads={threads}"], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     held = {}
     with h5py.File(out) as file:
@@ -269,6 +269,7 @@ def check_kinds(folder):
         with open(lines, "w", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for record in pa.Table.from_pylist(records).to_pylist())
         held = prepared(folder, table, source)
+        assert held == prepared(folder, table, source, 32), f"{name}: row groups read by several threads give other tokens"
         assert held == prepared(folder, lines, source), f"{name}: a table and lines of JSON give other tokens"
         assert len(held["tokens"]) > 40 and (held["tokens"] not in done or name == "vote"), name  # the control: each gives its own
         done.append(held["tokens"])
