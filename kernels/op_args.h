@@ -28,6 +28,15 @@ struct attention_args {
                           front door cannot read it; the ops do not look */
 };
 
+/* What a device makes of a mask before it computes (op_attention_plan), for all layers that share the mask: which rows see each key,
+ * and the order of the tiles.  Ops whose head width is another, or that have a soft-cap where the planned ones have none, do not take
+ * it; those and a mask without a plan find it out in each call, to the same bits. */
+struct attention_plan {
+    struct tensor memory; /* [attention_plan_count(N) or more] i32; data NULL: there is no plan */
+    int head_dim;
+    bool capped;
+};
+
 /* Row i sees keys first_key[i] .. last_key[i].  Allowed is 0 <= first_key[i] <= last_key[i] < N where neither array ever
  * decreases: every row sees some key, perhaps not its own, and there may be keys that no row sees.  Without last_key row i
  * sees keys first_key[i] .. i: causal attention, the same bits as with last_key[i] = i and no read of it.  The front door
@@ -35,6 +44,7 @@ struct attention_args {
 struct attention_mask {
     struct tensor first_key; /* [N] i32 */
     struct tensor last_key;  /* [N] i32; data NULL: the row itself, and first_key[i] <= i */
+    struct attention_plan plan;
 };
 
 /* Which two elements of a head turn together, of its first R that are rotated (R is D, or less where a family rotates a

@@ -234,6 +234,12 @@ typedef void attention_backward_fn(struct device *, struct tensor dqkv, struct t
                                    struct tensor lse, struct tensor qkv, const struct attention_mask *mask,
                                    const struct attention_args *args, const struct rotation *rotation);
 
+/* attention_plan_count - elements i32 of the memory of a plan for a mask of so many rows, whatever the device.
+ * op_attention_plan - fill mask->plan.memory, and say for which args it holds; until the mask's values change ops may be given it.
+ * Devices that need no plan leave it without memory: data becomes NULL. */
+int64_t attention_plan_count(int64_t num_rows);
+void op_attention_plan(struct device *, struct attention_mask *mask, const struct attention_args *args);
+
 /* op_attention_cached - inference: store the keys and values of N new tokens after the past ones, attend.
  * New token i sees cache rows 0 .. past + i: there is no form for rows that see what comes after them.
  *   out  out [N, H, D]   out  lse [N, H] f32   in  qkv [N, Q, D], already rotated   inout  k_cache, v_cache [S, G, D]
@@ -451,6 +457,7 @@ struct ops {
     bool (*has_fp8)(const struct device *); /* NULL: it has */
     size_t (*scratch_bytes)(struct device *, const struct device_limits *);
     void (*reserve)(struct device *, size_t scratch_bytes);
+    void (*attention_plan)(struct device *, const struct attention_mask *, const struct attention_args *);
     /* Around each op, for its time on the device, added to counts later; NULL: the front door's clock is
      * exact. */
     void (*op_begin)(struct device *, enum op_id);

@@ -132,6 +132,33 @@ static double attended(struct device *dev, const char *op, const struct attentio
     return pairs;
 }
 
+/* Two lists of rows for the keys; three of tiles of 64 rows or more, of three numbers each; all of them begin at multiples of
+ * PLAN_UNIT elements, and the lists of tiles have as many before them. */
+int64_t attention_plan_count(int64_t num_rows) {
+    enum { PLAN_UNIT = 64, LEAST_ROWS = 64 };
+    int64_t rows = (num_rows + PLAN_UNIT - 1) / PLAN_UNIT * PLAN_UNIT;
+    int64_t tiles = (num_rows + LEAST_ROWS - 1) / LEAST_ROWS;
+    return 2 * rows + 3 * (PLAN_UNIT + (3 * tiles + PLAN_UNIT - 1) / PLAN_UNIT * PLAN_UNIT);
+}
+
+void op_attention_plan(struct device *dev, struct attention_mask *mask, const struct attention_args *args) {
+    const char *op = "attention_plan";
+    int64_t num_rows = mask->first_key.dims[0];
+    if (!dev->ops->attention_plan)
+        mask->plan.memory.data = NULL;
+    if (!mask->plan.memory.data || num_rows == 0)
+        return;
+    op_expect(op, "first_key", mask->first_key, (struct expected){I32, 1, {num_rows}});
+    op_expect(op, "the plan", mask->plan.memory, (struct expected){I32, 1, {ANY}});
+    CHECK(mask->plan.memory.dims[0] >= attention_plan_count(num_rows), "%s: room for %lld numbers, not %lld",
+          op, (long long)mask->plan.memory.dims[0], (long long)attention_plan_count(num_rows));
+    mask->plan.head_dim = args->head_dim;
+    mask->plan.capped = args->softcap > 0;
+    struct op_call call = op_call_begin(dev, OP_ATTENTION, op, 0);
+    dev->ops->attention_plan(dev, mask, args);
+    op_call_end(call);
+}
+
 /* attention_flops - q k^T and p v of each head: 4 D per pair. */
 static double attention_flops(double pairs, const struct attention_args *args) {
     return 4.0 * pairs * (double)args->head_dim * (double)args->num_heads;

@@ -281,7 +281,8 @@ static void faulty_call(struct device *dev, struct faulty *f, int which) {
     data_set(f->starts, 2, which == 3 ? 3 : 1);
     data_set(f->ends, 2, which == 5 ? 0 : 2);
     data_set(f->ends, 3, which == 6 ? 4 : 3);
-    const struct attention_mask mask = {f->starts.t, f->ends.t}, causal = {.first_key = f->starts.t};
+    const struct attention_mask mask = {.first_key = f->starts.t, .last_key = f->ends.t},
+                                causal = {.first_key = f->starts.t};
     struct tensor x = tensor_2d(values, DTYPE_F32, 4, 2);
     op_linear_forward(dev, tensor_2d(out, DTYPE_F32, 4, 3), x,
                       tensor_2d(values, DTYPE_F32, 3, which == 1 ? 5 : 2));

@@ -130,14 +130,22 @@ DEV int first_above(const int32_t *bounds, int num_rows, int key, int low) {
 /* The rows that see each key; one thread per key.  Where the last key is the row itself, every row up to the key
  * begins at or before it. */
 static __global__ void __launch_bounds__(THREADS)
-    attention_columns(attention_statistics to, const int32_t *first_key, const int32_t *last_key,
+    attention_columns(int32_t *col_begin, int32_t *col_end, const int32_t *first_key, const int32_t *last_key,
                       int num_rows) {
     const int key = (int)(blockIdx.x * THREADS + threadIdx.x);
     if (key >= num_rows)
         return;
-    to.col_end[key] = first_above(first_key, num_rows, key, last_key ? 0 : key + 1);
+    col_end[key] = first_above(first_key, num_rows, key, last_key ? 0 : key + 1);
     if (last_key)
-        to.col_begin[key] = first_above(last_key, num_rows, key - 1, 0);
+        col_begin[key] = first_above(last_key, num_rows, key - 1, 0);
+}
+
+static void launch_columns(struct device *dev, int32_t *col_begin, int32_t *col_end,
+                           const struct attention_mask *mask) {
+    const int num_rows = (int)mask->first_key.dims[0];
+    LAUNCH(attention_columns, dim3((unsigned)((num_rows + THREADS - 1) / THREADS)), dim3(THREADS), 0,
+           cuda_stream(dev), col_begin, col_end, (const int32_t *)mask->first_key.data,
+           (const int32_t *)mask->last_key.data, num_rows);
 }
 
 static size_t aligned_bytes(int64_t count) {
@@ -168,6 +176,48 @@ static void launch_statistics(struct device *dev, const struct attention_statist
                outs, lse, num_rows, args->num_heads, args->head_dim);
 }
 
+bool attention_is_planned(const struct attention_mask *mask, const struct attention_args *args) {
+    return mask->plan.memory.data && mask->plan.head_dim == args->head_dim &&
+           mask->plan.capped == (args->softcap > 0);
+}
+
+struct attention_plan_parts attention_parts_of(const struct attention_mask *mask) {
+    const int64_t num_rows = mask->first_key.dims[0];
+    const size_t rows_bytes = aligned_bytes(num_rows), list_bytes = attention_sm90_list_bytes(num_rows);
+    char *memory = (char *)mask->plan.memory.data;
+    CHECK(2 * rows_bytes + 3 * list_bytes == 4 * (size_t)attention_plan_count(num_rows),
+          "a plan of %lld rows has %zu bytes", (long long)num_rows, 2 * rows_bytes + 3 * list_bytes);
+    struct attention_plan_parts parts = {};
+    parts.col_end = (int32_t *)memory;
+    parts.col_begin = mask->last_key.data ? (int32_t *)(memory + rows_bytes) : NULL;
+    for (int i = 0; i < 3; i++)
+        parts.lists[i] = memory + 2 * rows_bytes + (size_t)i * list_bytes;
+    return parts;
+}
+
+void cuda_attention_plan(struct device *dev, const struct attention_mask *mask,
+                         const struct attention_args *args) {
+    const struct attention_plan_parts parts = attention_parts_of(mask);
+    launch_columns(dev, parts.col_begin, parts.col_end, mask);
+    cuda_attention_sm90_plan(dev, mask, args);
+}
+
+/* add_columns - the rows that see each key: the plan's, or found out now. */
+static void add_columns(struct device *dev, struct attention_statistics *s, char *memory,
+                        const struct attention_mask *mask, const struct attention_args *args) {
+    const int64_t num_rows = mask->first_key.dims[0];
+    struct attention_plan_parts parts = {};
+    if (attention_is_planned(mask, args)) {
+        parts = attention_parts_of(mask);
+    } else {
+        parts.col_end = (int32_t *)memory;
+        parts.col_begin = mask->last_key.data ? (int32_t *)(memory + aligned_bytes(num_rows)) : NULL;
+        launch_columns(dev, parts.col_begin, parts.col_end, mask);
+    }
+    s->col_begin = parts.col_begin;
+    s->col_end = parts.col_end;
+}
+
 struct attention_statistics attention_prepare_backward(struct device *dev, void *memory, struct tensor dout,
                                                        struct tensor out, struct tensor lse,
                                                        const struct attention_mask *mask,
@@ -178,9 +228,6 @@ struct attention_statistics attention_prepare_backward(struct device *dev, void 
     const size_t array_bytes = aligned_bytes(args->num_heads * s.padded_rows);
     s.lse2 = (float *)memory;
     s.delta = (float *)((char *)memory + array_bytes);
-    s.col_end = (int32_t *)((char *)memory + 2 * array_bytes);
-    if (mask->last_key.data)
-        s.col_begin = (int32_t *)((char *)s.col_end + aligned_bytes(num_rows));
     const float *lse_rows = (const float *)lse.data;
     if (dout.dtype == DTYPE_F32)
         launch_statistics<float>(dev, s, dout, out, lse_rows, args);
@@ -188,9 +235,7 @@ struct attention_statistics attention_prepare_backward(struct device *dev, void 
         launch_statistics<bf16_t>(dev, s, dout, out, lse_rows, args);
     else
         launch_statistics<f16_t>(dev, s, dout, out, lse_rows, args);
-    LAUNCH(attention_columns, dim3((unsigned)((num_rows + THREADS - 1) / THREADS)), dim3(THREADS), 0,
-           cuda_stream(dev), s, (const int32_t *)mask->first_key.data, (const int32_t *)mask->last_key.data,
-           num_rows);
+    add_columns(dev, &s, (char *)memory + 2 * array_bytes, mask, args);
     return s;
 }
 

@@ -70,15 +70,29 @@ struct attention_statistics {
     float *lse2;  /* [H, padded_rows], lse * log2(e) */
     float *delta; /* [H, padded_rows], sum over D of dout * out */
     /* The rows that see key j, none where the two are equal; neither ever decreases. */
-    int32_t *col_begin;  /* [N]; NULL: from row j on; read by first_row_of */
-    int32_t *col_end;    /* [N], one past the last */
-    int64_t padded_rows; /* N rounded up to ATTENTION_ROW_UNIT */
+    const int32_t *col_begin; /* [N]; NULL: from row j on; read by first_row_of */
+    const int32_t *col_end;   /* [N], one past the last */
+    int64_t padded_rows;      /* N rounded up to ATTENTION_ROW_UNIT */
 };
 
 /* first_row_of - the first row that sees a key, key < N. */
 DEV int first_row_of(const int32_t *col_begin, int key) {
     return col_begin ? col_begin[key] : key;
 }
+
+/* The lists of the forward, and of the backward's passes over keys and queries. */
+enum attention_list { FORWARD_LIST, KEYS_LIST, QUERIES_LIST };
+
+/* Where a plan's parts are in its memory (struct attention_plan): the rows that see each key, and for the Hopper path three lists of
+ * tiles. */
+struct attention_plan_parts {
+    int32_t *col_end, *col_begin; /* [N]; col_begin NULL: from row j on */
+    char *lists[3];               /* by enum attention_list */
+};
+
+/* attention_parts_of - of a mask that has a plan.  attention_is_planned - whether it has one, for these args. */
+struct attention_plan_parts attention_parts_of(const struct attention_mask *mask);
+bool attention_is_planned(const struct attention_mask *mask, const struct attention_args *args);
 
 /* attention_prepare_backward - lay the statistics out in `memory` (256-byte aligned, at least
  * attention_statistics_bytes) and enqueue the kernels that fill them. */
@@ -90,14 +104,17 @@ struct attention_statistics attention_prepare_backward(struct device *dev, void 
 
 /* The Hopper path.  Each returns false, having enqueued nothing, when it does not apply (architecture, type,
  * head width, alignment, soft-cap ...): the caller then takes another path.  Its scratch: the most that its
- * backward asks of cuda_scratch, the statistics included. */
+ * backward asks of cuda_scratch, the statistics included.  Its plan: the lists of tiles, when the path may apply. */
 bool cuda_attention_sm90_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
                                  const struct attention_mask *mask, const struct attention_args *args);
 bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
                                   struct tensor out, struct tensor lse, struct tensor qkv,
                                   const struct attention_mask *mask, const struct attention_args *args,
                                   const struct rotation *rotation);
+void cuda_attention_sm90_plan(struct device *dev, const struct attention_mask *mask,
+                              const struct attention_args *args);
 size_t cuda_attention_sm90_scratch_bytes(const struct device *dev, const struct device_limits *limits);
+size_t attention_sm90_list_bytes(int64_t num_rows);
 
 /* The sm_80 path: 16-bit types, widths 64, 80, 96, 128, 192, 256, 16-byte aligned rows, scale > 0. */
 void attention_flash_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,

@@ -336,9 +336,13 @@ static __global__ void __launch_bounds__(V::THREADS, 1)
 
 /* --- Host side. */
 
-template <typename V>
-void launch(struct device *dev, struct tensor out, struct tensor qkv, forward_call call) {
-    call.list = make_work_list(dev, cuda_scratch(dev, work_list_bytes(call.num_rows)),
+struct forward_tensors {
+    struct tensor out, qkv;
+    struct list_place place;
+};
+
+template <typename V> void launch(struct device *dev, const forward_tensors &t, forward_call call) {
+    call.list = make_work_list(dev, t.place,
                                {{nullptr, nullptr, 0, call.num_heads},
                                 call.first_key,
                                 call.last_key,
@@ -347,40 +351,55 @@ void launch(struct device *dev, struct tensor out, struct tensor qkv, forward_ca
                                 call.num_rows,
                                 V::ROWS,
                                 V::KEYS});
-    call.queries = map_heads(qkv, GROUP_ROWS);
-    call.keys = map_heads(qkv, V::KEYS);
-    call.out = map_heads(out, GROUP_ROWS);
+    call.queries = map_heads(t.qkv, GROUP_ROWS);
+    call.keys = map_heads(t.qkv, V::KEYS);
+    call.out = map_heads(t.out, GROUP_ROWS);
     LAUNCH(attention_forward_sm90<V>, work_list_blocks(dev, &call.list), V::THREADS, V::BYTES,
            cuda_stream(dev), call);
 }
 
-template <typename T, bool CAP>
-bool choose(struct device *dev, struct tensor out, struct tensor qkv, int width, const forward_call &call) {
+/* with_variant - use(the variant of that width); false: there is none. */
+template <typename T, bool CAP, class Use> bool with_variant(int width, Use use) {
     switch (width) {
     case 64:
-        launch<variant<T, 64, CAP ? 2 : 3, 128, CAP>>(dev, out, qkv, call);
+        use(variant < T, 64, CAP ? 2 : 3, 128, CAP > ());
         return true;
     case 80:
-        launch<variant<T, 80, 2, 128, CAP>>(dev, out, qkv, call);
+        use(variant<T, 80, 2, 128, CAP>());
         return true;
     case 96:
-        launch<variant<T, 96, 2, 128, CAP>>(dev, out, qkv, call);
+        use(variant<T, 96, 2, 128, CAP>());
         return true;
     case 128:
-        launch<variant<T, 128, 2, 128, CAP>>(dev, out, qkv, call);
+        use(variant<T, 128, 2, 128, CAP>());
         return true;
     case 192:
-        launch<variant<T, 192, 2, 96, CAP>>(dev, out, qkv, call);
+        use(variant<T, 192, 2, 96, CAP>());
         return true;
     case 256:
-        launch<variant<T, 256, 2, CAP ? 64 : 80, CAP>>(dev, out, qkv, call);
+        use(variant < T, 256, 2, CAP ? 64 : 80, CAP > ());
         return true;
     default:
         return false;
     }
 }
 
+template <typename T, bool CAP>
+bool choose(struct device *dev, const forward_tensors &t, int width, const forward_call &call) {
+    return with_variant<T, CAP>(width, [&](auto v) { launch<decltype(v)>(dev, t, call); });
+}
+
+template <bool CAP> struct list_shape shape_of(int width) {
+    struct list_shape shape = {0, 0};
+    with_variant<bf16_t, CAP>(width, [&](auto v) { shape = {decltype(v)::ROWS, decltype(v)::KEYS}; });
+    return shape;
+}
+
 } // namespace
+
+struct list_shape attention_sm90::forward_list(int head_dim, bool cap) {
+    return cap ? shape_of<true>(head_dim) : shape_of<false>(head_dim);
+}
 
 bool cuda_attention_sm90_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
                                  const struct attention_mask *mask, const struct attention_args *args) {
@@ -397,10 +416,13 @@ bool cuda_attention_sm90_forward(struct device *dev, struct tensor out, struct t
     call.group = problem.group;
     call.scale_log2 = problem.scale_log2;
     call.cap_inverse = problem.cap_inverse;
-    const bool cap = args->softcap > 0;
+    const bool cap = args->softcap > 0, is_planned = attention_is_planned(mask, args);
+    void *memory = is_planned ? attention_parts_of(mask).lists[FORWARD_LIST]
+                              : cuda_scratch(dev, attention_sm90_list_bytes(call.num_rows));
+    const forward_tensors t = {out, qkv, {memory, is_planned}};
     if (qkv.dtype == DTYPE_BF16)
-        return cap ? choose<bf16_t, true>(dev, out, qkv, args->head_dim, call)
-                   : choose<bf16_t, false>(dev, out, qkv, args->head_dim, call);
-    return cap ? choose<f16_t, true>(dev, out, qkv, args->head_dim, call)
-               : choose<f16_t, false>(dev, out, qkv, args->head_dim, call);
+        return cap ? choose<bf16_t, true>(dev, t, args->head_dim, call)
+                   : choose<bf16_t, false>(dev, t, args->head_dim, call);
+    return cap ? choose<f16_t, true>(dev, t, args->head_dim, call)
+               : choose<f16_t, false>(dev, t, args->head_dim, call);
 }

@@ -353,12 +353,12 @@ static __global__ void __launch_bounds__(THREADS, 1)
 struct backward_tensors {
     struct tensor dqkv, dout, qkv;
     const struct attention_statistics &statistics;
-    void *list_memory;
+    struct list_place place;
 };
 
 template <typename V> void launch(struct device *dev, const backward_tensors &t, keys_call call) {
     const int64_t padded_rows = t.statistics.padded_rows;
-    call.list = make_work_list(dev, t.list_memory,
+    call.list = make_work_list(dev, t.place,
                                {{nullptr, nullptr, 0, call.num_kv_heads},
                                 nullptr,
                                 nullptr,
@@ -377,25 +377,36 @@ template <typename V> void launch(struct device *dev, const backward_tensors &t,
            call);
 }
 
+/* with_variant - use(the variant of that width). */
+template <typename T, bool CAP, class Use> void with_variant(int width, Use use) {
+    if (width == 64)
+        use(variant<T, 64, 96, 3, CAP>());
+    else if (width == 80)
+        use(variant<T, 80, 64, 3, CAP>());
+    else if (width == 96)
+        use(variant<T, 96, 64, 3, CAP>());
+    else
+        use(variant<T, 128, 64, 3, CAP>());
+}
+
 template <typename T, bool CAP>
 void choose(struct device *dev, const backward_tensors &t, int width, const keys_call &call) {
-    if (width == 64)
-        launch<variant<T, 64, 96, 3, CAP>>(dev, t, call);
-    else if (width == 80)
-        launch<variant<T, 80, 64, 3, CAP>>(dev, t, call);
-    else if (width == 96)
-        launch<variant<T, 96, 64, 3, CAP>>(dev, t, call);
-    else
-        launch<variant<T, 128, 64, 3, CAP>>(dev, t, call);
+    with_variant<T, CAP>(width, [&](auto v) { launch<decltype(v)>(dev, t, call); });
 }
 
 } // namespace
 
+struct list_shape attention_sm90::keys_list(int head_dim) {
+    struct list_shape shape = {0, 0};
+    with_variant<bf16_t, false>(head_dim, [&](auto v) { shape = {KEYS, decltype(v)::QUERIES}; });
+    return shape;
+}
+
 void attention_sm90::keys_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
                                    struct tensor qkv, const struct attention_problem &problem,
                                    const struct attention_statistics &statistics, bool cap,
-                                   void *list_memory) {
-    const backward_tensors t = {dqkv, dout, qkv, statistics, list_memory};
+                                   struct list_place place) {
+    const backward_tensors t = {dqkv, dout, qkv, statistics, place};
     keys_call call = {};
     call.col_begin = statistics.col_begin;
     call.col_end = statistics.col_end;

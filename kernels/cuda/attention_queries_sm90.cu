@@ -285,11 +285,11 @@ static __global__ void __launch_bounds__(THREADS, 1)
 
 struct backward_tensors {
     struct tensor dqkv, dout, qkv;
-    void *list_memory;
+    struct list_place place;
 };
 
 template <typename V> void launch(struct device *dev, const backward_tensors &t, queries_call call) {
-    call.list = make_work_list(dev, t.list_memory,
+    call.list = make_work_list(dev, t.place,
                                {{nullptr, nullptr, 0, call.num_heads},
                                 call.first_key,
                                 call.last_key,
@@ -306,25 +306,36 @@ template <typename V> void launch(struct device *dev, const backward_tensors &t,
            call);
 }
 
+/* with_variant - use(the variant of that width). */
+template <typename T, bool CAP, class Use> void with_variant(int width, Use use) {
+    if (width == 64)
+        use(variant<T, 64, 128, CAP>());
+    else if (width == 80)
+        use(variant<T, 80, 128, CAP>());
+    else if (width == 96)
+        use(variant<T, 96, 128, CAP>());
+    else
+        use(variant<T, 128, 128, CAP>());
+}
+
 template <typename T, bool CAP>
 void choose(struct device *dev, const backward_tensors &t, int width, const queries_call &call) {
-    if (width == 64)
-        launch<variant<T, 64, 128, CAP>>(dev, t, call);
-    else if (width == 80)
-        launch<variant<T, 80, 128, CAP>>(dev, t, call);
-    else if (width == 96)
-        launch<variant<T, 96, 128, CAP>>(dev, t, call);
-    else
-        launch<variant<T, 128, 128, CAP>>(dev, t, call);
+    with_variant<T, CAP>(width, [&](auto v) { launch<decltype(v)>(dev, t, call); });
 }
 
 } // namespace
 
+struct list_shape attention_sm90::queries_list(int head_dim) {
+    struct list_shape shape = {0, 0};
+    with_variant<bf16_t, false>(head_dim, [&](auto v) { shape = {ROWS, decltype(v)::KEYS}; });
+    return shape;
+}
+
 void attention_sm90::queries_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
                                       struct tensor qkv, const struct attention_problem &problem,
                                       const struct attention_statistics &statistics, bool cap,
-                                      void *list_memory) {
-    const backward_tensors t = {dqkv, dout, qkv, list_memory};
+                                      struct list_place place) {
+    const backward_tensors t = {dqkv, dout, qkv, place};
     queries_call call = {};
     call.first_key = problem.first_key;
     call.last_key = problem.last_key;

@@ -67,15 +67,12 @@ bool aligned(const void *pointer) {
 
 namespace attention_sm90 {
 
-size_t work_list_bytes(int64_t num_rows) {
-    const size_t tiles = (size_t)(num_rows + GROUP_ROWS - 1) / GROUP_ROWS; /* no tile is lower */
-    return CUDA_ALIGN_BYTES + round_up(tiles * sizeof(struct work));
-}
-
-struct work_list make_work_list(struct device *dev, void *memory, struct work_list_setup setup) {
-    setup.list.entries = (struct work *)((char *)memory + CUDA_ALIGN_BYTES);
-    setup.list.next = (uint32_t *)memory;
+struct work_list make_work_list(struct device *dev, struct list_place place, struct work_list_setup setup) {
+    setup.list.entries = (struct work *)((char *)place.memory + CUDA_ALIGN_BYTES);
+    setup.list.next = (uint32_t *)place.memory;
     setup.list.count = (setup.num_rows + setup.tile_rows - 1) / setup.tile_rows;
+    if (place.is_planned)
+        return setup.list;
     const int blocks = (setup.list.count + ORDER_THREADS - 1) / ORDER_THREADS;
     LAUNCH(order_tiles, blocks, ORDER_THREADS, ORDER_THREADS * sizeof(int), cuda_stream(dev), setup);
     return setup.list;
@@ -128,19 +125,57 @@ bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct
         return false;
     const int64_t num_rows = qkv.dims[0];
     const size_t statistics_bytes = round_up(attention_statistics_bytes(num_rows, args->num_heads));
-    char *scratch = (char *)cuda_scratch(dev, statistics_bytes + 2 * work_list_bytes(num_rows));
+    const size_t list_bytes = attention_sm90_list_bytes(num_rows);
+    char *scratch = (char *)cuda_scratch(dev, statistics_bytes + 2 * list_bytes);
+    struct list_place keys = {scratch + statistics_bytes, false},
+                      queries = {scratch + statistics_bytes + list_bytes, false};
+    if (attention_is_planned(mask, args)) {
+        keys = {attention_parts_of(mask).lists[KEYS_LIST], true};
+        queries = {attention_parts_of(mask).lists[QUERIES_LIST], true};
+    }
     struct attention_problem problem = attention_describe(qkv, mask, args);
     problem.rotation = attention_describe_rotation(rotation);
     const struct attention_statistics statistics =
         attention_prepare_backward(dev, scratch, dout, out, lse, mask, args);
-    keys_backward(dev, dqkv, dout, qkv, problem, statistics, args->softcap > 0, scratch + statistics_bytes);
-    queries_backward(dev, dqkv, dout, qkv, problem, statistics, args->softcap > 0,
-                     scratch + statistics_bytes + work_list_bytes(num_rows));
+    keys_backward(dev, dqkv, dout, qkv, problem, statistics, args->softcap > 0, keys);
+    queries_backward(dev, dqkv, dout, qkv, problem, statistics, args->softcap > 0, queries);
     return true;
+}
+
+/* plan_list - of that shape, where there is one. */
+static void plan_list(struct device *dev, char *memory, struct list_shape shape,
+                      struct work_list_setup setup) {
+    setup.tile_rows = shape.tile_rows;
+    setup.step_rows = shape.step_rows;
+    if (shape.tile_rows)
+        make_work_list(dev, {memory, false}, setup);
+}
+
+void cuda_attention_sm90_plan(struct device *dev, const struct attention_mask *mask,
+                              const struct attention_args *args) {
+    if (cuda_arch(dev) != 90)
+        return;
+    const struct attention_plan_parts parts = attention_parts_of(mask);
+    struct work_list_setup of_queries = {}, of_keys = {};
+    of_queries.num_rows = of_keys.num_rows = (int)mask->first_key.dims[0];
+    of_queries.first_key = (const int32_t *)mask->first_key.data;
+    of_queries.last_key = (const int32_t *)mask->last_key.data;
+    of_keys.col_begin = parts.col_begin;
+    of_keys.col_end = parts.col_end;
+    plan_list(dev, parts.lists[FORWARD_LIST], forward_list(args->head_dim, args->softcap > 0), of_queries);
+    if (!backward_applies(args->head_dim))
+        return;
+    plan_list(dev, parts.lists[KEYS_LIST], keys_list(args->head_dim), of_keys);
+    plan_list(dev, parts.lists[QUERIES_LIST], queries_list(args->head_dim), of_queries);
+}
+
+size_t attention_sm90_list_bytes(int64_t num_rows) {
+    const size_t tiles = (size_t)(num_rows + GROUP_ROWS - 1) / GROUP_ROWS; /* no tile is lower */
+    return CUDA_ALIGN_BYTES + round_up(tiles * sizeof(struct work));
 }
 
 size_t cuda_attention_sm90_scratch_bytes(const struct device *dev, const struct device_limits *limits) {
     (void)dev;
     return round_up(attention_statistics_bytes(limits->max_tokens, limits->num_heads)) +
-           2 * work_list_bytes(limits->max_tokens);
+           2 * attention_sm90_list_bytes(limits->max_tokens);
 }

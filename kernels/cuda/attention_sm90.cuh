@@ -124,7 +124,7 @@ struct work {
 
 struct work_list {
     struct work *entries; /* by falling steps */
-    uint32_t *next;       /* tiles drawn so far */
+    uint32_t *next;       /* tiles drawn so far; 0 again after the last draw of a launch */
     int count, num_heads;
 };
 
@@ -134,10 +134,14 @@ struct assignment {
 };
 constexpr int ASSIGNMENT_BYTES = 16, ASSIGNMENT_STAGES = 2;
 
+/* Each block draws until there is nothing left: the last to find that out leaves the list as it was, for the next launch. */
 DEV struct assignment draw(const struct work_list &list) {
     const int tile = (int)atomic_add(list.next, 1), rank = tile / list.num_heads;
-    if (rank >= list.count)
+    if (rank >= list.count) {
+        if (tile == list.count * list.num_heads + (int)gridDim.x - 1)
+            *list.next = 0;
         return {0, 0, 0, 0};
+    }
     const struct work entry = list.entries[rank];
     return {entry.first_row, entry.steps, entry.start, tile % list.num_heads};
 }
@@ -363,19 +367,34 @@ struct work_list_setup {
     int num_rows, tile_rows, step_rows;
 };
 
-/* make_work_list - lay the list out in memory (work_list_bytes of it) and enqueue the kernel that fills it; of
- * setup.list, only num_heads counts.  work_list_blocks - how many blocks to launch for a list. */
-size_t work_list_bytes(int64_t num_rows);
-struct work_list make_work_list(struct device *dev, void *memory, struct work_list_setup setup);
+/* Where a list is laid out: attention_sm90_list_bytes of memory, in which a plan has it already or not. */
+struct list_place {
+    void *memory;
+    bool is_planned;
+};
+
+/* Rows of a tile, and keys or queries of a step; 0: there is no such kernel. */
+struct list_shape {
+    int tile_rows, step_rows;
+};
+
+/* make_work_list - lay the list out, and enqueue the kernel that fills it where no plan has; of setup.list, only num_heads counts.
+ * work_list_blocks - how many blocks to launch for a list. */
+struct work_list make_work_list(struct device *dev, struct list_place place, struct work_list_setup setup);
 int work_list_blocks(const struct device *dev, const struct work_list *list);
 
-/* The two passes of the backward, for head widths that backward_applies accepts; list_memory: work_list_bytes. */
+/* forward_list, keys_list, queries_list - of the lists that the three kernels read, by head width and soft-cap. */
+struct list_shape forward_list(int head_dim, bool cap);
+struct list_shape keys_list(int head_dim);
+struct list_shape queries_list(int head_dim);
+
+/* The two passes of the backward, for head widths that backward_applies accepts. */
 bool backward_applies(int head_dim);
 void keys_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor qkv,
                    const struct attention_problem &problem, const struct attention_statistics &statistics,
-                   bool cap, void *list_memory);
+                   bool cap, struct list_place place);
 void queries_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor qkv,
                       const struct attention_problem &problem, const struct attention_statistics &statistics,
-                      bool cap, void *list_memory);
+                      bool cap, struct list_place place);
 
 } // namespace attention_sm90

@@ -137,6 +137,10 @@ bool cuda_has_fp8(const struct device *dev);
 #define CUDA_OP(name) name##_fn cuda_##name;
 EACH_OP(CUDA_OP)
 
+/* cuda_attention_plan - kernels/ops.h, op_attention_plan. */
+void cuda_attention_plan(struct device *dev, const struct attention_mask *mask,
+                         const struct attention_args *args);
+
 /* cuda_rope_back - the inverse of rope_forward, for the gradient where a part of each head turns. */
 void cuda_rope_back(struct device *dev, struct tensor qkv, const struct rotation *rotation);
 

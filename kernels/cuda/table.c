@@ -19,6 +19,7 @@ static const struct ops OPS_CUDA = {.name = "cuda",
                                     .has_fp8 = cuda_has_fp8,
                                     .scratch_bytes = cuda_scratch_bytes,
                                     .reserve = cuda_reserve,
+                                    .attention_plan = cuda_attention_plan,
                                     .op_begin = cuda_op_begin,
                                     .op_end = cuda_op_end,
                                     EACH_OP(ENTRY)};

@@ -126,7 +126,7 @@ class Statistics:
         call = [self.struct, ("P", self.dout), ("P", out), ("P", lse), ("i", problem.rows), ("i", problem.heads),
                 ("i", problem.width)]
         makers.launch(kernel, (divide_up(self.padded * problem.heads * 8, 256),), (256,), call)
-        call = [self.struct, ("P", problem.first_at), ("P", problem.last_at), ("i", problem.rows)]
+        call = [("P", self.begin), ("P", self.end), ("P", problem.first_at), ("P", problem.last_at), ("i", problem.rows)]
         makers.launch(makers.file.find("attention_columns"), (divide_up(problem.rows, 256),), (256,), call)
         self.check()
 

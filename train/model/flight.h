@@ -74,6 +74,7 @@ struct layer_acts {
 struct mask {
     int64_t window, block;
     struct tensor first_key, last_key; /* [all rows] i32; without a block there is no last_key */
+    struct attention_plan plan;        /* what the device made of it, with room for the largest micro-batch */
     int64_t num_pairs;                 /* scores that it lets through */
 };
 

@@ -23,7 +23,20 @@ static struct attention_mask mask_of(const struct model *model, int layer) {
     struct attention_mask rows = {.first_key = flight_whole_rows(&model->flight, mask->first_key)};
     if (mask->block)
         rows.last_key = flight_whole_rows(&model->flight, mask->last_key);
+    rows.plan = mask->plan;
     return rows;
+}
+
+void heads_plan(struct model *model) {
+    for (int m = 0; m < model->flight.num_masks; m++) {
+        int layer = 0;
+        while (model->layers[layer].mask != m)
+            layer++;
+        struct attention_args attention = attention_args(model, layer);
+        struct attention_mask mask = mask_of(model, layer);
+        op_attention_plan(model->dev, &mask, &attention);
+        model->flight.masks[m].plan = mask.plan;
+    }
 }
 
 /* rotation_of - the layer's, at the positions of the micro-batch; false: it has none. */

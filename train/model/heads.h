@@ -4,6 +4,9 @@
 
 #include "train/model/layer.h"
 
+/* heads_plan - what the device makes of the masks of the micro-batch at hand, once for all layers. */
+void heads_plan(struct model *model);
+
 /* heads_forward - acts.qkv [N, Q, D] as it was projected becomes what attention reads. */
 void heads_forward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
                    int layer);

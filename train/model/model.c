@@ -7,6 +7,7 @@
 
 #include "kernels/half.h"
 #include "train/model/head.h"
+#include "train/model/heads.h"
 #include "train/model/layer.h"
 #include "train/model/shard.h"
 #include "train/model/vocab.h"
@@ -22,6 +23,7 @@ static void place(struct model *model, const struct batch *batch) {
     struct flight_limits limits = limits_of(model);
     flight_place(&model->flight, model->dev, batch, &limits);
     flight_place_masks(&model->flight, model->dev, batch);
+    heads_plan(model);
     vocab_place(model, batch);
 }
 

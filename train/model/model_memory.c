@@ -200,6 +200,7 @@ static void place_batch(struct model *model) {
         mask->first_key = arena_take_1d(&model->arena, DTYPE_I32, all);
         if (mask->block)
             mask->last_key = arena_take_1d(&model->arena, DTYPE_I32, all);
+        mask->plan.memory = arena_take_1d(&model->arena, DTYPE_I32, attention_plan_count(all));
     }
     model->flight.positions = arena_take_1d(&model->arena, DTYPE_I32, model_joined_tokens(&model->setup));
     if (model->flight.num_context > 1)
