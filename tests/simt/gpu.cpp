@@ -9,9 +9,9 @@
 
 namespace {
 
-const char *const call_names[CALL_COUNT] = {"launch", "wait", "malloc"};
+const char *const call_names[CALL_COUNT] = {"launch", "wait", "malloc", "capture"};
 const cudaError_t call_errors[CALL_COUNT] = {cudaErrorLaunchOutOfResources, cudaErrorECCUncorrectable,
-                                             cudaErrorMemoryAllocation};
+                                             cudaErrorMemoryAllocation, cudaErrorNotSupported};
 
 /* The error that SIMT_FAULT asks for. */
 struct fault {
@@ -34,7 +34,8 @@ fault fault_from(const char *text) {
             f.code = fields == 3 ? (cudaError_t)code : call_errors[call];
         }
     if (f.call < 0) {
-        fprintf(stderr, "simt: SIMT_FAULT is '%s', expected launch, wait or malloc, a number, a code\n",
+        fprintf(stderr,
+                "simt: SIMT_FAULT is '%s', expected launch, wait, malloc or capture, a number, a code\n",
                 text);
         abort();
     }
@@ -89,8 +90,9 @@ cudaError_t gpu_status(cudaError_t status) {
     if (status == cudaSuccess || status == cudaErrorNotReady)
         return status;
     g.last = status;
-    if (status >= 200 && status != cudaErrorNotSupported && status != cudaErrorLaunchOutOfResources &&
-        status != cudaErrorInvalidResourceHandle)
+    const bool of_capture = status >= cudaErrorStreamCaptureUnsupported && status <= cudaErrorCapturedEvent;
+    if (status >= 200 && !of_capture && status != cudaErrorNotSupported &&
+        status != cudaErrorLaunchOutOfResources && status != cudaErrorInvalidResourceHandle)
         g.sticky = status; /* the context is lost */
     return status;
 }
@@ -230,6 +232,14 @@ static const struct {
     {cudaErrorIllegalAddress, "cudaErrorIllegalAddress", "illegal memory access"},
     {cudaErrorLaunchOutOfResources, "cudaErrorLaunchOutOfResources", "too many resources for a launch"},
     {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "launch failure"},
+    {cudaErrorNotSupported, "cudaErrorNotSupported", "not supported"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+     "not permitted while a stream is captured"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
+     "an earlier error spoilt the capture"},
+    {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation",
+     "a dependence on work outside of the capture"},
+    {cudaErrorCapturedEvent, "cudaErrorCapturedEvent", "the event was recorded in a capture"},
 };
 
 const char *cudaGetErrorName(cudaError_t error) {

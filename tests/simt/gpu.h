@@ -6,7 +6,7 @@
 #include "cuda_runtime_api.h"
 
 /* Calls that SIMT_FAULT can make fail. */
-enum gpu_call { CALL_LAUNCH, CALL_WAIT, CALL_MALLOC, CALL_COUNT };
+enum gpu_call { CALL_LAUNCH, CALL_WAIT, CALL_MALLOC, CALL_CAPTURE, CALL_COUNT };
 
 /* gpu_number - an environment variable such as "64M"; `otherwise` where it is not set. */
 long gpu_number(const char *name, long otherwise);

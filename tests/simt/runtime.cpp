@@ -13,6 +13,7 @@
 
 struct CUevent_st {
     bool timed;
+    bool captured;                /* recorded last as a dependence inside a graph: nobody can ask for it */
     std::shared_ptr<mark> latest; /* NULL: never recorded */
 };
 
@@ -47,6 +48,14 @@ bool in_device(const void *data, enum cudaMemcpyKind kind, enum cudaMemcpyKind o
     return kind == cudaMemcpyDefault ? memory_is_device(data) : kind == one || kind == other;
 }
 
+/* refused - a call that waits, allocates or reads the host cannot be part of a graph: it spoils the capture that is under way, as in
+ * the driver. */
+bool refused() {
+    if (captured_stream())
+        capture_spoil();
+    return captured_stream();
+}
+
 cudaError_t copy(void *to, const void *from, size_t size_bytes, enum cudaMemcpyKind kind,
                  cudaStream_t stream) {
     bool to_device = in_device(to, kind, cudaMemcpyHostToDevice, cudaMemcpyDeviceToDevice);
@@ -58,6 +67,10 @@ cudaError_t copy(void *to, const void *from, size_t size_bytes, enum cudaMemcpyK
     if ((to_device && !memory_contains(to, size_bytes)) ||
         (from_device && !memory_contains(from, size_bytes)))
         return cudaErrorInvalidValue;
+    const bool pageable =
+        (!from_device && !is_pinned(from, size_bytes)) || (!to_device && !is_pinned(to, size_bytes));
+    if (pageable && stream == captured_stream() && refused())
+        return cudaErrorStreamCaptureUnsupported;
     if (!from_device && !is_pinned(from, size_bytes)) { /* staged at the call, as the driver does */
         auto staged =
             std::make_shared<std::vector<char>>((const char *)from, (const char *)from + size_bytes);
@@ -81,6 +94,8 @@ bool simt_can_reach(const void *address) {
 
 cudaError_t cudaMalloc(void **data, size_t size_bytes) {
     streams_guard locked(streams_lock());
+    if (refused())
+        return gpu_status(cudaErrorStreamCaptureUnsupported);
     cudaError_t status = gpu_fault(CALL_MALLOC);
     *data = status == cudaSuccess && size_bytes ? memory_allocate(size_bytes) : nullptr;
     if (status == cudaSuccess && size_bytes && !*data)
@@ -90,12 +105,16 @@ cudaError_t cudaMalloc(void **data, size_t size_bytes) {
 
 cudaError_t cudaFree(void *data) {
     streams_guard locked(streams_lock());
+    if (refused())
+        return gpu_status(cudaErrorStreamCaptureUnsupported);
     streams_wait_all();
     return gpu_status(!data || memory_free(data) ? cudaSuccess : cudaErrorInvalidValue);
 }
 
 cudaError_t cudaHostAlloc(void **data, size_t size_bytes, unsigned int) {
     streams_guard locked(streams_lock());
+    if (refused())
+        return gpu_status(cudaErrorStreamCaptureUnsupported);
     *data = aligned_alloc(4096, (size_bytes + 4095) / 4096 * 4096);
     if (*data)
         pinned()[(const char *)*data] = size_bytes;
@@ -108,6 +127,8 @@ cudaError_t cudaMallocHost(void **data, size_t size_bytes) {
 
 cudaError_t cudaFreeHost(void *data) {
     streams_guard locked(streams_lock());
+    if (refused())
+        return gpu_status(cudaErrorStreamCaptureUnsupported);
     streams_wait_all();
     if (data && !pinned().erase((const char *)data))
         return gpu_status(cudaErrorInvalidValue);
@@ -143,6 +164,8 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t size_bytes, enum 
 /* All streams count as made with cudaStreamNonBlocking: the NULL stream does not wait for them. */
 cudaError_t cudaMemcpy(void *to, const void *from, size_t size_bytes, enum cudaMemcpyKind kind) {
     streams_guard locked(streams_lock());
+    if (refused())
+        return gpu_status(cudaErrorStreamCaptureUnsupported);
     cudaError_t status = copy(to, from, size_bytes, kind, stream_find(nullptr));
     stream_wait(stream_find(nullptr));
     return gpu_status(status);
@@ -189,6 +212,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
     streams_guard locked(streams_lock());
     stream = stream_find(stream);
+    if (stream && stream == captured_stream() && refused())
+        return gpu_status(cudaErrorStreamCaptureUnsupported);
     cudaError_t status = gpu_status(stream ? gpu_fault(CALL_WAIT) : cudaErrorInvalidResourceHandle);
     if (status != cudaSuccess)
         return status;
@@ -201,6 +226,8 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     streams_guard locked(streams_lock());
     stream = stream_find(stream);
+    if (stream && stream == captured_stream() && refused())
+        return gpu_status(cudaErrorStreamCaptureUnsupported);
     cudaError_t status = gpu_status(stream ? gpu_fault(CALL_WAIT) : cudaErrorInvalidResourceHandle);
     if (status == cudaSuccess) {
         stream_wait(stream);
@@ -211,6 +238,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 
 cudaError_t cudaDeviceSynchronize(void) {
     streams_guard locked(streams_lock());
+    if (refused())
+        return gpu_status(cudaErrorStreamCaptureUnsupported);
     cudaError_t status = gpu_status(gpu_fault(CALL_WAIT));
     if (status == cudaSuccess) {
         streams_wait_all();
@@ -239,7 +268,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void 
 /* Events. */
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned int flags) {
-    *event = new CUevent_st{!(flags & cudaEventDisableTiming), nullptr};
+    *event = new CUevent_st{!(flags & cudaEventDisableTiming), false, nullptr};
     return gpu_status(cudaSuccess);
 }
 
@@ -252,16 +281,34 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
     return gpu_status(cudaSuccess);
 }
 
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-    streams_guard locked(streams_lock());
-    stream = stream_find(stream);
-    if (!stream)
-        return gpu_status(cudaErrorInvalidResourceHandle);
+namespace {
+
+void record(cudaEvent_t event, cudaStream_t stream) {
     event->latest = std::make_shared<mark>();
     piece p;
     p.record = event->latest;
     stream_enqueue(stream, std::move(p));
+}
+
+} // namespace
+
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned int flags) {
+    streams_guard locked(streams_lock());
+    stream = stream_find(stream);
+    if (!stream)
+        return gpu_status(cudaErrorInvalidResourceHandle);
+    event->captured = stream == captured_stream() && !(flags & cudaEventRecordExternal);
+    if (event->captured)
+        return gpu_status(cudaSuccess);
+    if (stream == captured_stream())
+        capture_event(stream, event);
+    else
+        record(event, stream);
     return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    return cudaEventRecordWithFlags(event, stream, cudaEventRecordDefault);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int) {
@@ -269,6 +316,10 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     stream = stream_find(stream);
     if (!stream)
         return gpu_status(cudaErrorInvalidResourceHandle);
+    if (stream == captured_stream()) { /* of what is outside of the graph */
+        capture_spoil();
+        return gpu_status(cudaErrorStreamCaptureIsolation);
+    }
     if (event->latest) { /* an event never recorded holds nobody up */
         piece p;
         p.wait = event->latest;
@@ -279,6 +330,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
     streams_guard locked(streams_lock());
+    if (event->captured)
+        return gpu_status(cudaErrorCapturedEvent);
     cudaError_t status = gpu_status(gpu_fault(CALL_WAIT));
     if (status != cudaSuccess || !event->latest)
         return status;
@@ -287,6 +340,10 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     streams_guard locked(streams_lock());
+    if (event->captured)
+        return gpu_status(cudaErrorCapturedEvent);
+    if (refused()) /* a wait of this thread */
+        return gpu_status(cudaErrorStreamCaptureUnsupported);
     cudaError_t status = gpu_status(gpu_fault(CALL_WAIT));
     if (status == cudaSuccess && event->latest)
         mark_wait(event->latest);
@@ -300,5 +357,69 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end) 
     if (!start->latest->passed || !end->latest->passed)
         return gpu_status(cudaErrorNotReady);
     *ms = (float)(1e3 * (end->latest->time_s - start->latest->time_s));
+    return gpu_status(cudaSuccess);
+}
+
+/* Graphs: what a stream was given while it was captured, run again by each launch.  Other work of the same thread is refused
+ * meanwhile where it waits or allocates, as with cudaStreamCaptureModeThreadLocal. */
+
+struct CUgraph_st {
+    std::vector<captured_piece> pieces;
+};
+struct CUgraphExec_st {
+    std::vector<captured_piece> pieces;
+};
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode) {
+    streams_guard locked(streams_lock());
+    cudaError_t status = gpu_fault(CALL_CAPTURE);
+    if (status != cudaSuccess)
+        return gpu_status(status);
+    if (!stream || !stream_find(stream) || captured_stream()) /* the NULL stream cannot be captured */
+        return gpu_status(cudaErrorStreamCaptureUnsupported);
+    capture_begin(stream);
+    return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
+    streams_guard locked(streams_lock());
+    std::vector<captured_piece> pieces;
+    *graph = nullptr;
+    if (!captured_stream())
+        return gpu_status(cudaErrorInvalidValue);
+    if (!capture_end(stream, &pieces))
+        return gpu_status(cudaErrorStreamCaptureInvalidated);
+    cudaError_t status = gpu_fault(CALL_CAPTURE);
+    if (status == cudaSuccess)
+        *graph = new CUgraph_st{pieces};
+    return gpu_status(status);
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long) {
+    streams_guard locked(streams_lock());
+    cudaError_t status = gpu_fault(CALL_CAPTURE);
+    *exec = status == cudaSuccess ? new CUgraphExec_st{graph->pieces} : nullptr;
+    return gpu_status(status);
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+    streams_guard locked(streams_lock());
+    stream = stream_find(stream);
+    cudaError_t status = stream ? gpu_fault(CALL_LAUNCH) : cudaErrorInvalidResourceHandle;
+    for (size_t i = 0; status == cudaSuccess && i < exec->pieces.size(); i++)
+        if (exec->pieces[i].event)
+            record(exec->pieces[i].event, stream);
+        else
+            stream_enqueue(stream, exec->pieces[i].work);
+    return gpu_status(status);
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+    delete exec;
+    return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+    delete graph;
     return gpu_status(cudaSuccess);
 }

@@ -6,8 +6,8 @@
  *   SIMT_ARCH=90|80|70    a pretend H100, A100 or V100 (default 90)
  *   SIMT_GPUS=n           GPUs in this machine (default 8); 0: none
  *   SIMT_DRIVER=n         driver version, 13000 for 13.0 (default: the runtime's); 0: no driver
- *   SIMT_FAULT=what:n[:code]  the n-th launch, wait or malloc (from 1) of the process returns a CUDA error;
- * codes: default 701 (out of resources), 214 (uncorrectable ECC), 2 (out of memory).  Codes from 200 on, but
+ *   SIMT_FAULT=what:n[:code]  the n-th launch, wait, malloc or capture (from 1) of the process returns a CUDA error;
+ * codes: default 701 (out of resources), 214 (uncorrectable ECC), 2 (out of memory), 801 (not supported).  Codes from 200 on, but
  * 701, stay: every later call returns them, as on a GPU
  *   SIMT_PRODUCTS=path    cublasLtMatmul writes to path.PID, a line for each product whose algorithm is not
  * that of the last product of the same shape: m n k, types of A and D, both transposed or not, beta not 0,

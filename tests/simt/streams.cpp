@@ -30,6 +30,9 @@ struct engine {
     uint32_t seed = (uint32_t)gpu_number("SIMT_SEED", 0);
     std::mt19937 random{seed};
     bool moving = false; /* a piece is running */
+    cudaStream_t captured = nullptr;
+    bool spoilt = false; /* the capture */
+    std::vector<captured_piece> pieces;
     cudaStream_t favourite =
         nullptr; /* RANDOM: the stream that moved last often moves again, and drifts ahead */
 };
@@ -215,7 +218,38 @@ cudaStream_t stream_find(cudaStream_t stream) {
     return std::find(streams.begin(), streams.end(), stream) == streams.end() ? nullptr : stream;
 }
 
+void capture_begin(cudaStream_t stream) {
+    engine &e = the_engine();
+    e.captured = stream;
+    e.spoilt = false;
+    e.pieces.clear();
+}
+
+bool capture_end(cudaStream_t stream, std::vector<captured_piece> *pieces) {
+    engine &e = the_engine();
+    bool good = e.captured == stream && !e.spoilt;
+    pieces->swap(e.pieces);
+    e.captured = nullptr;
+    return good;
+}
+
+cudaStream_t captured_stream() {
+    return the_engine().captured;
+}
+
+void capture_spoil() {
+    the_engine().spoilt = true;
+}
+
+void capture_event(cudaStream_t, cudaEvent_t event) {
+    the_engine().pieces.push_back({piece(), event});
+}
+
 void stream_enqueue(cudaStream_t stream, piece p) {
+    if (stream == the_engine().captured) {
+        the_engine().pieces.push_back({std::move(p), nullptr});
+        return;
+    }
     stream->queue.push_back(std::move(p));
     move(nullptr, moves(0));
 }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "cuda_runtime_api.h"
 
@@ -24,6 +25,21 @@ struct piece {
 
 using streams_guard = std::lock_guard<std::recursive_mutex>;
 std::recursive_mutex &streams_lock();
+
+/* What a stream that is captured was given: pieces in order, and for each the event that its launches record, or NULL. */
+struct captured_piece {
+    piece work;
+    cudaEvent_t event;
+};
+
+/* capture_begin, capture_end - what is enqueued on the stream meanwhile is kept, and does not run.  captured_stream - the one that is
+ * being captured (one at a time), or NULL.  capture_spoil - something was asked for that cannot be captured. capture_end returns
+ * false where it was. */
+void capture_begin(cudaStream_t stream);
+bool capture_end(cudaStream_t stream, std::vector<captured_piece> *pieces);
+cudaStream_t captured_stream();
+void capture_spoil();
+void capture_event(cudaStream_t stream, cudaEvent_t event);
 
 cudaStream_t stream_create();
 void stream_destroy(cudaStream_t stream); /* when its work is done */

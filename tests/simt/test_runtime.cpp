@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -232,6 +233,81 @@ void test_copies_check_their_ranges(void **) {
     close_fixture(f);
 }
 
+/* --- graphs --- */
+
+void add_one(cudaStream_t stream, float *x) {
+    simt_submit(stream, [=] { x[0]++; });
+}
+
+/* What is captured does not run; each launch runs it, and records its events anew. */
+void test_graphs_run_again(void **) {
+    for (uint32_t seed = 0; seed < NUM_SEEDS; seed++) {
+        fixture f = open_fixture(seed);
+        cudaGraph_t graph;
+        cudaGraphExec_t exec;
+        fill(f.a, f.x, 5);
+        OK(cudaStreamBeginCapture(f.a, cudaStreamCaptureModeThreadLocal));
+        add_one(f.a, f.x);
+        OK(cudaMemcpyAsync(f.y, f.x, sizeof(float), cudaMemcpyDeviceToDevice, f.a));
+        OK(cudaEventRecordWithFlags(f.event, f.a, cudaEventRecordExternal));
+        add_one(f.b, f.y + 1); /* another stream goes on */
+        OK(cudaStreamEndCapture(f.a, &graph));
+        OK(cudaGraphInstantiate(&exec, graph, 0));
+        OK(cudaGraphDestroy(graph));
+        assert_true(first_of(f.x) == 5);
+        for (int launch = 1; launch <= 3; launch++) {
+            OK(cudaGraphLaunch(exec, f.a));
+            OK(cudaEventSynchronize(f.event));
+            assert_true(first_of(f.y) == (float)(5 + launch));
+        }
+        OK(cudaGraphExecDestroy(exec));
+        close_fixture(f);
+    }
+}
+
+/* Waits, allocations, ordinary memory of the host, and waits for work outside: refused, and the capture is spoilt. */
+void test_what_is_not_captured(void **) {
+    fixture f = open_fixture(0);
+    cudaEvent_t outside;
+    float host[COUNT] = {0};
+    void *memory;
+    OK(cudaEventCreate(&outside));
+    OK(cudaEventRecord(outside, f.b));
+    const std::vector<std::function<cudaError_t()>> calls = {
+        [&] { return cudaMalloc(&memory, 4); },
+        [&] { return cudaFree(f.y); },
+        [&] { return cudaHostAlloc(&memory, 4, cudaHostAllocDefault); },
+        [&] { return cudaStreamSynchronize(f.a); },
+        [&] { return cudaStreamQuery(f.a); },
+        [&] { return cudaDeviceSynchronize(); },
+        [&] { return cudaEventSynchronize(outside); },
+        [&] { return cudaMemcpyAsync(f.x, host, sizeof host, cudaMemcpyHostToDevice, f.a); },
+        [&] { return cudaMemcpyAsync(host, f.x, sizeof host, cudaMemcpyDeviceToHost, f.a); },
+        [&] { return cudaMemcpy(f.x, host, sizeof host, cudaMemcpyHostToDevice); },
+        [&] { return cudaStreamWaitEvent(f.a, outside, 0); },
+    };
+    for (const auto &call : calls) {
+        cudaGraph_t graph;
+        OK(cudaStreamBeginCapture(f.a, cudaStreamCaptureModeThreadLocal));
+        const cudaError_t status = call();
+        assert_true(status == cudaErrorStreamCaptureUnsupported || status == cudaErrorStreamCaptureIsolation);
+        assert_int_equal(cudaStreamEndCapture(f.a, &graph), cudaErrorStreamCaptureInvalidated);
+        (void)cudaGetLastError();
+    }
+    cudaGraph_t graph;
+    OK(cudaStreamBeginCapture(f.a, cudaStreamCaptureModeThreadLocal));
+    OK(cudaEventRecord(f.event, f.a)); /* nobody can ask for what is only an order inside the graph */
+    assert_int_equal(cudaEventQuery(f.event), cudaErrorCapturedEvent);
+    OK(cudaStreamEndCapture(f.a, &graph));
+    OK(cudaGraphDestroy(graph));
+    assert_int_equal(cudaStreamBeginCapture(nullptr, cudaStreamCaptureModeThreadLocal),
+                     cudaErrorStreamCaptureUnsupported);
+    (void)cudaGetLastError();
+    OK(cudaStreamSynchronize(f.a)); /* afterwards all is as it was */
+    OK(cudaEventDestroy(outside));
+    close_fixture(f);
+}
+
 /* --- cases of the children --- */
 
 float *device_floats(size_t count) {
@@ -412,6 +488,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_when_copies_read),
         cmocka_unit_test(test_new_memory_is_nan),
         cmocka_unit_test(test_copies_check_their_ranges),
+        cmocka_unit_test(test_graphs_run_again),
+        cmocka_unit_test(test_what_is_not_captured),
         cmocka_unit_test(test_children),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);
