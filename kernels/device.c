@@ -52,6 +52,16 @@ void device_synchronize(struct device *dev) {
         dev->ops->synchronize(dev);
 }
 
+void device_record(struct device *dev) {
+    if (dev->ops->record)
+        dev->ops->record(dev);
+}
+
+void device_play(struct device *dev) {
+    if (dev->ops->play)
+        dev->ops->play(dev);
+}
+
 size_t device_memory_free(struct device *dev, size_t *total_bytes) {
     return dev->ops->memory_free(dev, total_bytes);
 }

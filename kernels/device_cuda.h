@@ -33,6 +33,15 @@ int cuda_check_compute(const struct device *dev, enum dtype compute, const char 
  * events cost the GPU a little between kernels. */
 void cuda_time_ops(struct device *dev, bool on);
 
+/* cuda_use_graphs - whether ops between device_record and device_play are given to the GPU as a CUDA graph, once the same came twice (at
+ * first: no).  For a rank that exchanges nothing meanwhile.  Where a graph cannot be made a warning says so once, and ops are given
+ * one by one.  cuda_count_graphs - lists that were new, of them captured, and launches so far. */
+struct cuda_graph_counts {
+    int64_t kept, captured, launched;
+};
+void cuda_use_graphs(struct device *dev, bool on);
+struct cuda_graph_counts cuda_count_graphs(const struct device *dev);
+
 /* cuda_linear_tune - with on, the first product of each shape that has no choice yet tries the library's best
  * algorithms, timed on the operands themselves, and the fastest becomes its choice; without, such a product
  * takes the library's first guess.  Timings scatter: two tuned runs may choose differently and then differ in

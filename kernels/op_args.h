@@ -116,10 +116,16 @@ enum op_write { OP_OVERWRITE, OP_ACCUMULATE };
 /* What the loss makes of a logit x: z = logit_scale x, and with a soft-cap softcap tanh(z / softcap).
  * Sources: Granite's config.json (logits_scaling), Gemma 2's (final_logit_softcapping). */
 struct loss_args {
-    float grad_scale;  /* multiplies the gradient; 0: it is not wanted */
-    float logit_scale; /* 1: logits as they are; above 0 */
-    float softcap;     /* 0: none */
+    float grad_scale;           /* multiplies the gradient; 0: it is not wanted */
+    float logit_scale;          /* 1: logits as they are; above 0 */
+    float softcap;              /* 0: none */
+    const float *grad_scale_at; /* in the device's memory: grad_scale is multiplied by it; NULL: by 1 */
 };
+
+/* loss_grad_scale - what multiplies the gradient, on a device whose memory is the host's. */
+static inline float loss_grad_scale(const struct loss_args *args) {
+    return args->grad_scale_at ? args->grad_scale * *args->grad_scale_at : args->grad_scale;
+}
 
 /* How the products of a layer are computed in 8 bits (fp8.h): weights and activations in E4M3, gradients in `gradients`.  UNSCALED is
  * the control of tests alone: every scale is 1. */

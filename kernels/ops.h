@@ -112,6 +112,12 @@ size_t device_memory_free(struct device *dev, size_t *total_bytes);
 size_t device_scratch_bytes(struct device *dev, const struct device_limits *limits);
 void device_reserve(struct device *dev, const struct device_limits *limits);
 
+/* device_record - from here on the device may write down the ops that it is asked for, and give them to what computes later, all as
+ * one; what reads or fills host memory, or waits, comes after them all the same.  device_play - give all that was written; from here
+ * on ops are given at once, as they were before.  Devices that gain nothing do nothing, and the bits are the same. */
+void device_record(struct device *dev);
+void device_play(struct device *dev);
+
 /* device_has_fp8 - whether its op_fp8_* can be called: not on every GPU. */
 bool device_has_fp8(const struct device *dev);
 
@@ -457,6 +463,8 @@ struct ops {
     bool (*has_fp8)(const struct device *); /* NULL: it has */
     size_t (*scratch_bytes)(struct device *, const struct device_limits *);
     void (*reserve)(struct device *, size_t scratch_bytes);
+    void (*record)(struct device *);
+    void (*play)(struct device *);
     void (*attention_plan)(struct device *, const struct attention_mask *, const struct attention_args *);
     /* Around each op, for its time on the device, added to counts later; NULL: the front door's clock is
      * exact. */

@@ -58,6 +58,8 @@ of_shapes() {
 # --- one rank ---
 
 go 0 0 none --set run.gemm_choices=none
+go 0 0 one_by_one --set run.gemm_choices=none --set run.graphs=false # micro-batches as graphs, and not
+expect_same "with graphs and without" none one_by_one
 go 0 0 fresh --set "run.gemm_choices=$choices"
 expect_output '^matrix products: [1-9][0-9]* measured in [0-9.]* s and added to '
 num_measured=$(sed -n 's/^matrix products: \([0-9]*\) measured.*/\1/p' "$log")

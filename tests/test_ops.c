@@ -355,7 +355,8 @@ static void loss_free(struct loss_data d) {
 static const int64_t LOSS_SHAPES[][2] = {{1, 2}, {7, 65}, {65, 17}, {40, 301}, {33, 512}};
 enum { NUM_LOSS_SHAPES = sizeof LOSS_SHAPES / sizeof LOSS_SHAPES[0] };
 
-static const struct loss_args LOSS_ALONE = {0, 1, 0}, LOSS_QUARTER = {0.25f, 1, 0}, LOSS_WHOLE = {1, 1, 0};
+static const struct loss_args LOSS_ALONE = {0, 1, 0, NULL}, LOSS_QUARTER = {0.25f, 1, 0, NULL},
+                              LOSS_WHOLE = {1, 1, 0, NULL};
 
 /* test_cross_entropy - loss alone, then the gradient in place of the logits. */
 static void test_cross_entropy(struct setting s) {
@@ -385,7 +386,12 @@ static void test_cross_entropy_apart(struct setting s) {
         assert_matches(d.losses, d.want_losses, 2e-6);
         assert_matches(gradient, d.want, 5e-6);
         assert_true(same_bits(d.logits, untouched));
-        data_free(untouched), data_free(gradient);
+        struct data first = data_copy(gradient), factor = data_zero(s.dev, shape_1d(DTYPE_F32, 1));
+        data_set(factor, 0, 0.25); /* of the whole gradient, in the device's memory */
+        op_cross_entropy(s.dev, d.losses.t, gradient.t, d.logits.t, d.targets.t, d.weights.t,
+                         &(struct loss_args){1, 1, 0, factor.t.data});
+        assert_true(same_bits(gradient, first));
+        data_free(untouched), data_free(gradient), data_free(first), data_free(factor);
         loss_free(d);
     }
 }
@@ -420,7 +426,8 @@ static double shaped_want(double *gradient, const double *row, int64_t vocabular
  * as they are, they give another loss. */
 static void test_cross_entropy_shaped(struct setting s) {
     enum { CHUNK = 3, V = 65 };
-    static const struct loss_args shapes[] = {{1, 0.125f, 0}, {1, 1, 0.75f}, {1, 2, 0.75f}, {1, 1, 0}};
+    static const struct loss_args shapes[] = {
+        {1, 0.125f, 0, NULL}, {1, 1, 0.75f, NULL}, {1, 2, 0.75f, NULL}, {1, 1, 0, NULL}};
     for (int n = 0; n < 4; n++) {
         struct loss_data d = loss_make(s, CHUNK, V, s.dtype, 1);
         struct data gradient = data_output(s.dev, shape_2d(s.dtype, CHUNK, V));

@@ -145,11 +145,11 @@ static void distill_free(struct distill_data d) {
     data_free(d.logps), data_free(d.losses), data_free(d.divergences), data_free(d.dlogits);
 }
 
-static const struct distill_args ARGS[] = {{{0.25f, 1, 0}, 1, 0.5f},
-                                           {{1, 1, 0}, 2, 0.25f},
-                                           {{1, 0.5f, 0}, 4, 1},
-                                           {{1, 0.5f, 1.5f}, 0.5f, 0.75f},
-                                           {{1, 1, 0}, 3, 0}};
+static const struct distill_args ARGS[] = {{{0.25f, 1, 0, NULL}, 1, 0.5f},
+                                           {{1, 1, 0, NULL}, 2, 0.25f},
+                                           {{1, 0.5f, 0, NULL}, 4, 1},
+                                           {{1, 0.5f, 1.5f, NULL}, 0.5f, 0.75f},
+                                           {{1, 1, 0, NULL}, 3, 0}};
 enum { NUM_ARGS = sizeof ARGS / sizeof ARGS[0] };
 
 /* Rows, vocabulary, ids. */
@@ -169,6 +169,14 @@ static void test_distill(struct setting s) {
         assert_matches(d.divergences, d.want_divergences, 5e-6);
         assert_matches(d.dlogits, d.want, 5e-6);
         struct data losses = data_copy(d.losses), divergences = data_copy(d.divergences);
+        struct data factor = data_zero(s.dev, tensor_1d(NULL, DTYPE_F32, 1)), gradient = data_copy(d.dlogits);
+        data_set(factor, 0, 0.5); /* half of the gradient's factor in the device's memory */
+        args.loss.grad_scale *= 2;
+        args.loss.grad_scale_at = factor.t.data;
+        device_copy(s.dev, d.logits.t, logits.t);
+        op_distill(s.dev, &d.out, &d.rows, &args);
+        assert_true(same_bits(d.dlogits, gradient));
+        data_free(factor), data_free(gradient);
         device_copy(s.dev, d.logits.t, logits.t);
         args.loss.grad_scale = 0;
         d.out.dlogits = (struct tensor){0};
@@ -196,7 +204,7 @@ static void test_in_place(struct setting s) {
 /* test_sure - a student that is sure of an id and a teacher that is not, and the other way round: nothing overflows, and what the
  * rest has is not lost by rounding. */
 static void test_sure(struct setting s) {
-    static const struct distill_args args = {{1, 1, 0}, 1, 1};
+    static const struct distill_args args = {{1, 1, 0, NULL}, 1, 1};
     struct distill_data d = distill_make(s, 2, 65, 3);
     for (int v = 0; v < 65; v++)
         d.logits.exact[v] = v == (int)d.ids.exact[0] ? 60 : v % 3, d.logits.exact[65 + v] = 1e4 - v;
@@ -253,7 +261,7 @@ static void check_golden(struct setting s, const json_t *one) {
     const json_t *list = json_object_get(one, "dlogits");
     int64_t vocabulary = (int64_t)json_array_size(list),
             num_ids = (int64_t)json_array_size(json_object_get(one, "ids"));
-    struct distill_args args = {{1, (float)number(one, "logit_scale"), (float)number(one, "softcap")},
+    struct distill_args args = {{1, (float)number(one, "logit_scale"), (float)number(one, "softcap"), NULL},
                                 (float)number(one, "temperature"),
                                 (float)number(one, "share")};
     struct distill_data d = distill_make(s, 1, vocabulary, num_ids);

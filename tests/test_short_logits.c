@@ -63,7 +63,8 @@ static int outside_of(struct device *dev, enum dtype dtype, double coarse) {
     for (int i = 0; i < ROWS; i++)
         data_set(weights, i, 1);
     data_write(logits);
-    op_cross_entropy(dev, losses.t, logits.t, logits.t, targets.t, weights.t, &(struct loss_args){1, 1, 0});
+    op_cross_entropy(dev, losses.t, logits.t, logits.t, targets.t, weights.t,
+                     &(struct loss_args){1, 1, 0, NULL});
     data_refresh(losses), data_refresh(logits);
     int outside = num_outside(x, targets, losses, logits, rounding_of(dtype));
     free(x);

@@ -50,6 +50,11 @@ static const struct config_key run_file_keys[] = {
         "each kind of GPU and cuBLASLt in $XDG_CACHE_HOME/atelier (~/.cache/atelier); none: cuBLASLt's first "
         "proposal. A run keeps its choices in its folder, for when it is resumed; without effect on a CPU",
         FREE),
+    BOOL(
+        "run.graphs", AT(run.graphs), "true",
+        "a run on one GPU gives it the operations of a micro-batch as one CUDA graph, from the second micro-batch of a kind on; "
+        "false: one by one, to the same bits. Without effect on several GPUs, whose micro-batches hold transfers, and on a CPU",
+        FREE),
 
 #include "configs/schema/config_table_model.inc"
 

@@ -130,7 +130,7 @@ static void distill_row(const struct distill_out *out, const struct distill_rows
     if (args->loss.grad_scale == 0)
         return;
     float *to = row_target(out->dlogits, i * vocabulary, buffer + vocabulary);
-    gradient(to, &row, args, (double)args->loss.grad_scale * (double)weight);
+    gradient(to, &row, args, (double)loss_grad_scale(&args->loss) * (double)weight);
     row_commit(out->dlogits, i * vocabulary, vocabulary, to);
 }
 

@@ -66,7 +66,7 @@ void cpu_cross_entropy(struct device *dev, struct tensor losses, struct tensor d
                        struct tensor targets, struct tensor weights, const struct loss_args *args) {
     int64_t vocabulary = logits.dims[1];
     bool shaped = args->logit_scale != 1 || args->softcap > 0;
-    float grad_scale = args->grad_scale;
+    float grad_scale = args->grad_scale == 0 ? 0 : loss_grad_scale(args);
     /* One buffer per thread serves rows of 16-bit logits, of 16-bit gradients, or of both: logits_exp_sum may work
      * in place.  It stays untouched where both are f32.  A second one holds z where that is not the logits. */
     int64_t room = vocabulary * (shaped ? 2 : 1);

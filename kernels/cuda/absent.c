@@ -39,6 +39,15 @@ void cuda_time_ops(struct device *dev, bool on) {
     die("cuda_time_ops on a '%s' device: " ABSENT, dev->ops->name);
 }
 
+void cuda_use_graphs(struct device *dev, bool on) {
+    (void)on;
+    die("cuda_use_graphs on a '%s' device: " ABSENT, dev->ops->name);
+}
+
+struct cuda_graph_counts cuda_count_graphs(const struct device *dev) {
+    die("cuda_count_graphs on a '%s' device: " ABSENT, dev->ops->name);
+}
+
 void cuda_linear_tune(struct device *dev, bool on) {
     (void)on;
     die("cuda_linear_tune on a '%s' device: " ABSENT, dev->ops->name);

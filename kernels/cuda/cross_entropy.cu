@@ -212,7 +212,7 @@ static __global__ void __launch_bounds__(LOSS_THREADS, 1) cross_entropy_kernel(l
     if (threadIdx.x == 0)
         r.losses[blockIdx.x] =
             (float)((double)weight * (log((double)all.sum) + (double)all.max - (double)target_logit));
-    float scale = known ? r.args.grad_scale * weight : NAN;
+    float scale = known ? grad_scale_of(r.args) * weight : NAN;
     if (r.args.grad_scale != 0)
         write_row<Shape, In, Out, N, B>(r.dlogits + start, row, span,
                                         {all.max, scale / all.sum, scale, target}, shape);

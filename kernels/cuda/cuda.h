@@ -16,6 +16,8 @@ extern "C" {
 
 struct cuda_staging;
 struct cuda_timing;
+struct cuda_spans;
+struct cuda_graphs;
 struct linear_state;
 
 enum { CUDA_ALIGN_BYTES = 256 }; /* of every allocation and of the scratch block */
@@ -34,9 +36,12 @@ struct cuda_state {
     struct cuda_staging *staging;
     struct cuda_timing *timing;
     struct linear_state *linear;
+    struct cuda_graphs *graphs;
+    void (*before_stream)(
+        struct device *); /* gives the ops that were written down (graph.c); NULL: none are */
 };
 
-/* cuda_stream - the compute stream.  cuda_num_sms - its multiprocessors.  cuda_arch - 70, 80, 86, 90: ten times
+/* cuda_stream - the compute stream, after what was written down.  cuda_num_sms - its multiprocessors.  cuda_arch - 70, 80, 86, 90: ten times
  * the compute capability.  cuda_block_shared_bytes - the most shared memory that a block can ask for. */
 cudaStream_t cuda_stream(struct device *dev);
 int cuda_num_sms(const struct device *dev);
@@ -82,6 +87,25 @@ void cuda_op_end(struct device *dev, enum op_id id);
 struct cuda_timing *cuda_timing_create(void);
 void cuda_timing_free(struct cuda_timing *timing);
 void cuda_timing_collect(struct device *dev);
+
+/* The times of the ops of a graph, by events inside it, one at the first op of each family in turn.  cuda_spans_open, cuda_spans_close -
+ * around a capture: until close cuda_op_begin adds to them; NULL where ops are not timed, and all of these take NULL.
+ * cuda_spans_begun - the graph was launched.  cuda_spans_collect - what its last launch took is added to the counts, unless it was;
+ * waits for its end. */
+struct cuda_spans *cuda_spans_open(struct device *dev);
+void cuda_spans_close(struct device *dev);
+void cuda_spans_free(struct cuda_spans *spans);
+void cuda_spans_begun(struct cuda_spans *spans);
+void cuda_spans_collect(struct device *dev, struct cuda_spans *spans);
+
+/* Ops written down (graph.c).  cuda_graphs_create - for a device whose table is `given`; write changes a copy of it to one whose ops
+ * are written down.  cuda_record, cuda_play - kernels/ops.h, device_record and device_play.  cuda_graphs_collect - the times of all
+ * graphs. */
+struct cuda_graphs *cuda_graphs_create(const struct ops *given, void (*write)(struct ops *));
+void cuda_graphs_free(struct cuda_graphs *graphs);
+void cuda_record(struct device *dev);
+void cuda_play(struct device *dev);
+void cuda_graphs_collect(struct device *dev);
 
 /* Memory (memory.c); kernels/ops.h says what each does.  Uploads and downloads pass through page-locked
  * buffers of our own: a copy from or to ordinary memory would wait for the stream inside the driver, where

@@ -145,7 +145,7 @@ DEV void write_row(const distill_call<Out> &c, const float *row, const distill_s
     const int32_t *ids = c.ids + (int64_t)blockIdx.x * c.num_ids;
     const int64_t target = c.targets[blockIdx.x], start = (int64_t)blockIdx.x * c.vocabulary;
     const float t = c.args.temperature, inverse = 1 / t;
-    const float scale = c.args.loss.grad_scale * c.weights[blockIdx.x];
+    const float scale = grad_scale_of(c.args.loss) * c.weights[blockIdx.x];
     const float own = scale * (1 - c.args.share), taught = scale * c.args.share * t;
     const float plain = own * expf((float)((double)r.rest_max - r.all));
     const float root =

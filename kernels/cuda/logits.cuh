@@ -3,6 +3,11 @@
 
 #include "kernels/cuda/vector.cuh"
 
+/* grad_scale_of - what multiplies the gradient. */
+DEV float grad_scale_of(const loss_args &args) {
+    return args.grad_scale_at ? args.grad_scale * *args.grad_scale_at : args.grad_scale;
+}
+
 /* of - z from a logit.  slope - dz / dx, from z. */
 struct logits_shape {
     float scale, cap, inverse;

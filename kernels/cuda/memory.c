@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/graph.h"
 #include "kernels/units.h"
 
 enum { NUM_SLOTS = 64, SLOT_BYTES = 256 * KIB };
@@ -88,6 +88,7 @@ size_t cuda_memory_free(struct device *dev, size_t *total_bytes) {
 static void grow_scratch(struct device *dev, size_t size_bytes) {
     struct cuda_state *state = state_of(dev);
     cuda_wait(dev, state->stream);
+    graphs_forget(dev);
     CUDA_CHECK(cudaFree(state->scratch));
     state->scratch = NULL;
     CUDA_CHECK(cudaMalloc((void **)&state->scratch, size_bytes));
@@ -177,4 +178,5 @@ void cuda_download(struct device *dev, void *host, const void *from, size_t size
 void cuda_synchronize(struct device *dev) {
     cuda_wait(dev, cuda_stream(dev));
     cuda_timing_collect(dev);
+    cuda_graphs_collect(dev);
 }

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/graph.h"
 
 void cuda_state_open(struct device *dev, int ordinal, const struct cudaDeviceProp *prop,
                      cudaStream_t stream) {
@@ -18,11 +18,13 @@ void cuda_state_open(struct device *dev, int ordinal, const struct cudaDevicePro
     state->staging = cuda_staging_create();
     state->timing = cuda_timing_create();
     state->linear = cuda_linear_create(dev);
+    state->graphs = cuda_graphs_create(dev->ops, graph_writing_ops);
 }
 
 void cuda_close(struct device *dev) {
     struct cuda_state *state = dev->state;
     cuda_synchronize(dev);
+    cuda_graphs_free(state->graphs);
     cuda_linear_free(state->linear);
     cuda_timing_free(state->timing);
     cuda_staging_free(state->staging);

@@ -11,6 +11,8 @@ static struct cuda_state *state_of(const struct device *dev) {
 }
 
 cudaStream_t cuda_stream(struct device *dev) {
+    if (state_of(dev)->before_stream)
+        state_of(dev)->before_stream(dev);
     return state_of(dev)->stream;
 }
 
@@ -56,6 +58,11 @@ const char *cuda_remedy(cudaError_t status) {
                "with CUDA_LAUNCH_BLOCKING=1 the error comes up where it happens";
     case cudaErrorLaunchTimeout:
         return "a kernel ran too long: this GPU also drives a display";
+    case cudaErrorStreamCaptureUnsupported:
+    case cudaErrorStreamCaptureInvalidated:
+    case cudaErrorStreamCaptureIsolation:
+    case cudaErrorCapturedEvent:
+        return "an operation cannot be part of a CUDA graph: a fault of this program; set run.graphs: false";
     case cudaErrorSystemNotReady:
     case cudaErrorSystemDriverMismatch:
         return "the NVIDIA driver or its fabric manager is not running properly: tell the administrators";

@@ -94,7 +94,7 @@ def cross_entropy(bench, types, rows, vocabulary, misaligned=0, scale=1.0, softc
         parts[1] = "S1_"
     kernel = module.file.find("cross_entropy_kernel", kind, *parts, f"Li{n}E")
     call = [("P", losses), ("P", dlogits), ("P", put(logits)), ("P", put(targets)), ("P", put(weights)),
-            ("q", vocabulary), [("f", gradient), ("f", scale), ("f", softcap)]]
+            ("q", vocabulary), [("f", 2 * gradient), ("f", scale), ("f", softcap), ("P", put(np.float32([0.5])))]]
     module.launch(kernel, (rows,), (threads,), [call], threads // 32 * 8)
     z, slope = shaped(values, scale, softcap)
     most = z.max(1, keepdims=True)
@@ -124,7 +124,7 @@ def distillation(bench, out, rows, vocabulary, num_ids, softcap=0.0):
     dlogits = room((rows, vocabulary), out.dtype)
     call = [("P", losses), ("P", divergences), ("P", dlogits), ("P", put(logits, writable=True)), ("P", put(targets)),
             ("P", put(ids)), ("P", put(weights)), ("P", put(logps)), ("q", vocabulary), ("i", num_ids),
-            [[("f", gradient), ("f", 1.0), ("f", softcap)], ("f", temperature), ("f", share)]]
+            [[("f", gradient), ("f", 1.0), ("f", softcap), ("P", 0)], ("f", temperature), ("f", share)]]
     threads = whole_warps(vocabulary, 512)
     kernel = module.file.find("distill_kernel", out.mangled)
     module.launch(kernel, (rows,), (threads,), [call], num_ids * 8 + 128)

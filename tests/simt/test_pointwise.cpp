@@ -346,14 +346,14 @@ void nan_rows(enum dtype dtype, int64_t width) {
     nan_case(name + " loss", [&](struct device *dev) -> std::vector<field> {
         placed px(dev, x, matrix, 0), pt(dev, ids, {rows}, 0), pl(dev, one, {rows}, 0),
             pw(dev, one, {rows}, 0);
-        const struct loss_args plain = {1, 1, 0};
+        const struct loss_args plain = {1, 1, 0, nullptr};
         op_cross_entropy(dev, pl.t, px.t, px.t, pt.t, pw.t, &plain);
         return {pl.read(), px.read()};
     });
     nan_case(name + " loss with a soft-cap", [&](struct device *dev) -> std::vector<field> {
         placed px(dev, x, matrix, 0), pt(dev, ids, {rows}, 0), pl(dev, one, {rows}, 0),
             pw(dev, one, {rows}, 0);
-        const struct loss_args capped = {1, 0.5f, 3};
+        const struct loss_args capped = {1, 0.5f, 3, nullptr};
         op_cross_entropy(dev, pl.t, px.t, px.t, pt.t, pw.t, &capped);
         return {pl.read(), px.read()};
     });
@@ -404,7 +404,7 @@ void test_ids() {
     const struct rotation rotation = {pa.t, pa.t, pt.t, ROPE_PAIRS, 1};
     op_rope_forward(&gpu, pq.t, &rotation);
     op_embedding_forward(&gpu, px.t, pw.t, pt.t);
-    const struct loss_args plain = {1, 1, 0};
+    const struct loss_args plain = {1, 1, 0, nullptr};
     op_cross_entropy(&gpu, ps.t, pl.t, pl.t, pt.t, pn.t, &plain);
     field rotated = pq.read();
     field embedded = px.read(), losses = ps.read(), gradient = pl.read();

@@ -169,7 +169,7 @@ void test_embedding() {
 /* ---- Cross-entropy ---- */
 
 /* What the loss makes of logits: as they are, scaled, and scaled and capped; so that no gradient is too small for f16. */
-const struct loss_args shapes[] = {{0.25f, 1, 0}, {2, 0.125f, 0}, {0.5f, 0.5f, 3}};
+const struct loss_args shapes[] = {{0.25f, 1, 0, nullptr}, {2, 0.125f, 0, nullptr}, {0.5f, 0.5f, 3, nullptr}};
 
 double shaped(const struct loss_args &args, double x) {
     return args.softcap > 0 ? args.softcap * tanh(args.logit_scale * x / args.softcap) : args.logit_scale * x;
@@ -181,7 +181,7 @@ double slope(const struct loss_args &args, double x) {
 }
 
 void loss_case(enum dtype in, enum dtype out, size s, const struct loss_args &args) {
-    const struct loss_args alone = {0, args.logit_scale, args.softcap};
+    const struct loss_args alone = {0, args.logit_scale, args.softcap, nullptr};
     field logits = random_field(in, s.rows * s.width, 1), targets = random_ids(s.rows, s.width, 2),
           weights = random_field(DTYPE_F32, s.rows, 3);
     field losses = {DTYPE_F32, std::vector<double>((size_t)s.rows)},

@@ -153,6 +153,10 @@ void flight_place_targets(struct flight *flight, struct device *dev, const struc
     }
 }
 
+void flight_place_scale(struct flight *flight, struct device *dev, float grad_scale) {
+    device_upload(dev, flight->grad_scale, &grad_scale);
+}
+
 /* has_targets - a micro-batch that is padding alone has none, and nobody said anything of it. */
 static bool has_targets(const struct batch *batch) {
     for (int64_t i = 0; i < batch->num_tokens; i++)

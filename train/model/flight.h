@@ -106,9 +106,10 @@ struct flight {
     struct tensor teacher_ids, teacher_logps; /* [N, K] i32 and f32 */
     struct tensor divergences;                /* [N] f32: from the teacher, times the weight */
     float *host_divergences;
-    struct tensor losses; /* [K, N] f32 */
-    float *host_losses;   /* [K, all rows]: where they come back to the host; 0 of other ranks' rows */
-    float *host_weights;  /* [K, N]: what the objective said */
+    struct tensor grad_scale; /* [1] f32: what multiplies the gradients of the losses */
+    struct tensor losses;     /* [K, N] f32 */
+    float *host_losses;       /* [K, all rows]: where they come back to the host; 0 of other ranks' rows */
+    float *host_weights;      /* [K, N]: what the objective said */
 };
 
 /* What the values of a batch are checked against: a corrupt token file must not send a device to memory that is not
@@ -130,6 +131,9 @@ void flight_place_targets(struct flight *flight, struct device *dev, const struc
 /* flight_place_drops - from here on pairs leave out elements of what they read, as the batch's step and places say.  Of a flight
  * that has room for places; nothing otherwise. */
 void flight_place_drops(struct flight *flight, struct device *dev, const struct batch *batch);
+
+/* flight_place_scale - what multiplies the gradients of its losses. */
+void flight_place_scale(struct flight *flight, struct device *dev, float grad_scale);
 
 /* flight_place_teacher - what the batch's teacher says, where the flight has room for one.  Dies where a batch with targets has none, or
  * an id is out of range. */

@@ -62,12 +62,13 @@ static struct tensor entry_of(const struct model *model, struct tensor t, const 
     return tensor_rows(flight_entry(&model->flight, t, entry), chunk->first, chunk->count);
 }
 
-/* chunk_losses - of one entry.  The logits are computed for each: their gradient takes their place where it has their type. */
+/* chunk_losses - of one entry; grad_scale multiplies the flight's, 0: no gradient is wanted.  The logits are computed for each: their gradient takes their place where it has their type. */
 static void chunk_losses(struct model *model, const struct head_chunk *chunk, const struct linear *w,
                          int entry, float grad_scale) {
     const struct flight *f = &model->flight;
     const struct model_config *config = model->setup.config;
     const struct loss_args args = {.grad_scale = grad_scale,
+                                   .grad_scale_at = f->grad_scale.data,
                                    .logit_scale = family_logit_scale(config),
                                    .softcap = config->logit_softcap};
     vocab_logits(model, model->along, chunk->logits, chunk->rows, w);
@@ -77,11 +78,11 @@ static void chunk_losses(struct model *model, const struct head_chunk *chunk, co
 }
 
 /* chunk_distances - losses and divergences of a chunk whose rows have a teacher, and their gradient. */
-static void chunk_distances(struct model *model, const struct head_chunk *chunk, const struct linear *w,
-                            float grad_scale) {
+static void chunk_distances(struct model *model, const struct head_chunk *chunk, const struct linear *w) {
     const struct flight *f = &model->flight;
     const struct model_config *config = model->setup.config;
-    const struct distill_args args = {.loss = {.grad_scale = grad_scale,
+    const struct distill_args args = {.loss = {.grad_scale = 1,
+                                               .grad_scale_at = f->grad_scale.data,
                                                .logit_scale = family_logit_scale(config),
                                                .softcap = config->logit_softcap},
                                       .temperature = model->setup.teacher.temperature,
@@ -106,7 +107,7 @@ static void chunk_backward(struct model *model, const struct head_chunk *chunk, 
 
 /* gradients - losses and gradients of each chunk while its logits are at hand: they are never kept for the whole
  * batch. */
-static void gradients(struct model *model, struct linear w, float grad_scale) {
+static void gradients(struct model *model, struct linear w) {
     bool is_divided = vocab_is_divided(&model->setup);
     for (int64_t first = 0; first < model->flight.num_tokens; first += model->grad_logits.dims[0]) {
         struct head_chunk chunk = head_chunk(model, first, model->grad_logits);
@@ -114,9 +115,9 @@ static void gradients(struct model *model, struct linear w, float grad_scale) {
         struct tensor partial = is_divided ? joined_partial(model, dx) : dx;
         for (int entry = 0; entry < model->flight.num_entries; entry++) {
             if (model->flight.top_k > 0)
-                chunk_distances(model, &chunk, &w, grad_scale);
+                chunk_distances(model, &chunk, &w);
             else
-                chunk_losses(model, &chunk, &w, entry, grad_scale);
+                chunk_losses(model, &chunk, &w, entry, 1.0f);
             chunk_backward(model, &chunk, partial, &w, entry);
             w.w.write = OP_ACCUMULATE;
         }
@@ -125,14 +126,14 @@ static void gradients(struct model *model, struct linear w, float grad_scale) {
     }
 }
 
-void head_train(struct model *model, struct transport *link, float grad_scale) {
+void head_train(struct model *model, struct transport *link) {
     struct params *params = model->params;
     int unit = params_head_unit(params), num_layers = model->setup.config->num_layers;
     head_open(model, link);
     params_prefetch(params, link, num_layers); /* the last layer's, for the backward */
     params_grad_begin(params, link, unit);
     struct head_weights w = head_weights(model);
-    gradients(model, w.matrix, grad_scale);
+    gradients(model, w.matrix);
 
     struct tensor dx = model_rows(model, model->dx);
     device_zero(model->dev, dx);

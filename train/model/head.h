@@ -5,7 +5,7 @@
 
 /* head_train - losses and gradients of the head; leaves the gradient of the stack's output in model->dx [N, C].
  * Collective. */
-void head_train(struct model *model, struct transport *link, float grad_scale);
+void head_train(struct model *model, struct transport *link);
 
 /* head_losses - the losses alone, of every row.  Collective. */
 void head_losses(struct model *model, struct transport *link);

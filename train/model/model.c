@@ -192,13 +192,16 @@ double model_train(struct model *model, struct transport *link, const struct bat
     place_targets(model, batch);
     flight_place_drops(&model->flight, model->dev, batch);
     place_teacher(model, batch);
+    flight_place_scale(&model->flight, model->dev, grad_scale);
     router_begin(model, batch);
+    device_record(model->dev);
     model->dev->section = SECTION_FORWARD;
     stack_forward(model, link);
     double loss = weigh(model, link, batch);
     model->dev->section = SECTION_BACKWARD;
-    head_train(model, link, grad_scale);
+    head_train(model, link);
     double terms = stack_backward(model, link, grad_scale);
+    device_play(model->dev);
     model->flight.drops = false;
     router_end(model);
     model->dev->section = SECTION_OTHER;

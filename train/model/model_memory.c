@@ -208,6 +208,7 @@ static void place_batch(struct model *model) {
     if (pairs_drop(&model->setup))
         model->flight.places = arena_take_1d(&model->arena, DTYPE_I32, n);
     model->flight.weights = arena_take_2d(&model->arena, DTYPE_F32, model->flight.num_entries, n);
+    model->flight.grad_scale = arena_take_1d(&model->arena, DTYPE_F32, 1);
 }
 
 /* place_teacher - what it says of a batch, and how far the rows are from it. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/device_cuda.h"
 #include "train/model/adapter_setup.h"
 #include "train/model/outer.h"
 #include "train/model/shard.h"
@@ -213,6 +214,12 @@ static void tell_idle(struct trainer *t) {
             metrics_note(t->metrics, "%s has no effect: this run computes on CPUs", keys[i].key);
 }
 
+/* use_graphs - of a run on one GPU: between transfers products are chosen by what runs beside them, which a graph would freeze. */
+static void use_graphs(struct trainer *t) {
+    if (!t->rank.dev.ops->host_memory)
+        cuda_use_graphs(&t->rank.dev, t->config->run.graphs && comm_num_ranks(t->comm) == 1);
+}
+
 /* take_memory - everything that the run will hold on the device, but the feeds. */
 static bool take_memory(struct trainer *t) {
     struct device *dev = &t->rank.dev;
@@ -221,6 +228,7 @@ static bool take_memory(struct trainer *t) {
     if (!check_memory(t, &layout))
         return false;
     rank_device_spare_sms(&t->rank, layout.params.zero_stage);
+    use_graphs(t);
     tell_idle(t);
     if (!gemm_choices_load(t))
         return false;
