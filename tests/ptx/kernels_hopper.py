@@ -2,7 +2,7 @@
 import numpy as np
 
 from asynchronous import TensorMap
-from bench import BF16, F16, divide_up
+from bench import BF16, F16, Wrong, divide_up
 from kernels_attention import OPTIONS, Problem, Statistics, check_forward, check_gradients
 
 SMS = 3  # so that blocks draw several tiles
@@ -30,6 +30,11 @@ class WorkList:
                  ("i", num_rows), ("i", tile_rows), ("i", step_rows)]
         orderer.launch(orderer.file.find("order_tiles"), (divide_up(self.count, 128),), (128,), [setup], 512)
         self.blocks = min(self.count * num_heads, SMS)
+
+    def expect_as_before(self, module):
+        """The next launch finds it as this one did."""
+        if module.memory.get(self.next, 1, np.uint32)[0] != 0:
+            raise Wrong("the list's counter of drawn tiles is not 0 after the kernel")
 
     def struct(self):
         return [("P", self.entries), ("P", self.next), ("i", self.count), ("i", self.num_heads)]
@@ -66,6 +71,7 @@ def forward(bench, type_, width, **options):
             ("i", problem.group), ("f", problem.scale_log2), ("f", problem.cap_inverse)]
     kernel = module.file.find("attention_forward_sm90", *variant(type_, width, groups, keys, cap))
     module.launch(kernel, (work.blocks,), ((groups + 1) * 128,), [call], shared)
+    work.expect_as_before(module)
     return check_forward(problem, module, out, lse)
 
 
@@ -92,6 +98,7 @@ def keys(bench, type_, width, **options):
             ("P", statistics.begin), ("P", statistics.end), *sizes_of(problem), problem.rotation]
     kernel = module.file.find("attention_keys_sm90", *variant(type_, width, step, 3, cap))
     module.launch(kernel, (work.blocks,), (384,), [call], shared)
+    work.expect_as_before(module)
     return check_gradients(problem, module, dqkv, ("dk", "dv"))
 
 
@@ -113,6 +120,7 @@ def queries(bench, type_, width, **options):
             ("P", statistics.delta), ("q", statistics.padded), *sizes_of(problem), problem.rotation]
     kernel = module.file.find("attention_queries_sm90", *variant(type_, width, step, cap))
     module.launch(kernel, (work.blocks,), (384,), [call], shared)
+    work.expect_as_before(module)
     return check_gradients(problem, module, dqkv, ("dq",))
 
 
