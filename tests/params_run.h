@@ -12,7 +12,7 @@ static const struct config PARAMS_RUN = {
 struct params_run {
     struct model_config config;
     struct device dev;
-    struct transport link;
+    struct transport link, holders; /* holders: of experts that ranks divide, each with others */
     struct params params;
 };
 
@@ -30,7 +30,9 @@ static inline void params_run_open(struct params_run *r, const struct model_conf
     setup.zero_stage = setup.num_ranks > 1 ? setup.zero_stage : 0;
     device_open_cpu(&r->dev, 1);
     assert_int_equal(transport_open(&r->link, comm, &r->dev, TRANSPORT_HOST, &err), 0);
+    assert_int_equal(transport_open(&r->holders, NULL, &r->dev, TRANSPORT_HOST, &err), 0);
     params_create(&r->params, &r->dev, &setup);
+    params_join_experts(&r->params, &r->link, &r->holders);
     state_init(&r->params, 5);
     params_share_masters(&r->params, &r->link);
     params_refresh(&r->params, &r->link);
@@ -38,6 +40,7 @@ static inline void params_run_open(struct params_run *r, const struct model_conf
 
 static inline void params_run_close(struct params_run *r) {
     params_free(&r->params);
+    transport_close(&r->holders);
     transport_close(&r->link);
     device_close(&r->dev);
 }
@@ -80,7 +83,7 @@ static inline void params_run_gradient(const struct params_run *r, const struct 
     assert_non_null(gradient);
     for (int64_t i = 0; i < tensor_count(weight.value); i++) {
         uint64_t place = (uint64_t)params_run_place(r, param, weight.value, i);
-        gradient[i] = r->params.setup.rank ? 0 : (float)rng_normal((uint64_t)step, stream, place);
+        gradient[i] = s->shards.index ? 0 : (float)rng_normal((uint64_t)step, stream, place);
     }
 }
 
@@ -89,7 +92,7 @@ static inline void params_run_step(struct params_run *r, int64_t number, int shi
     params_grad_reset(&r->params);
     for (int unit = r->params.num_units - 1; unit >= 0; unit--) {
         params_acquire(&r->params, &r->link, unit);
-        params_grad_begin(&r->params, &r->link, unit);
+        params_grad_begin(&r->params, unit);
         for (struct segment *s = NULL; (s = params_next(&r->params, s));)
             for (int t = 0; s->unit == unit && t < s->num_tensors; t++)
                 params_run_gradient(r, s, &s->tensors[t], number, shift);

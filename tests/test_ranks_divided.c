@@ -89,8 +89,10 @@ static struct params_setup setup_of(int num_tensor) {
     int rank = comm_rank(comm), num_groups = comm_num_ranks(comm) / num_tensor;
     return (struct params_setup){.compute = DTYPE_BF16,
                                  .moments = DTYPE_BF16,
+                                 .zero_stage = 2,
                                  .tensor = {num_tensor, rank % num_tensor},
-                                 .experts = {num_groups, rank / num_tensor}};
+                                 .experts = {num_groups, rank / num_tensor},
+                                 .holders = {1, 0}};
 }
 
 /* stored - the files of a checkpoint, tensor after tensor in the order of their names, malloc'ed. */
@@ -149,16 +151,18 @@ static char *own_values(struct params_run *run, size_t *bytes) {
 static void check_way(int num_tensor, const char *whole, const char *want, size_t want_bytes) {
     struct params_run run, longer, loaded;
     struct model_config config = divided_config();
+    struct comm *groups =
+        comm_split(comm, comm_rank(comm) % num_tensor); /* which share what is not of experts */
     size_t bytes, own_bytes, loaded_bytes;
-    char *folder = trained(&run, NULL, setup_of(num_tensor), 2),
-         *other = trained(&longer, NULL, setup_of(num_tensor), 3);
+    char *folder = trained(&run, groups, setup_of(num_tensor), 2),
+         *other = trained(&longer, groups, setup_of(num_tensor), 3);
     char *got = stored(folder, &bytes);
     assert_int_equal(bytes, want_bytes);
     assert_memory_equal(got, want, bytes);
     free(got);
     got = stored(other, &bytes);
     assert_memory_not_equal(got, want, bytes);
-    params_run_open(&loaded, &config, NULL, setup_of(num_tensor));
+    params_run_open(&loaded, &config, groups, setup_of(num_tensor));
     params_run_load(&loaded, whole, comm);
     char *own = own_values(&run, &own_bytes), *read = own_values(&loaded, &loaded_bytes);
     assert_int_equal(own_bytes, loaded_bytes);
@@ -166,6 +170,7 @@ static void check_way(int num_tensor, const char *whole, const char *want, size_
     if (comm_num_ranks(comm) > 1)
         assert_true(own_bytes < (size_t)model_num_parameters(&config) * 2);
     params_run_close(&run), params_run_close(&longer), params_run_close(&loaded);
+    comm_join(groups);
     free(folder), free(other), free(got), free(own), free(read);
 }
 

@@ -21,10 +21,13 @@ struct tensor divided_shape(const struct params_setup *setup, struct param param
     return shape;
 }
 
+bool divided_by_experts(const struct params_setup *setup, const struct param_spec *spec) {
+    return setup->experts.size > 1 && param_split(spec) == SPLIT_EXPERTS;
+}
+
 bool divided_has(const struct params_setup *setup, struct param param) {
-    bool shares =
-        param_split(param_spec(setup->model, param.role)) == SPLIT_EXPERTS && setup->experts.size > 1;
-    return !shares || param.expert * setup->experts.size / setup->model->num_experts == setup->experts.index;
+    return !divided_by_experts(setup, param_spec(setup->model, param.role)) ||
+           param.expert * setup->experts.size / setup->model->num_experts == setup->experts.index;
 }
 
 int64_t divided_num_trained(const struct params_setup *setup) {
@@ -57,7 +60,5 @@ void divided_place(struct unit_tensor *tensor, const struct params_setup *setup,
 }
 
 bool divided_writes(const struct params_setup *setup, const struct unit_tensor *tensor) {
-    if (param_split(tensor->spec) == SPLIT_EXPERTS)
-        return setup->tensor.index == 0;
-    return setup->experts.index == 0 && (divided_is(setup, tensor->spec) || setup->tensor.index == 0);
+    return divided_is(setup, tensor->spec) || setup->tensor.index == 0;
 }

@@ -11,8 +11,10 @@ void divided_check(const struct params_setup *setup);
  * up its gradients. */
 bool divided_is(const struct params_setup *setup, const struct param_spec *spec);
 
-/* divided_has - whether this rank has the tensor, or a part of it: experts go to the ranks in runs.  divided_shape - of its
+/* divided_by_experts - whether it is of experts, and ranks divide these.
+ * divided_has - whether this rank has the tensor, or a part of it: experts go to the ranks in runs.  divided_shape - of its
  * part; data NULL. */
+bool divided_by_experts(const struct params_setup *setup, const struct param_spec *spec);
 bool divided_has(const struct params_setup *setup, struct param param);
 struct tensor divided_shape(const struct params_setup *setup, struct param param);
 

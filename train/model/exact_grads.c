@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "kernels/exact_sum.h"
+#include "train/model/publish.h"
 #include "train/ranks/sum_exact.h"
 
 /* zero_sums - [count]. */
@@ -67,7 +68,7 @@ void exact_grads_add(struct params *params, struct transport *link, int unit) {
         }
         int64_t *sent = slot->fixed + s->grad_first, *terms = slot->fixed_terms + s->grad_first;
         add_segment(params, s, slot, sent, OP_OVERWRITE);
-        exchange_start(link, sent, terms, s->shard_count, &slot->transfers[i]);
+        exchange_start(link, sent, terms, s->shard_count, slot_transfer(slot, i, link));
     }
 }
 

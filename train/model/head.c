@@ -131,7 +131,7 @@ void head_train(struct model *model, struct transport *link) {
     int unit = params_head_unit(params), num_layers = model->setup.config->num_layers;
     head_open(model, link);
     params_prefetch(params, link, num_layers); /* the last layer's, for the backward */
-    params_grad_begin(params, link, unit);
+    params_grad_begin(params, unit);
     struct head_weights w = head_weights(model);
     gradients(model, w.matrix);
 

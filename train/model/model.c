@@ -158,13 +158,13 @@ static double stack_backward(struct model *model, struct transport *link, float 
         int unit = 1 + layer;
         params_acquire(params, link, unit);
         prefetch_below(model, link, layer);
-        params_grad_begin(params, link, unit);
+        params_grad_begin(params, unit);
         struct layer_weights w = layer_weights(model, layer);
         terms += layer_term(model, layer, grad_scale);
         layer_backward(model, &w, layer);
         params_grad_end(params, link, unit);
     }
-    params_grad_begin(params, link, 0);
+    params_grad_begin(params, 0);
     embed_backward(model);
     params_grad_end(params, link, 0);
     return terms;

@@ -36,8 +36,8 @@ static int fill_chunk(struct params *params, struct segment *segment, struct fil
     enum packed_kind kind = params->setup.quantised;
     int64_t num_blocks = count / packed_block(kind), first_block = at / packed_block(kind);
     memset(filling->values, 0, (size_t)count * sizeof *filling->values);
-    int status = params_each_piece(segment, params->setup.rank * segment->shard_count + at, count, read_piece,
-                                   filling);
+    int status = params_each_piece(segment, segment->shards.index * segment->shard_count + at, count,
+                                   read_piece, filling);
     if (status != 0)
         return status;
     size_t codes_bytes = packed_codes_bytes(kind, count);
@@ -72,13 +72,13 @@ int packed_segment_fill(struct params *params, struct segment *segment, packed_r
 
 /* all_scales - of all ranks' shards, malloc'ed.  They pass through memory of the device, as all transfers do. */
 static float *all_scales(struct params *params, struct transport *link, const struct segment *segment) {
-    int64_t shard = segment->shard_count / PACKED_NF4_BLOCK, count = shard * params->setup.num_ranks;
+    int64_t shard = segment->shard_count / PACKED_NF4_BLOCK, count = shard * segment->shards.size;
     size_t bytes = (size_t)count * sizeof(float);
     float *scales = xmalloc(bytes), *whole = device_allocate(params->dev, bytes);
     CHECK(whole, "no memory for %lld scales", (long long)count);
-    struct tensor own = tensor_1d(whole + params->setup.rank * shard, DTYPE_F32, shard);
+    struct tensor own = tensor_1d(whole + segment->shards.index * shard, DTYPE_F32, shard);
     device_upload(params->dev, own, segment->pending_scales);
-    if (params->setup.num_ranks > 1) {
+    if (segment->shards.size > 1) {
         struct transfer transfer = {0};
         transport_all_gather_start(link, whole, own.data, (size_t)shard * sizeof(float), &transfer);
         transport_wait(link, &transfer);
@@ -110,13 +110,13 @@ static void encode_tensor(const struct nested *nested, struct unit_tensor *tenso
 }
 
 void packed_segment_finish(struct params *params, struct transport *link, struct segment *segment) {
-    float *scales = all_scales(params, link, segment);
+    float *scales = all_scales(params, params_link(params, link, segment), segment);
     int64_t num_blocks = segment->shard_count / PACKED_NF4_BLOCK,
             num_groups = num_blocks / PACKED_NESTED_BLOCK;
     struct packed_places places = packed_places_of(PACKED_NF4_DOUBLE, segment->shard_count);
     struct nested nested = {.codes = xcalloc((size_t)num_blocks, 1),
                             .largest = xcalloc((size_t)num_groups, sizeof(float)),
-                            .first = params->setup.rank * num_blocks,
+                            .first = segment->shards.index * num_blocks,
                             .num_blocks = num_blocks};
     for (int i = 0; i < segment->num_tensors; i++)
         encode_tensor(&nested, &segment->tensors[i], scales);

@@ -52,21 +52,25 @@ static struct segment *segment_of(struct params *params, struct param param, con
     bool has_rule = storage == STORAGE_TRAINED && setup->optimizer;
     const struct update_rule *rule = has_rule ? setup->optimizer->rule_of(spec) : NULL;
     bool is_alike = storage == STORAGE_TRAINED && setup->tensor.size > 1 && !divided_is(setup, spec);
+    bool is_experts = divided_by_experts(setup, spec);
     for (int i = 0; i < unit->num_segments; i++) {
         struct segment *segment = &unit->segments[i];
-        if (segment->storage == storage && segment->rule == rule && segment->is_alike == is_alike)
+        if (segment->storage == storage && segment->rule == rule && segment->is_alike == is_alike &&
+            segment->is_experts == is_experts)
             return segment;
     }
     CHECK(unit->num_segments < MAX_SEGMENTS, "unit %d has more than %d segments", index, (int)MAX_SEGMENTS);
     struct segment *segment = &unit->segments[unit->num_segments++];
-    *segment = (struct segment){.unit = index,
-                                .storage = storage,
-                                .stored = setup->compute,
-                                .compute = setup->compute,
-                                .rule = rule,
-                                .is_alike = is_alike,
-                                .align = storage == STORAGE_QUANTISED ? packed_align(setup->quantised)
-                                                                      : SHARD_ALIGN_COUNT};
+    *segment = (struct segment){
+        .unit = index,
+        .storage = storage,
+        .stored = setup->compute,
+        .compute = setup->compute,
+        .rule = rule,
+        .is_alike = is_alike,
+        .is_experts = is_experts,
+        .shards = is_experts ? setup->holders : (struct divided){setup->num_ranks, setup->rank},
+        .align = storage == STORAGE_QUANTISED ? packed_align(setup->quantised) : SHARD_ALIGN_COUNT};
     return segment;
 }
 
@@ -134,9 +138,9 @@ static void add_tensors(struct params *params, enum tensor_kind kind) {
 static void split_segment(struct segment *segment, const struct params_setup *setup) {
     bool is_split = segment->storage == STORAGE_TRAINED && params_is_split(setup);
     int parts = is_split ? setup->replicas.size : 1; /* of a shard */
-    int64_t stored = round_up(stored_end(segment), setup->num_ranks * parts * segment->align);
+    int64_t stored = round_up(stored_end(segment), segment->shards.size * parts * segment->align);
     bool is_quantised = segment->storage == STORAGE_QUANTISED;
-    segment->shard_count = stored / setup->num_ranks;
+    segment->shard_count = stored / segment->shards.size;
     segment->count = is_quantised ? round_up(segment->count, SHARD_ALIGN_COUNT) : stored;
     segment->shard_bytes = is_quantised ? packed_places_of(setup->quantised, segment->shard_count).total
                                         : (size_t)segment->shard_count * dtype_bytes(segment->stored);
@@ -147,8 +151,8 @@ static void split_segment(struct segment *segment, const struct params_setup *se
     if (setup->zero_stage == 0)
         return;
     segment->own_count = segment->shard_count / parts;
-    segment->own_first =
-        setup->rank * segment->shard_count + (is_split ? setup->replicas.index : 0) * segment->own_count;
+    segment->own_first = segment->shards.index * segment->shard_count +
+                         (is_split ? setup->replicas.index : 0) * segment->own_count;
 }
 
 bool params_passes_slot(const struct segment *segment, const struct params_setup *setup) {
@@ -166,7 +170,7 @@ static void split_unit(struct unit *unit, const struct params_setup *setup) {
         if (segment->storage == STORAGE_QUANTISED) {
             unit->is_quantised = true;
             unit->packed_bytes +=
-                setup->zero_stage == 3 ? segment->shard_bytes * (size_t)setup->num_ranks : 0;
+                setup->zero_stage == 3 ? segment->shard_bytes * (size_t)segment->shards.size : 0;
         }
         if (segment->storage != STORAGE_TRAINED)
             continue;
@@ -266,7 +270,7 @@ static int64_t *take_sums(struct arena *arena, int64_t count) {
 /* place_packed - a segment in fewer bits: all ranks' shards, or one. */
 static void place_packed(struct params *params, struct segment *segment) {
     bool is_resident = params->setup.zero_stage < 3;
-    size_t num_shards = is_resident ? (size_t)params->setup.num_ranks : 1;
+    size_t num_shards = is_resident ? (size_t)segment->shards.size : 1;
     void *packed = take_bytes(&params->arena_params, segment->shard_bytes * num_shards);
     *(is_resident ? &segment->full : &segment->shard) = packed;
     if (params->setup.quantised == PACKED_NF4_DOUBLE && !params->has_nested_map) {
@@ -492,4 +496,14 @@ void params_join_replicas(struct params *params, struct transport *across) {
 
 void params_join_tensor(struct params *params, struct transport *along) {
     params->along = along;
+}
+
+void params_join_experts(struct params *params, struct transport *experts, struct transport *holders) {
+    params->experts = experts;
+    params->holders = holders;
+}
+
+struct transport *params_link(const struct params *params, struct transport *link,
+                              const struct segment *segment) {
+    return segment->is_experts ? params->holders : link;
 }

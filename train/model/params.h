@@ -22,6 +22,9 @@
  *
  * Replicas that learn apart (setup.apart, outer.h) exchange nothing of this: each is to itself the only one.
  *
+ * Where ranks divide the experts of a layer (setup.experts), each has its own ones alone, in segments of their own: what is said here of all
+ * ranks of a replica then holds, for those segments, of the ranks with the same experts (setup.holders).
+ *
  * Where ranks divide the tensors of a layer (setup.tensor), all of this is of each one's part of them.  What they do not divide
  * is in segments of its own: each of them updates all of it, by the sum of their gradients.
  *
@@ -66,15 +69,23 @@ struct unit_tensor {
 /* What a rank keeps of a segment from step to step: the master, what its rule keeps, what the outer step does. */
 enum { OUTER_ARRAYS = 2, MAX_ARRAYS = 1 + MAX_STATES + OUTER_ARRAYS };
 
-/* Of a unit: frozen, quantised, stored, and for each rule what ranks divide and what they hold alike. */
-enum { MAX_SEGMENTS = 3 + 2 * MAX_RULES };
+/* Of a unit: frozen, quantised, stored, and for each rule what ranks divide and what they hold alike; experts apart from the rest. */
+enum { MAX_SEGMENTS = 2 * (3 + 2 * MAX_RULES) };
+
+/* Ranks that divide something among themselves: the tensors of one replica (param_split), each holding its part as if it were all; or
+ * a segment. */
+struct divided {
+    int size, index; /* size 0 or 1: each tensor is whole */
+};
 
 struct segment {
     int unit;
     enum storage storage;
     enum dtype stored, compute; /* in memory, and as operations read it: the same until something converts */
     const struct update_rule *rule; /* NULL: not trained */
-    bool is_alike; /* trained: the ranks that divide tensors hold it whole, and add up its gradients */
+    bool is_alike;   /* trained: the ranks that divide tensors hold it whole, and add up its gradients */
+    bool is_experts; /* of experts that ranks divide: its ranks are those with the same experts */
+    struct divided shards; /* ranks of a replica that have it together, and which of them this is */
     int num_tensors;
     struct unit_tensor *tensors;
     int64_t align; /* elements that a shard is a multiple of */
@@ -140,6 +151,7 @@ struct unit_slot {
         terms; /* crossing in 16 bits: of the other replicas, while data has this one's; both as large as a shard */
     struct sum_16 sums[MAX_SEGMENTS];
     struct transfer transfers[MAX_SEGMENTS];
+    struct transport *via[MAX_SEGMENTS]; /* of each, since it was begun */
 };
 
 /* New values on their way (publish.h): which unit is the next to set out between replicas, to be gathered inside, and to be whole. */
@@ -150,11 +162,6 @@ struct publishing {
 
 /* Slots: layers alternate between two, embedding and head share the third. */
 enum { SLOT_EVEN, SLOT_ODD, SLOT_VOCAB, SLOT_COUNT };
-
-/* Ranks that divide the tensors of one replica among themselves (param_split), each holding its part as if it were all. */
-struct divided {
-    int size, index; /* size 0 or 1: each tensor is whole */
-};
 
 struct params_setup {
     const struct model_config *model;
@@ -177,6 +184,7 @@ struct params_setup {
     struct divided apart;           /* replicas that learn apart; size 0: none do, they are `replicas` */
     enum dtype wire;                /* of gradients between replicas: f32, or compute */
     struct divided tensor, experts; /* rows and columns; experts */
+    struct divided holders;         /* of the num_ranks, those that have the same experts; size 0: all */
 };
 
 /* A tensor that another rank has, of those that divide the experts, and the rule that trains it there; NULL: it is frozen. */
@@ -205,7 +213,8 @@ struct params {
     bool is_last;             /* the micro-batch at hand is the step's last: what it completes can be sent */
     struct transport *across; /* borrowed, of params_join_replicas; NULL: one replica */
     struct transport *along;  /* borrowed, of params_join_tensor; NULL: no ranks divide tensors */
-    double comm_s;            /* seconds spent waiting for transfers */
+    struct transport *experts, *holders; /* borrowed, of params_join_experts; NULL: no ranks divide experts */
+    double comm_s;                       /* seconds spent waiting for transfers */
 };
 
 /* params_measure - the layout, and the arenas measured but not allocated.  params_create - the same with memory
@@ -226,6 +235,13 @@ void params_join_replicas(struct params *params, struct transport *across);
 /* params_join_tensor - the way to the ranks that divide the tensors of this replica, setup.tensor.size of them: to be joined
  * where they compute.  Before the first transfer.  Not collective. */
 void params_join_tensor(struct params *params, struct transport *along);
+
+/* params_join_experts - the ways to the ranks that divide the experts, and to those of this replica that have the same ones, setup.holders.size of
+ * them.  Before the first transfer; not needed where no ranks divide experts.  params_link - of those that have a segment together; link: of all that hold the
+ * replica.  Not collective. */
+void params_join_experts(struct params *params, struct transport *experts, struct transport *holders);
+struct transport *params_link(const struct params *params, struct transport *link,
+                              const struct segment *segment);
 
 /* params_head_unit - the unit with final norm and head. */
 int params_head_unit(const struct params *params);

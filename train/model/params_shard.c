@@ -3,18 +3,20 @@
 
 void *params_shard_of(const struct params *params, const struct segment *segment, void *own,
                       enum dtype dtype) {
-    int64_t first = params->setup.zero_stage == 0 ? params->setup.rank * segment->shard_count : 0;
+    int64_t first = params->setup.zero_stage == 0 ? segment->shards.index * segment->shard_count : 0;
     return own ? (char *)own + (size_t)first * dtype_bytes(dtype) : NULL;
 }
 
 int64_t params_own_in_shard(const struct params *params, const struct segment *segment) {
-    return params->setup.zero_stage == 0 ? 0 : segment->own_first - params->setup.rank * segment->shard_count;
+    return params->setup.zero_stage == 0 ? 0
+                                         : segment->own_first - segment->shards.index * segment->shard_count;
 }
 
 void *params_value_shard(const struct params *params, const struct segment *segment) {
     if (params->setup.zero_stage == 3)
         return segment->shard;
-    return segment->full ? (char *)segment->full + (size_t)params->setup.rank * segment->shard_bytes : NULL;
+    return segment->full ? (char *)segment->full + (size_t)segment->shards.index * segment->shard_bytes
+                         : NULL;
 }
 
 enum dtype params_state_type(const struct params *params, const struct segment *segment, int i) {
@@ -50,7 +52,7 @@ bool params_is_split(const struct params_setup *setup) {
 struct params_range params_file_range(const struct params *params, const struct segment *s) {
     if (s->storage == STORAGE_TRAINED && params->setup.zero_stage > 0)
         return (struct params_range){s->own_first, s->own_count};
-    return (struct params_range){params->setup.rank * s->shard_count, s->shard_count};
+    return (struct params_range){s->shards.index * s->shard_count, s->shard_count};
 }
 
 bool params_writes(const struct params *params, const struct segment *s) {

@@ -4,25 +4,32 @@
 
 #include "kernels/clock.h"
 
+struct transfer *slot_transfer(struct unit_slot *slot, int i, struct transport *via) {
+    slot->via[i] = via;
+    return &slot->transfers[i];
+}
+
 /* slot_wait - waiting for the network is a phase of its own: of the host, or of a device that goes on by
  * itself. */
-void slot_wait(struct params *params, struct transport *link, struct unit_slot *slot) {
+void slot_wait(struct params *params, struct unit_slot *slot) {
     struct device *dev = params->dev;
     double start = clock_s();
     if (dev->ops->op_begin)
         dev->ops->op_begin(dev, OP_TRANSFER);
     for (int i = 0; i < MAX_SEGMENTS; i++)
-        transport_arrive(link, &slot->transfers[i]);
+        if (slot->via[i])
+            transport_arrive(slot->via[i], &slot->transfers[i]);
     if (dev->ops->op_end)
         dev->ops->op_end(dev, OP_TRANSFER);
     for (int i = 0; i < MAX_SEGMENTS; i++)
-        transport_wait(link, &slot->transfers[i]);
+        if (slot->via[i])
+            transport_wait(slot->via[i], &slot->transfers[i]);
     params->comm_s += clock_s() - start;
 }
 
 void slot_land(struct params *params, struct unit_slot *slot) {
     if (slot->unit >= 0)
-        slot_wait(params, params->across, slot);
+        slot_wait(params, slot);
     slot->unit = -1;
 }
 
@@ -36,8 +43,8 @@ void publish_complete_shard(struct params *params, const struct segment *segment
 
 void publish_gather(struct params *params, struct transport *link, const struct segment *segment,
                     struct transfer *transfer) {
-    transport_all_gather_start(link, segment->full, params_value_shard(params, segment), segment->shard_bytes,
-                               transfer);
+    transport_all_gather_start(params_link(params, link, segment), segment->full,
+                               params_value_shard(params, segment), segment->shard_bytes, transfer);
 }
 
 /* cross_values - the new values of a unit, which the ranks of the replicas have in parts, into the shard of each. */
@@ -49,7 +56,7 @@ static void cross_values(struct params *params, int unit) {
     for (int i = 0; i < u->num_segments; i++)
         if (u->segments[i].storage == STORAGE_TRAINED)
             publish_complete_shard(params, &u->segments[i], params_value_shard(params, &u->segments[i]),
-                                   u->segments[i].stored, &slot->transfers[i]);
+                                   u->segments[i].stored, slot_transfer(slot, i, params->across));
 }
 
 /* cross_until - the values of all units up to this one have set out. */
@@ -68,7 +75,8 @@ static void gather_unit(struct params *params, struct transport *link, int unit)
         return;
     for (int i = 0; i < u->num_segments; i++)
         if (u->segments[i].storage == STORAGE_TRAINED)
-            publish_gather(params, link, &u->segments[i], &slot->transfers[i]);
+            publish_gather(params, link, &u->segments[i],
+                           slot_transfer(slot, i, params_link(params, link, &u->segments[i])));
 }
 
 /* Two units of one slot are never under way together: the one before must be whole. */
@@ -91,7 +99,7 @@ void publish_whole(struct params *params, struct transport *link, int unit) {
     publish_reach(params, link, unit);
     for (; now->whole <= unit; now->whole++)
         if (params->setup.zero_stage < 3)
-            slot_wait(params, link, params_slot(params->gathered, params, now->whole));
+            slot_wait(params, params_slot(params->gathered, params, now->whole));
     now->is_under_way = now->whole < params->num_units;
 }
 
@@ -100,7 +108,7 @@ void params_publish_start(struct params *params, struct transport *link) {
     params_publish_finish(params, link);
     for (int s = 0; s < SLOT_COUNT; s++) {
         if (params->setup.zero_stage == 3)
-            slot_wait(params, link, &params->gathered[s]);
+            slot_wait(params, &params->gathered[s]);
         params->gathered[s].unit = -1;
     }
     if (params->setup.zero_stage == 0 || (params->setup.zero_stage == 3 && !params_is_split(&params->setup)))

@@ -29,7 +29,9 @@ void publish_complete_shard(struct params *params, const struct segment *segment
 void publish_gather(struct params *params, struct transport *link, const struct segment *segment,
                     struct transfer *transfer);
 
-/* slot_wait - until the transfers of a slot are there; counted in params->comm_s.  Collective.  slot_land - the same of what crosses
+/* slot_transfer - of segment i, which is about to begin through that transport.
+ * slot_wait - until the transfers of a slot are there; counted in params->comm_s.  Collective.  slot_land - the same of what crosses
  * between the replicas, and the slot is free. */
-void slot_wait(struct params *params, struct transport *link, struct unit_slot *slot);
+struct transfer *slot_transfer(struct unit_slot *slot, int i, struct transport *via);
+void slot_wait(struct params *params, struct unit_slot *slot);
 void slot_land(struct params *params, struct unit_slot *slot);

@@ -22,7 +22,7 @@ void params_prefetch(struct params *params, struct transport *link, int unit) {
     struct unit_slot *slot = params_slot(params->gathered, params, unit);
     if (slot->unit == unit)
         return;
-    slot_wait(params, link, slot); /* never two gathers into one buffer */
+    slot_wait(params, slot); /* never two gathers into one buffer */
     const struct unit *u = &params->units[unit];
     slot->unit = unit;
     for (int i = 0; i < u->num_segments; i++) {
@@ -30,7 +30,9 @@ void params_prefetch(struct params *params, struct transport *link, int unit) {
         size_t first_bytes = (size_t)segment->first * dtype_bytes(segment->stored);
         char *to = segment->storage == STORAGE_QUANTISED ? (char *)slot->packed + segment->packed_first
                                                          : (char *)slot->data + first_bytes;
-        transport_all_gather_start(link, to, segment->shard, segment->shard_bytes, &slot->transfers[i]);
+        struct transport *own = params_link(params, link, segment);
+        transport_all_gather_start(own, to, segment->shard, segment->shard_bytes,
+                                   slot_transfer(slot, i, own));
     }
     slot->packed_waits = u->is_quantised;
 }
@@ -51,7 +53,7 @@ void params_acquire(struct params *params, struct transport *link, int unit) {
     struct unit_slot *slot = params_slot(params->gathered, params, unit);
     if (params->setup.zero_stage == 3) {
         params_prefetch(params, link, unit);
-        slot_wait(params, link, slot);
+        slot_wait(params, slot);
     } else if (slot->unit != unit) {
         slot->unit = unit;
         slot->packed_waits = true;
@@ -67,7 +69,7 @@ static struct tensor floats(float *data, int64_t count) {
 /* shard_grad - where this rank's shard of a segment's gradient is reduced to: [shard_count]. */
 static float *shard_grad(const struct params *params, const struct segment *segment) {
     bool is_whole = params_has_whole_gradients(&params->setup);
-    return is_whole ? segment->grad + params->setup.rank * segment->shard_count : segment->grad;
+    return is_whole ? segment->grad + segment->shards.index * segment->shard_count : segment->grad;
 }
 
 /* cross_rounded - a segment's shard of the gradient in the type of the wire, for each replica the part that it updates: rounded
@@ -84,7 +86,7 @@ static void cross_rounded(struct params *params, const struct segment *s, struct
                                     .shard_count = s->own_count,
                                     .terms = (char *)slot->terms + at_bytes,
                                     .widened = params->widened};
-    transport_sum_16_start(params->across, &slot->sums[i], &slot->transfers[i]);
+    transport_sum_16_start(params->across, &slot->sums[i], slot_transfer(slot, i, params->across));
 }
 
 /* cross - the sum between the replicas of a unit's gradients, whose sum inside this one is complete: each rank gets its part of
@@ -104,16 +106,16 @@ static void cross(struct params *params, int unit) {
             cross_rounded(params, s, slot, i);
         else
             transport_reduce_scatter_start(params->across, shard + params_own_in_shard(params, s), shard,
-                                           s->own_count, &slot->transfers[i]);
+                                           s->own_count, slot_transfer(slot, i, params->across));
     }
 }
 
 /* settle - the reduced shards have arrived: add them to the unit's gradients, unless they landed there, and free
  * the slot. */
-static void settle(struct params *params, struct transport *link, struct unit_slot *slot) {
+static void settle(struct params *params, struct unit_slot *slot) {
     if (!slot->sending)
         return;
-    slot_wait(params, link, slot);
+    slot_wait(params, slot);
     const struct unit *u = &params->units[slot->unit];
     if (params->setup.adds_exactly)
         exact_grads_land(params, slot);
@@ -141,16 +143,15 @@ void params_grad_reset(struct params *params) {
 }
 
 /* settle_all - all that is under way of this step's gradients has arrived. */
-static void settle_all(struct params *params, struct transport *link) {
+static void settle_all(struct params *params) {
     for (int s = 0; s < SLOT_COUNT; s++)
-        settle(params, link, &params->gradient[s]);
+        settle(params, &params->gradient[s]);
 }
 
-bool params_grad_repeats(struct params *params, struct transport *link, struct comm *comm,
-                         int64_t num_terms) {
+bool params_grad_repeats(struct params *params, struct comm *comm, int64_t num_terms) {
     if (!params->setup.adds_exactly)
         return false;
-    settle_all(params, link);
+    settle_all(params);
     return exact_grads_judge(params, comm, num_terms);
 }
 
@@ -180,8 +181,8 @@ static void zero_gradients(struct params *params, const struct unit *unit) {
 
 /* take_slot - stages 2 and 3: the slot of a unit's gradient.  Returns whether it holds nothing of the unit yet: a
  * tied embedding comes twice, head first, then lookup. */
-static bool take_slot(struct params *params, struct transport *link, int unit, struct unit_slot *slot) {
-    settle(params, link, slot);
+static bool take_slot(struct params *params, int unit, struct unit_slot *slot) {
+    settle(params, slot);
     if (slot->unit == unit)
         return false;
     CHECK(slot->unit < 0, "gradient of unit %d begins while unit %d is open", unit, slot->unit);
@@ -191,13 +192,13 @@ static bool take_slot(struct params *params, struct transport *link, int unit, s
 
 /* fresh is of the step where the whole gradient stays; a slot is fresh whenever another unit was in it,
  * and what earlier micro-batches left of this one is in segment.grad already. */
-void params_grad_begin(struct params *params, struct transport *link, int unit) {
+void params_grad_begin(struct params *params, int unit) {
     struct unit *u = &params->units[unit];
     struct unit_slot *slot = NULL;
     bool overwrites = u->fresh;
     if (params_grad_passes_slot(&params->setup)) {
         slot = params_slot(params->gradient, params, unit);
-        overwrites = take_slot(params, link, unit, slot);
+        overwrites = take_slot(params, unit, slot);
     } else {
         u->fresh = false;
     }
@@ -208,14 +209,16 @@ void params_grad_begin(struct params *params, struct transport *link, int unit) 
 }
 
 /* send_gradients - the reduce-scatter of what the slot holds of a unit begins. */
-static void send_gradients(struct transport *link, const struct unit *unit, struct unit_slot *slot) {
+static void send_gradients(const struct params *params, struct transport *link, struct unit_slot *slot) {
+    const struct unit *unit = &params->units[slot->unit];
     for (int i = 0; i < unit->num_segments; i++) {
         const struct segment *segment = &unit->segments[i];
         if (segment->storage != STORAGE_TRAINED)
             continue;
         float *shard = slot->adds ? slot->landing + segment->landing_first : segment->grad;
-        transport_reduce_scatter_start(link, shard, (float *)slot->data + segment->grad_first,
-                                       segment->shard_count, &slot->transfers[i]);
+        struct transport *own = params_link(params, link, segment);
+        transport_reduce_scatter_start(own, shard, (float *)slot->data + segment->grad_first,
+                                       segment->shard_count, slot_transfer(slot, i, own));
     }
 }
 
@@ -224,15 +227,16 @@ static void send_gradients(struct transport *link, const struct unit *unit, stru
 static void send_whole(struct params *params, struct transport *link, int unit) {
     struct unit *u = &params->units[unit];
     struct unit_slot *slot = params_slot(params->gradient, params, unit);
-    settle(params, link, slot);
+    settle(params, slot);
     slot->unit = unit;
     slot->sending = slot->closes = u->sent = true;
     slot->adds = false;
     for (int i = 0; i < u->num_segments; i++) {
         const struct segment *s = &u->segments[i];
+        struct transport *own = params_link(params, link, s);
         if (s->storage == STORAGE_TRAINED)
-            transport_reduce_scatter_start(link, shard_grad(params, s), s->grad, s->shard_count,
-                                           &slot->transfers[i]);
+            transport_reduce_scatter_start(own, shard_grad(params, s), s->grad, s->shard_count,
+                                           slot_transfer(slot, i, own));
     }
 }
 
@@ -271,19 +275,20 @@ void params_grad_end(struct params *params, struct transport *link, int unit) {
     slot->closes = params->is_last;
     slot->adds = !u->fresh;
     u->fresh = false;
-    send_gradients(link, u, slot);
+    send_gradients(params, link, slot);
 }
 
 /* sum_whole - the owned range of an array [count] that every rank holds becomes the sum over the ranks. */
 static void sum_whole(struct params *params, struct transport *link, const struct segment *segment,
                       float *whole) {
+    link = params_link(params, link, segment);
     if (params->setup.zero_stage == 0) {
-        if (params->setup.num_ranks > 1)
+        if (segment->shards.size > 1)
             transport_sum_f32(link, whole, segment->count);
         return;
     }
     struct transfer transfer = {0};
-    float *shard = whole + params->setup.rank * segment->shard_count;
+    float *shard = whole + segment->shards.index * segment->shard_count;
     transport_reduce_scatter_start(link, shard, whole, segment->shard_count, &transfer);
     transport_wait(link, &transfer);
 }
@@ -322,7 +327,7 @@ static void sum_alike(struct params *params) {
 void params_grad_finish(struct params *params, struct transport *link) {
     double start = clock_s(), comm_s = params->comm_s;
     if (params->setup.adds_exactly) {
-        settle_all(params, link);
+        settle_all(params);
         exact_grads_finish(params, link);
         params->comm_s = comm_s + clock_s() - start;
         return;
@@ -332,7 +337,7 @@ void params_grad_finish(struct params *params, struct transport *link) {
             sum_whole(params, link, s, s->grad);
     else if (params_has_whole_gradients(&params->setup))
         send_rest(params, link);
-    settle_all(params, link);
+    settle_all(params);
     if (params_is_split(&params->setup))
         finish_crossing(params);
     else if (params->across)
@@ -363,11 +368,12 @@ void params_gather_own(struct params *params, struct transport *link, const stru
     double start = clock_s();
     if (params->setup.zero_stage == 0) /* the owned range is all of it */
         return;
-    float *shard = whole + params->setup.rank * segment->shard_count;
+    float *shard = whole + segment->shards.index * segment->shard_count;
     if (params_is_split(&params->setup)) {
         publish_complete_shard(params, segment, shard, DTYPE_F32, &transfer);
         transport_wait(params->across, &transfer);
     }
+    link = params_link(params, link, segment);
     transport_all_gather_start(link, whole, shard, (size_t)segment->shard_count * sizeof *whole, &transfer);
     transport_wait(link, &transfer);
     params->comm_s += clock_s() - start;
@@ -400,6 +406,7 @@ static void share(struct params *params, struct transport *link, const struct se
     struct transfer transfer = {0};
     if (!own)
         return;
+    link = params_link(params, link, segment);
     transport_all_gather_start(link, own, params_shard_of(params, segment, own, dtype),
                                (size_t)segment->shard_count * dtype_bytes(dtype), &transfer);
     transport_wait(link, &transfer);
@@ -409,7 +416,7 @@ static void share(struct params *params, struct transport *link, const struct se
 static void gather_frozen(struct params *params, struct transport *link, const struct segment *segment) {
     struct transfer transfer = {0};
     publish_gather(params, link, segment, &transfer);
-    transport_wait(link, &transfer);
+    transport_wait(params_link(params, link, segment), &transfer);
 }
 
 /* share_training - masters and states of a segment. */

@@ -17,7 +17,7 @@ void params_acquire(struct params *params, struct transport *link, int unit);
  * across the replicas, and over the ranks that divide tensors, are complete in segment.grad.  Collective.  params_grad_reset - a new step begins.
  * params_grad_last - the micro-batch that follows is its last: whole gradients are sent as soon as they are complete, not
  * in params_grad_finish; the same on all ranks. */
-void params_grad_begin(struct params *params, struct transport *link, int unit);
+void params_grad_begin(struct params *params, int unit);
 void params_grad_end(struct params *params, struct transport *link, int unit);
 void params_grad_finish(struct params *params, struct transport *link);
 void params_grad_reset(struct params *params);
@@ -26,7 +26,7 @@ void params_grad_last(struct params *params);
 /* params_grad_repeats - between the last micro-batch and params_grad_finish: whether the step has to be computed again, from
  * params_grad_reset on, because its gradients did not fit the units in which they are added (exact_grads.h); false where they
  * are added in f32.  Arguments as exact_grads_judge.  Collective. */
-bool params_grad_repeats(struct params *params, struct transport *link, struct comm *comm, int64_t num_terms);
+bool params_grad_repeats(struct params *params, struct comm *comm, int64_t num_terms);
 
 /* params_own_grad - gradient of the range of a segment that this rank updates, [own_count]; after
  * params_grad_finish. */

@@ -109,7 +109,7 @@ static double compute_gradients(struct trainer *t, const struct step_sums *sums)
     double loss;
     do
         loss = pass(t, grad_scale, sequence_scale);
-    while (params_grad_repeats(&t->params, t->rank.link, all, feed_num_filled(&t->feed)));
+    while (params_grad_repeats(&t->params, all, feed_num_filled(&t->feed)));
     params_grad_finish(&t->params, t->rank.link);
     return loss;
 }
