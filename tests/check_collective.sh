@@ -1,6 +1,6 @@
 #!/bin/sh
 # check_collective.sh - a function of a header communicates only if it takes a struct comm or a struct transport, or a
-# struct of a run that holds them (axes, rank_device, saving, trainer), and it says so: what is marked "Collective" takes one, and
+# struct of a run that holds them (axes, params, rank_device, saving, trainer), and it says so: what is marked "Collective" takes one, and
 # what takes a comm or a transport tells whether it is collective.  Files whose first comment says that of all calls
 # (comm.h, transport.h, shard.h) need not repeat it.
 cd "$(dirname "$0")/.." || exit 1
@@ -35,7 +35,7 @@ of_headers() {
                 continue
             name = substr(parts[i], RSTART, RLENGTH - 1)
             rest = substr(parts[i], RSTART + RLENGTH)
-            takes = rest ~ /struct (comm|transport|axes|rank_device|saving|trainer) \*/
+            takes = rest ~ /struct (comm|transport|axes|rank_device|params|saving|trainer) \*/
             gsub(/const struct (comm|transport) \*/, "", rest)
             if (marked[name] && !takes)
                 print file ": " name " is marked Collective and takes no comm, no transport and nothing that holds one"

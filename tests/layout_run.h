@@ -15,11 +15,10 @@
 #include "train/run/feed.h"
 #include "train/run/step_sums.h"
 
-enum { STEPS = 20, FEW_STEPS = 3, TYPE_STEPS = 10, BATCH = 12, SEQUENCE = 24, DOCUMENTS = 300 };
+enum { STEPS = 20, FEW_STEPS = 3, TYPE_STEPS = 10, BATCH = 12, SEQUENCE = 24, DOCUMENTS = 300, EXPERTS = 8 };
 
 static struct comm *comm;
 static char *token_path;
-static bool on_gpu; /* the ranks compute on GPUs */
 static int num_steps =
     STEPS; /* fewer there, as the stand-in is slow, and with ATELIER_TEST_FEW_STEPS=1: for sanitizers */
 
@@ -28,10 +27,12 @@ struct layout {
     int zero_stage;
     int64_t micro_sequences;
     enum recompute recompute;
-    int replicas, context, tensor; /* 0: one */
-    int64_t padding;               /* rows of the vocabulary beyond the tokens': 61 are a prime */
-    bool wrong_rows;               /* the mistake: ranks that share texts take each other's rows */
-    bool lacks_sum; /* the mistake: ranks that divide tensors do not add up what they hold alike */
+    int replicas, context, tensor, expert; /* 0: one */
+    const char *family; /* with EXPERTS experts, of which a row goes to `chosen`; NULL: a Llama */
+    int chosen;
+    int64_t padding; /* rows of the vocabulary beyond the tokens': 61 are a prime */
+    bool wrong_rows; /* the mistake: ranks that share texts take each other's rows */
+    bool lacks_sum;  /* the mistake: ranks that divide tensors do not add up what they hold alike */
     const struct axis_row *rows; /* of a grid with an axis more, of two ranks; NULL: the usual grid */
     bool keeps_gradients;        /* reduced once a step at stages 2 and 3 */
     bool mean_of_means;          /* the mistake */
@@ -99,7 +100,8 @@ static void open_rank(struct run *run, struct comm *run_comm, const struct layou
     struct config config = {.run = {.threads = 1},
                             .parallel = {.replicas = layout->replicas ? layout->replicas : 1,
                                          .context = layout->context ? layout->context : 1,
-                                         .tensor = layout->tensor ? layout->tensor : 1}};
+                                         .tensor = layout->tensor ? layout->tensor : 1,
+                                         .expert = layout->expert ? layout->expert : 1}};
     if (run_comm && layout->rows) {
         int replicas = (int)config.parallel.replicas, num_ranks = comm_num_ranks(run_comm);
         const int sizes[] = {replicas, num_ranks / replicas / 2, 2};
@@ -113,7 +115,7 @@ static void open_rank(struct run *run, struct comm *run_comm, const struct layou
         return;
     }
     struct err err = {""};
-    CHECK(grid_make(&run->rank.grid, &(struct grid_shape){1, 1, 1, 1, 1}, 0, &err) == 0, "%s", err.text);
+    CHECK(grid_make(&run->rank.grid, &(struct grid_shape){1, 1, 1, 1, 1, 1}, 0, &err) == 0, "%s", err.text);
     device_open_cpu(&run->rank.dev, 1);
     CHECK(rank_device_join(&run->rank, &config, NULL), "no transport");
 }
@@ -123,6 +125,33 @@ static int split_stage(const struct grid *grid, int zero_stage) {
     if (grid_num_shards(grid) > 1)
         return zero_stage;
     return zero_stage > 0 && grid_size(grid, grid_replica_axes(grid)) > 1 ? 1 : 0;
+}
+
+/* place_along - of this rank, among those of a set of axes. */
+static struct divided place_along(const struct run *run, unsigned axes) {
+    return (struct divided){grid_size(&run->rank.grid, axes), grid_index(&run->rank.grid, axes)};
+}
+
+static struct params_setup params_setup_of(const struct run *run, const struct layout *layout) {
+    const struct grid *grid = &run->rank.grid;
+    struct divided shards = place_along(run, grid_axes(grid, DIVIDES_PARAMETERS)),
+                   replicas = place_along(run, grid_replica_axes(grid));
+    return (struct params_setup){.model = &run->model_config,
+                                 .compute = layout->compute,
+                                 .optimizer = &optimizer_adamw,
+                                 .moments = layout->moments,
+                                 .offloads = layout->offloads,
+                                 .wire = layout->wire,
+                                 .zero_stage = split_stage(grid, layout->zero_stage),
+                                 .keeps_gradients = layout->keeps_gradients,
+                                 .trains = true,
+                                 .rank = shards.index,
+                                 .num_ranks = shards.size,
+                                 .replica = replicas.index,
+                                 .tensor = place_along(run, grid_axes(grid, DIVIDES_TENSORS)),
+                                 .experts = place_along(run, grid_axes(grid, DIVIDES_EXPERTS)),
+                                 .holders = place_along(run, grid_holder_axes(grid)),
+                                 .replicas = replicas};
 }
 
 static void run_open(struct run *run, struct comm *run_comm, const struct layout *layout, bool tied) {
@@ -136,41 +165,34 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     CHECK(run->loader, "%s", err.text);
     run->model_config = layout->wide ? wide_model() : tiny_config(tied);
     run->model_config.vocab_size += layout->padding;
+    if (layout->family) {
+        snprintf(run->model_config.model_type, sizeof run->model_config.model_type, "%s", layout->family);
+        run->model_config.num_experts = EXPERTS;
+        run->model_config.num_chosen = layout->chosen;
+    }
     open_rank(run, run_comm, layout);
-    unsigned alike = grid_replica_axes(&run->rank.grid), parts = grid_axes(&run->rank.grid, DIVIDES_TENSORS);
-    unsigned shared = grid_axes(&run->rank.grid, DIVIDES_PARAMETERS);
-    struct params_setup params_setup = {
-        .model = &run->model_config,
-        .compute = layout->compute,
-        .optimizer = &optimizer_adamw,
-        .moments = layout->moments,
-        .offloads = layout->offloads,
-        .wire = layout->wire,
-        .zero_stage = split_stage(&run->rank.grid, layout->zero_stage),
-        .keeps_gradients = layout->keeps_gradients,
-        .trains = true,
-        .rank = grid_index(&run->rank.grid, shared),
-        .num_ranks = grid_size(&run->rank.grid, shared),
-        .replica = grid_index(&run->rank.grid, alike),
-        .tensor = {grid_size(&run->rank.grid, parts), grid_index(&run->rank.grid, parts)},
-        .replicas = {grid_size(&run->rank.grid, alike), grid_index(&run->rank.grid, alike)}};
+    struct params_setup params_setup = params_setup_of(run, layout);
     struct model_setup model_setup = {
         .config = &run->model_config,
         .max_tokens = layout->micro_sequences * SEQUENCE,
         .num_context = run->rank.context ? run->rank.grid.axes[AXIS_CONTEXT].size : 1,
         .context_rank = run->rank.context ? run->rank.grid.axes[AXIS_CONTEXT].index : 0,
         .tensor = params_setup.tensor,
+        .experts = params_setup.experts,
         .max_positions = SEQUENCE,
         .compute = layout->compute,
         .recompute = layout->recompute,
+        .router = {.max_sequences = layout->micro_sequences},
         .trains = true};
     rank_device_spare_sms(&run->rank, params_setup.zero_stage);
     params_create(&run->params, &run->rank.dev, &params_setup);
     params_join_replicas(&run->params, run->rank.across);
     params_join_tensor(&run->params, layout->lacks_sum ? NULL : run->rank.tensor);
+    params_join_experts(&run->params, run->rank.expert, run->rank.holders);
     model_create(&run->model, &run->rank.dev, &run->params, &model_setup);
     run->model.context = run->rank.context;
     run->model.along = run->rank.tensor;
+    run->model.between = run->rank.expert;
     if (layout->wrong_rows)
         run->model.flight.context_rank = 1 - run->model.flight.context_rank;
     unsigned divided = grid_axes(&run->rank.grid, DIVIDES_SAMPLES);

@@ -93,7 +93,7 @@ expect_output "'down' is no matrix of a layer of this model \(gpt_oss\); there a
 tiny=tests/scenario/tiny.yaml
 name=mixtral
 train_family 2 2 "$work/never" --set parallel.tensor=2
-expect_output "'mixtral' has experts, which ranks do not divide yet"
+expect_output "'mixtral' has experts, which ranks do not divide by rows"
 train 2 0 "$work/never" --set model.architecture.family=llama --set model.architecture.experts=4
 expect_output "'llama' has no experts"
 train 2 0 "$work/never" --set model.architecture.family=mixtral --set model.architecture.experts=4 \

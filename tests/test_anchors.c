@@ -104,8 +104,11 @@ static double predicted(const struct anchor *a, const struct machine *machine) {
     struct grid grid;
     struct model_config model = model_of(a);
     char text[512];
-    const int sizes[AXIS_COUNT] = {
-        [AXIS_REPLICA] = 1, [AXIS_SHARD] = a->num_gpus, [AXIS_CONTEXT] = 1, [AXIS_TENSOR] = 1};
+    const int sizes[AXIS_COUNT] = {[AXIS_REPLICA] = 1,
+                                   [AXIS_SHARD] = a->num_gpus,
+                                   [AXIS_EXPERT] = 1,
+                                   [AXIS_CONTEXT] = 1,
+                                   [AXIS_TENSOR] = 1};
     snprintf(
         text, sizeof text,
         "model: {path: nowhere, save_dtype: bf16}\ndata: {train: a.h5, sequence_tokens: %lld}\n"

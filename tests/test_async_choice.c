@@ -52,7 +52,7 @@ static struct layout_memory memory_of(const char *more, int num_ranks, enum asyn
     struct grid grid;
     load(&config, more);
     config.checkpoint.async = async;
-    assert_int_equal(grid_make(&grid, &(struct grid_shape){num_ranks, num_ranks, 1, 1, 1}, 0, NULL), 0);
+    assert_int_equal(grid_make(&grid, &(struct grid_shape){num_ranks, num_ranks, 1, 1, 1, 1}, 0, NULL), 0);
     struct layout layout = layout_make(&config, &MODEL, &grid, false);
     struct layout_memory memory = layout_memory(&layout, 0);
     config_free(&config);

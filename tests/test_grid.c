@@ -125,25 +125,26 @@ static void test_run(void **state) {
     (void)state;
     struct grid grid;
     struct err err = {""};
-    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 4, 3, 1, 1}, 7, &err), 0);
+    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 4, 3, 1, 1, 1}, 7, &err), 0);
     assert_true(grid.num_axes == AXIS_COUNT && grid.axes[AXIS_SHARD].size == 4);
     assert_true(grid.axes[AXIS_REPLICA].index == 1 && grid.axes[AXIS_SHARD].index == 3);
-    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 6, 0, 1, 1}, 7, &err), 0); /* one per node */
+    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 6, 0, 1, 1, 1}, 7, &err),
+                     0); /* one per node */
     assert_true(grid.axes[AXIS_REPLICA].size == 2 && grid.axes[AXIS_SHARD].size == 6);
     assert_true(grid.axes[AXIS_REPLICA].index == 1 && grid.axes[AXIS_SHARD].index == 1);
-    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 4, 5, 1, 1}, 0, &err), -1);
+    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 4, 5, 1, 1, 1}, 0, &err), -1);
     assert_non_null(strstr(err.text, "12 ranks cannot be split into 5 replicas"));
-    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 0, 0, 1, 1}, 0, &err), -1);
+    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 0, 0, 1, 1, 1}, 0, &err), -1);
     assert_non_null(strstr(err.text, "different numbers of ranks"));
-    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 12, 2, 3, 1}, 7, &err), 0);
+    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 12, 2, 3, 1, 1}, 7, &err), 0);
     assert_true(grid.axes[AXIS_SHARD].size == 2 && grid.axes[AXIS_CONTEXT].size == 3);
     assert_true(grid.axes[AXIS_REPLICA].index == 1 && grid.axes[AXIS_SHARD].index == 0);
     assert_int_equal(grid.axes[AXIS_CONTEXT].index, 1);
     assert_int_equal(grid_size(&grid, grid_axes(&grid, DIVIDES_SAMPLES)), 4);
     assert_int_equal(grid_size(&grid, grid_axes(&grid, DIVIDES_PARAMETERS)), 6);
-    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 12, 2, 4, 1}, 7, &err), -1);
+    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 12, 2, 4, 1, 1}, 7, &err), -1);
     assert_non_null(strstr(err.text, "parallel.context: 6 ranks cannot be split into groups of 4"));
-    assert_int_equal(grid_make(&grid, &(struct grid_shape){24, 8, 2, 3, 2}, 17, &err), 0);
+    assert_int_equal(grid_make(&grid, &(struct grid_shape){24, 8, 2, 3, 2, 1}, 17, &err), 0);
     assert_true(grid.axes[AXIS_SHARD].size == 2 && grid.axes[AXIS_TENSOR].size == 2);
     assert_true(grid.axes[AXIS_REPLICA].index == 1 && grid.axes[AXIS_SHARD].index == 0);
     assert_true(grid.axes[AXIS_CONTEXT].index == 2 && grid.axes[AXIS_TENSOR].index == 1);
@@ -151,16 +152,35 @@ static void test_run(void **state) {
     assert_int_equal(grid_size(&grid, grid_axes(&grid, DIVIDES_PARAMETERS)), 6);
     assert_int_equal(grid_replica_axes(&grid), AXIS_BIT(AXIS_REPLICA));
     assert_int_equal(grid_size(&grid, grid_update_axes(&grid)), 24);
-    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 12, 2, 2, 2}, 0, &err), -1);
+    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 12, 2, 2, 2, 1}, 0, &err), -1);
     assert_non_null(strstr(err.text, "parallel.tensor: 3 ranks cannot be split into groups of 2"));
-    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 6, 1, 1, 4}, 0, &err), -1);
+    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 6, 1, 1, 4, 1}, 0, &err), -1);
     assert_non_null(strstr(err.text, "groups of 4 ranks would lie across nodes of 6"));
+}
+
+/* Ranks that divide experts: samples of their own, and of experts other holders than of all else. */
+static void test_experts(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct grid grid;
+    assert_int_equal(grid_make(&grid, &(struct grid_shape){24, 8, 2, 2, 1, 3}, 17, &err), 0);
+    assert_true(grid.axes[AXIS_SHARD].size == 2 && grid.axes[AXIS_EXPERT].size == 3);
+    assert_true(grid.axes[AXIS_REPLICA].index == 1 && grid.axes[AXIS_SHARD].index == 0);
+    assert_true(grid.axes[AXIS_EXPERT].index == 2 && grid.axes[AXIS_CONTEXT].index == 1);
+    assert_int_equal(grid_size(&grid, grid_axes(&grid, DIVIDES_SAMPLES)), 12);
+    assert_int_equal(grid_size(&grid, grid_axes(&grid, DIVIDES_PARAMETERS)), 12);
+    assert_int_equal(grid_num_shards(&grid), 12);
+    assert_int_equal(grid_holder_axes(&grid), AXIS_BIT(AXIS_SHARD) | AXIS_BIT(AXIS_CONTEXT));
+    assert_int_equal(grid_replica_axes(&grid), AXIS_BIT(AXIS_REPLICA));
+    assert_int_equal(grid_size(&grid, grid_update_axes(&grid)), 24);
+    assert_int_equal(grid_make(&grid, &(struct grid_shape){12, 12, 2, 1, 1, 4}, 0, &err), -1);
+    assert_non_null(strstr(err.text, "parallel.expert: 6 ranks cannot be split into groups of 4"));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_places), cmocka_unit_test(test_sets), cmocka_unit_test(test_divides),
-        cmocka_unit_test(test_nodes),  cmocka_unit_test(test_run),
+        cmocka_unit_test(test_nodes),  cmocka_unit_test(test_run),  cmocka_unit_test(test_experts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

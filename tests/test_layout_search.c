@@ -78,8 +78,8 @@ static struct proposal search_all(const struct config *config, const struct mode
                 for (int64_t micro = share; micro >= 1; micro--) {
                     struct grid grid;
                     if (grid_make(&grid,
-                                  &(struct grid_shape){ranks->num_ranks, ranks->per_node, replicas, 1, 1}, 0,
-                                  NULL) != 0)
+                                  &(struct grid_shape){ranks->num_ranks, ranks->per_node, replicas, 1, 1, 1},
+                                  0, NULL) != 0)
                         continue;
                     trial.train.micro_sequences = micro;
                     trial.train.recompute = (enum recompute)recompute;
@@ -203,8 +203,8 @@ static void test_straddling(void **state) {
     config.parallel.zero_stage = 3;
     /* 12 ranks on nodes of 6: replicas of 4 straddle, those of 3 do not. */
     struct grid four, three;
-    assert_int_equal(grid_make(&four, &(struct grid_shape){12, 6, 3, 1, 1}, 0, NULL) |
-                         grid_make(&three, &(struct grid_shape){12, 6, 4, 1, 1}, 0, NULL),
+    assert_int_equal(grid_make(&four, &(struct grid_shape){12, 6, 3, 1, 1, 1}, 0, NULL) |
+                         grid_make(&three, &(struct grid_shape){12, 6, 4, 1, 1, 1}, 0, NULL),
                      0);
     const struct model_figures figures = figures_count(&config, &model);
     struct proposal across = estimate_proposal(&config, &figures, &four, 6, &machine);
@@ -233,7 +233,7 @@ static void test_tensor_links(void **state) {
         struct grid grid;
         config.parallel.tensor = i ? 4 : 1;
         assert_int_equal(
-            grid_make(&grid, &(struct grid_shape){16, 4, 1, 1, (int)config.parallel.tensor}, 0, NULL), 0);
+            grid_make(&grid, &(struct grid_shape){16, 4, 1, 1, (int)config.parallel.tensor, 1}, 0, NULL), 0);
         const struct model_figures figures = figures_count(&config, &model);
         struct layout layout = layout_make(&config, &model, &grid, true);
         rates[i] = estimate_rates(&config, &figures, &layout, &grid, 4, &machine);

@@ -52,8 +52,7 @@ static struct machine h100(void) {
 
 static struct grid grid_of(int replicas, int shards) {
     struct grid grid;
-    const int sizes[AXIS_COUNT] = {
-        [AXIS_REPLICA] = replicas, [AXIS_SHARD] = shards, [AXIS_CONTEXT] = 1, [AXIS_TENSOR] = 1};
+    const int sizes[AXIS_COUNT] = {replicas, shards, 1, 1, 1};
     grid_place(&grid, GRID_AXES, AXIS_COUNT, sizes, 0);
     return grid;
 }

@@ -61,7 +61,7 @@ static void test_flops(void **state) {
 static void test_shares(void **state) {
     (void)state;
     const int sizes[AXIS_COUNT] = {
-        [AXIS_REPLICA] = 1, [AXIS_SHARD] = 8, [AXIS_CONTEXT] = 1, [AXIS_TENSOR] = 1};
+        [AXIS_REPLICA] = 1, [AXIS_SHARD] = 8, [AXIS_EXPERT] = 1, [AXIS_CONTEXT] = 1, [AXIS_TENSOR] = 1};
     struct grid grid;
     struct config config;
     struct model_config model = mixtral();

@@ -10,6 +10,8 @@
  * share must be seen. */
 #include "tests/layout_run.h"
 
+static bool on_gpu; /* the ranks compute on GPUs */
+
 static void curve(struct comm *run_comm, const struct layout *layout, bool tied, double losses[STEPS]) {
     struct run run;
     run_open(&run, run_comm, layout, tied);

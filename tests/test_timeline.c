@@ -130,8 +130,8 @@ static struct timeline_rates rates_of(const struct machine *machine, int num_gpu
     load(&config);
     config.parallel.zero_stage = 1;
     config.parallel.replicas = num_gpus / NODE;
-    assert_int_equal(grid_make(&grid, &(struct grid_shape){num_gpus, NODE, num_gpus / NODE, 1, 1}, 0, NULL),
-                     0);
+    assert_int_equal(
+        grid_make(&grid, &(struct grid_shape){num_gpus, NODE, num_gpus / NODE, 1, 1, 1}, 0, NULL), 0);
     struct layout layout = layout_make(&config, &model, &grid, true);
     const struct model_figures figures = figures_count(&config, &model);
     struct timeline_rates rates = estimate_rates(&config, &figures, &layout, &grid, NODE, machine);
@@ -216,7 +216,7 @@ static double ours_tokens_per_s(double bytes_per_s, int zero_stage, FILE *pictur
     load(&config);
     config.parallel.zero_stage = zero_stage;
     config.parallel.replicas = 16;
-    assert_int_equal(grid_make(&grid, &(struct grid_shape){128, NODE, 16, 1, 1}, 0, NULL), 0);
+    assert_int_equal(grid_make(&grid, &(struct grid_shape){128, NODE, 16, 1, 1, 1}, 0, NULL), 0);
     struct layout layout = layout_make(&config, &model, &grid, true);
     timetable_make(&table, &layout, 1);
     timeline_make(&line, &table, &rates);

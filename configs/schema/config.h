@@ -222,6 +222,7 @@ struct config {
         enum reduce_when reduce;
         int64_t context; /* ranks that share the rows of a micro-batch */
         int64_t tensor;  /* ranks that divide the tensors of a layer, or AUTO_TENSOR */
+        int64_t expert;  /* ranks that divide the experts of a layer */
         enum wire_type wire;
         int64_t sync_every; /* steps that the replicas make apart; 0: they add up each step's gradients */
         double outer_learning_rate, outer_momentum; /* of what they then do together */

@@ -392,9 +392,10 @@ static const struct foreign_word KEYS[] = {
     {"data_parallel_replicate_dim dp_replicate_size data_parallel_replicate_degree "
      "num_replicas",
      "parallel.replicas", NULL},
-    {"tensor_parallel_plan pipeline_parallel_degree expert_parallel_size parallelism_config pp_size ep_size "
-     "expert_model_parallel_size",
-     NULL, "there is no such axis yet; parallel.stage: 3 splits the model over the ranks"},
+    {"expert_parallel_size expert_model_parallel_size expert_parallel_degree ep_size", "parallel.expert",
+     "ranks that divide the experts of each layer"},
+    {"tensor_parallel_plan pipeline_parallel_degree parallelism_config pp_size", NULL,
+     "there is no such axis yet; parallel.stage: 3 splits the model over the ranks"},
     {"cudnn_deterministic_mode full_determinism deterministic", NULL,
      "a run gives the same bits whenever it is started the same way"},
     {"is_preprocess print_param_status dataset_debug env env_file _component_ _target_ "
@@ -462,7 +463,9 @@ static const struct foreign_word KEYS[] = {
     {"parallel.dp parallel.data parallel.replicate", "parallel.replicas", NULL},
     {"parallel.tp parallel.tensor_parallel", "parallel.tensor",
      "ranks of a node that divide each layer's matrices"},
-    {"parallel.pp parallel.pipeline parallel.ep parallel.expert", NULL,
+    {"parallel.ep parallel.experts parallel.expert_parallel", "parallel.expert",
+     "ranks that divide the experts of each layer"},
+    {"parallel.pp parallel.pipeline", NULL,
      "there is no such axis yet; parallel.stage: 3 splits the model over the ranks"},
     {"parallel.cp parallel.sequence parallel.context_parallel parallel.sp parallel.ulysses",
      "parallel.context", "ranks that share the tokens of a text"},

@@ -3,6 +3,7 @@
 #include "train/model/expert_pairs.h"
 
 #include "checkpoints/family/family_adapter.h"
+#include "train/model/experts_sent.h"
 
 struct expert_pair expert_pair_of(const struct model *model, int layer, enum tensor_role matrix) {
     const struct model_config *config = model->setup.config;
@@ -72,9 +73,11 @@ void expert_pair_backward(struct model *model, const struct expert_product *prod
     op_grouped_backward_input(dev, dx, back, pair->a.value, starts, &added);
 }
 
-/* num_places - of the largest batch: all layers with experts send a row to as many. */
+/* num_places - of the largest batch: all layers with experts send a row to as many, and where ranks divide experts all of their
+ * rows may come here. */
 static int64_t num_places(const struct model *model) {
-    return model_own_tokens(&model->setup) * model->setup.config->num_chosen;
+    int64_t num_ranks = experts_are_divided(model) ? model->setup.experts.size : 1;
+    return num_ranks * model_own_tokens(&model->setup) * model->setup.config->num_chosen;
 }
 
 struct tensor expert_pairs_take(struct model *model, enum adapter_target target) {

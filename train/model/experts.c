@@ -3,6 +3,7 @@
 
 #include "train/model/expert_pairs.h"
 #include "train/model/experts_clamped.h"
+#include "train/model/experts_sent.h"
 
 struct expert_weights experts_weights(const struct model *model, int layer) {
     const struct params *params = model->params;
@@ -26,6 +27,25 @@ static struct linear router_of(struct model *model, const struct expert_weights 
         router.bias.value = model->experts.router_bias;
     }
     return router;
+}
+
+bool experts_learn(const struct model_config *config, int layer) {
+    return param_is_trained(config, ROLE_EXPERT_GATE) || param_is_trained(config, ROLE_EXPERT_UP) ||
+           param_is_trained(config, ROLE_EXPERT_GATE_UP) || adapter_has(config, ROLE_EXPERT_GATE, layer) ||
+           adapter_has(config, ROLE_EXPERT_UP, layer);
+}
+
+/* spread - rows x to the places where this rank's experts read them, which are those of `at`. */
+static void spread(struct model *model, const struct experts *block, const struct expert_acts *at,
+                   struct tensor x) {
+    struct tensor read = experts_at_places(model->experts.spread, at);
+    if (!experts_are_divided(model)) {
+        op_spread(model->dev, read, x, &block->acts->routes);
+        return;
+    }
+    struct tensor outgoing = experts_at_places(model->experts.outgoing, block->acts);
+    op_spread(model->dev, outgoing, x, &block->acts->routes);
+    experts_send(model, model->between, block, read, outgoing);
 }
 
 /* The three products of gated experts, to which pairs may belong. */
@@ -60,14 +80,17 @@ static void gated_forward(struct model *model, const struct experts *block, stru
 
 void experts_compute(struct model *model, const struct experts *block, struct tensor x) {
     const struct expert_acts *acts = block->acts;
-    const struct expert_weights *w = block->w;
-    struct device *dev = model->dev;
-    struct tensor spread = experts_at_places(model->experts.spread, acts);
-    struct linear router = router_of(model, w);
-    linear_forward(dev, acts->logits, x, &router);
-    op_route(dev, &acts->routes, acts->logits, &block->plan->route);
-    op_spread(dev, spread, x, &acts->routes);
-    (block->plan->clamps_experts ? clamped_forward : gated_forward)(model, block, spread);
+    struct linear router = router_of(model, block->w);
+    linear_forward(model->dev, acts->logits, x, &router);
+    op_route(model->dev, &acts->routes, acts->logits, &block->plan->route);
+    experts_meet(model, model->between, block);
+    struct expert_acts at = experts_received(model, block);
+    const struct experts own = {&at, block->w, block->plan, block->layer};
+    spread(model, block, &at, x);
+    (block->plan->clamps_experts ? clamped_forward
+                                 : gated_forward)(model, &own, experts_at_places(model->experts.spread, &at));
+    if (experts_are_divided(model))
+        experts_return(model, model->between, block, acts->out, at.out);
 }
 
 void experts_collect(struct model *model, struct tensor y, const struct expert_acts *acts) {
@@ -102,14 +125,12 @@ static void inputs_backward(struct model *model, const struct experts *block) {
 }
 
 /* spread_again - what the experts read, where a matrix learns from it. */
-static void spread_again(struct model *model, struct tensor x, const struct experts *block) {
-    const struct expert_weights *w = block->w;
-    if (!w->gate.grad.data && !w->up.grad.data && !w->gate_up.grad.data && !w->gate_pair.a.grad.data &&
-        !w->up_pair.a.grad.data)
+static void spread_again(struct model *model, struct tensor x, const struct experts *block,
+                         const struct expert_acts *at) {
+    if (!experts_learn(model->setup.config, block->layer))
         return;
-    struct tensor spread = experts_at_places(model->experts.spread, block->acts);
-    CHECK(x.data, "experts of %lld rows learn, and what they read was not kept", (long long)spread.dims[0]);
-    op_spread(model->dev, spread, x, &block->acts->routes);
+    CHECK(x.data, "experts of %lld rows learn, and what they read was not kept", (long long)at->out.dims[0]);
+    spread(model, block, at, x);
 }
 
 /* gated_backward - from the gradient of the experts' outputs, in acts, to that of what they read, in its place. */
@@ -136,8 +157,14 @@ void experts_backward(struct model *model, struct tensor dx, struct tensor dy, s
                   dlogits = model_rows(model, model->experts.dlogits);
     struct linear router = router_of(model, block->w);
     op_collect_backward(dev, acts->out, dweights, dy, acts->out, routes);
-    spread_again(model, x, block);
-    (block->plan->clamps_experts ? clamped_backward : gated_backward)(model, block);
+    struct expert_acts at = experts_received(model, block);
+    const struct experts own = {&at, block->w, block->plan, block->layer};
+    spread_again(model, x, block, &at);
+    if (experts_are_divided(model))
+        experts_send(model, model->between, block, at.out, acts->out);
+    (block->plan->clamps_experts ? clamped_backward : gated_backward)(model, &own);
+    if (experts_are_divided(model))
+        experts_return(model, model->between, block, acts->out, at.out);
     op_collect(dev, dx, acts->out, none, routes);
     op_route_backward(dev, dlogits, dweights, acts->logits, routes, &block->plan->route);
     router_backward(model, dlogits, acts->logits);

@@ -13,6 +13,9 @@ struct expert_weights experts_weights(const struct model *model, int layer);
 void experts_take(struct model *model, const struct layer_plan *plan, struct layer_acts *a);
 void experts_take_shared(struct model *model);
 
+/* experts_learn - whether a matrix of the layer, or a pair on one, is trained that reads what came to the experts. */
+bool experts_learn(const struct model_config *config, int layer);
+
 /* experts_at_places - a buffer that all layers share, cut to the places of the batch at hand. */
 struct tensor experts_at_places(struct tensor buffer, const struct expert_acts *acts);
 
@@ -21,6 +24,7 @@ struct experts {
     const struct expert_acts *acts;
     const struct expert_weights *w;
     const struct layer_plan *plan;
+    int layer;
 };
 void experts_compute(struct model *model, const struct experts *block, struct tensor x);
 void experts_collect(struct model *model, struct tensor y, const struct expert_acts *acts);

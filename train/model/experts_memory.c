@@ -1,5 +1,5 @@
 /* experts_memory.c - the memory of blocks of experts, from the model's arena. */
-#include "train/model/experts.h"
+#include "train/model/experts_sent.h"
 
 void experts_take(struct model *model, const struct layer_plan *plan, struct layer_acts *a) {
     const struct model_config *c = model->setup.config;
@@ -14,8 +14,12 @@ void experts_take(struct model *model, const struct layer_plan *plan, struct lay
                                .places = arena_take_2d(arena, DTYPE_I32, n, k),
                                .sources = arena_take_1d(arena, DTYPE_I32, n * k),
                                .starts = arena_take_1d(arena, DTYPE_I32, plan->num_experts + 1)};
-    a->experts.gate_up = arena_take_2d(arena, type, n * k, 2 * c->ffn_width);
-    a->experts.hidden = arena_take_2d(arena, type, n * k, c->ffn_width);
+    if (experts_are_divided(model)) {
+        experts_sent_take(model, plan, &a->experts);
+    } else {
+        a->experts.gate_up = arena_take_2d(arena, type, n * k, 2 * c->ffn_width);
+        a->experts.hidden = arena_take_2d(arena, type, n * k, c->ffn_width);
+    }
     a->experts.out = arena_take_2d(arena, type, n * k, c->width);
 }
 
@@ -36,10 +40,15 @@ void experts_take_shared(struct model *model) {
     int64_t n = model_own_tokens(&model->setup), places = n * plan->route.num_chosen;
     if (plan->clamps_experts)
         model->experts.router_bias = arena_take_1d(arena, DTYPE_F32, plan->num_experts);
-    model->experts.spread = arena_take_2d(arena, model->setup.compute, places, c->width);
+    bool is_divided = experts_are_divided(model);
+    if (is_divided)
+        experts_sent_take_shared(model, plan);
+    else
+        model->experts.spread = arena_take_2d(arena, model->setup.compute, places, c->width);
     if (!model->setup.trains)
         return;
-    model->experts.dhidden = arena_take_2d(arena, model->setup.compute, places, c->ffn_width);
+    if (!is_divided)
+        model->experts.dhidden = arena_take_2d(arena, model->setup.compute, places, c->ffn_width);
     model->experts.dweights = arena_take_2d(arena, DTYPE_F32, n, plan->route.num_chosen);
     model->experts.dlogits = arena_take_2d(arena, DTYPE_F32, n, plan->num_experts);
 }

@@ -29,12 +29,15 @@ struct tensor flight_entry(const struct flight *flight, struct tensor t, int ent
 static void cut_experts(struct expert_acts *acts, int64_t num_rows) {
     struct tensor *by_row[] = {&acts->logits, &acts->routes.experts, &acts->routes.weights, &acts->routes.lse,
                                &acts->routes.places};
-    struct tensor *by_place[] = {&acts->routes.sources, &acts->gate_up, &acts->hidden, &acts->out};
+    struct tensor *by_place[] = {&acts->routes.sources, &acts->out, &acts->gate_up, &acts->hidden};
+    size_t num_own = sizeof by_place / sizeof *by_place;
     if (!acts->logits.ndim)
         return;
     for (size_t i = 0; i < sizeof by_row / sizeof *by_row; i++)
         *by_row[i] = tensor_rows(*by_row[i], 0, num_rows);
-    for (size_t i = 0; i < sizeof by_place / sizeof *by_place; i++)
+    if (acts->arrived.places.ndim) /* where experts compute, other ranks' rows are as well */
+        num_own -= 2;
+    for (size_t i = 0; i < num_own; i++)
         *by_place[i] = tensor_rows(*by_place[i], 0, num_rows * acts->routes.places.dims[1]);
 }
 

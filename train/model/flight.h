@@ -39,6 +39,8 @@ struct batch {
 struct expert_acts {
     struct tensor logits; /* [N, E] f32, the router's */
     struct expert_routes routes;
+    struct expert_routes
+        arrived; /* where ranks divide experts: of what came to this one's (experts_sent.h), A = M there */
     struct tensor gate_up, hidden, out; /* [M, 2F], [M, F], [M, C]; the backward works where they stand */
 };
 

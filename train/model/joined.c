@@ -11,7 +11,9 @@ static int check_whole(const struct model_config *config, struct err *err) {
             config->model_type);
     if (config->num_experts > 0)
         return err_set(
-            err, "parallel.tensor: model_type '%s' has experts, which ranks do not divide yet; set it to 1",
+            err,
+            "parallel.tensor: model_type '%s' has experts, which ranks do not divide by rows; set it to 1, and "
+            "take parallel.expert",
             config->model_type);
     for (int layer = 0; layer < config->num_layers; layer++)
         if (family_layer_plan(config, layer).qk_norm == QK_NORM_ROWS)

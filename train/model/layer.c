@@ -127,6 +127,7 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
 /* One layer of one micro-batch at work. */
 struct work {
     const struct layer_plan *plan;
+    int layer;
     unsigned kept; /* of enum kept */
     const struct layer_weights *w;
     struct layer_acts a;
@@ -137,6 +138,7 @@ struct work {
 
 static struct work work_on(const struct model *model, const struct layer_weights *w, int layer) {
     struct work work = {.plan = &model->layers[layer].plan,
+                        .layer = layer,
                         .kept = model->layers[layer].kept,
                         .w = w,
                         .a = flight_acts(&model->flight, layer),
@@ -196,7 +198,7 @@ static struct xielu xielu_args(const struct layer_weights *w) {
 static void ffn_hidden(struct model *model, struct work *l) {
     struct xielu xielu = xielu_args(l->w);
     if (l->plan->ffn == FFN_EXPERTS) {
-        struct experts block = {&l->a.experts, &l->w->experts, l->plan};
+        struct experts block = {&l->a.experts, &l->w->experts, l->plan, l->layer};
         experts_compute(model, &block, l->ffn_in);
         return;
     }
@@ -354,7 +356,7 @@ static void ffn_backward(struct model *model, struct work *l) {
     if (has_norm_after(l->plan))
         dy = after_backward(model, &l->w->post_norm2, l->a.ffn_out, l->a.ffn_stats);
     struct tensor ffn_in = what_was_read(l, has_norm_before(l->plan) ? KEPT_NORM2 : KEPT_MIDDLE, l->ffn_in);
-    struct experts block = {&l->a.experts, &l->w->experts, l->plan};
+    struct experts block = {&l->a.experts, &l->w->experts, l->plan, l->layer};
     if (l->plan->ffn == FFN_EXPERTS)
         experts_backward(model, dnorm, dy, ffn_in, &block);
     else

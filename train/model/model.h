@@ -13,7 +13,8 @@ struct model_setup {
     int64_t max_tokens; /* of a micro-batch at most */
     int num_context; /* ranks that share its rows (context.h), and which of them this is; 0 as 1: it has all */
     int context_rank;
-    struct divided tensor; /* ranks that divide the tensors of a layer (joined.h); size 0 as 1: it has all */
+    struct divided tensor;  /* ranks that divide the tensors of a layer (joined.h); size 0 as 1: it has all */
+    struct divided experts; /* ranks that divide the experts of a layer (experts_sent.h); size 0 as 1 */
     int64_t max_positions;
     int64_t head_rows; /* logits are computed so many rows at a time; 0: what suits a CPU */
     enum dtype compute;
@@ -72,6 +73,7 @@ struct model {
     struct params *params;      /* borrowed */
     struct transport *context;  /* borrowed: of the ranks that share the rows; NULL: alone */
     struct transport *along;    /* borrowed: of the ranks that divide tensors; NULL: alone */
+    struct transport *between;  /* borrowed: of the ranks that divide experts; NULL: alone */
     struct arena arena;         /* activations */
     struct flight flight;       /* the micro-batch at hand */
     struct vocab vocab;
@@ -107,7 +109,12 @@ struct model {
         struct tensor dlogits;     /* [N, E] f32 */
         struct tensor router_bias; /* [E] f32, where routers have one */
         struct tensor pair_rows;   /* [M, R] of the largest R, where experts have pairs */
-    } experts;                     /* where a layer has some */
+        struct tensor outgoing, arrived,
+            out; /* [N K, C], [A, C] twice: where ranks divide experts (experts_sent.h) */
+        int32_t *
+            counts; /* [L, 2, E] of host memory, as is order [2 A]: rows sent for each expert, and received */
+        int32_t *order;
+    } experts;           /* where a layer has some */
     struct tensor pairs; /* f32: what the low-rank pairs of one product work in; where there is an adapter */
 };
 

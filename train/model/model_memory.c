@@ -4,7 +4,7 @@
 
 #include "checkpoints/family/family_adapter.h"
 #include "train/model/expert_pairs.h"
-#include "train/model/experts.h"
+#include "train/model/experts_sent.h"
 #include "train/model/joined.h"
 #include "train/model/kept.h"
 #include "train/model/norm.h"
@@ -472,6 +472,7 @@ void model_create(struct model *model, struct device *dev, struct params *params
             xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_divergences);
     model->flight.host_weights = xcalloc(num_losses, sizeof *model->flight.host_weights);
     router_create(model);
+    experts_sent_create(model);
     arena_allocate(&model->arena, dev);
     place_all(model);
     tables_upload(model);
@@ -490,4 +491,5 @@ void model_free(struct model *model) {
     free(model->flight.host_weights);
     free(model->flight.host_divergences);
     router_free(&model->router);
+    experts_sent_free(model);
 }

@@ -77,11 +77,20 @@ double optimizer_matrix_values(const struct optimizer_kind *kind, const struct m
     return sum;
 }
 
-/* joined - the ranks that own the gradient together: at stage 0 every rank has summed all of its part of the tensors already. */
+/* joined - the ranks that own the gradient together: at stage 0 every rank has summed all of its part of the tensors, or of its
+ * experts, already. */
 static struct comm *joined(const struct params *params, struct comm *comm) {
     if (params->setup.zero_stage > 0)
         return comm;
+    if (params->setup.experts.size > 1)
+        return params->experts->comm;
     return params->along ? params->along->comm : NULL;
+}
+
+/* is_anothers - whether another rank counts the segment, which has the same of it. */
+static bool is_anothers(const struct params_setup *setup, const struct segment *s) {
+    bool is_alike = setup->zero_stage == 0 && setup->experts.size > 1 && !s->is_experts;
+    return (s->is_alike && setup->tensor.index > 0) || (is_alike && setup->experts.index > 0);
 }
 
 /* f64, as millions of squares are added. */
@@ -89,8 +98,8 @@ double optimizer_grad_squares(struct params *params) {
     double sum = 0;
     params->dev->section = SECTION_UPDATE;
     for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));) {
-        if (s->is_alike && params->setup.tensor.index > 0)
-            continue; /* the first rank counts it */
+        if (is_anothers(&params->setup, s))
+            continue;
         sum += op_sum_squares(params->dev, tensor_1d(params_own_grad(params, s), DTYPE_F32, s->own_count));
     }
     params->dev->section = SECTION_OTHER;
@@ -100,7 +109,8 @@ double optimizer_grad_squares(struct params *params) {
 unsigned optimizer_norm_axes(const struct params *params, const struct grid *grid) {
     unsigned all =
         params_is_apart(&params->setup) ? grid_axes(grid, DIVIDES_PARAMETERS) : grid_update_axes(grid);
-    return params->setup.zero_stage > 0 ? all : grid_axes(grid, DIVIDES_TENSORS);
+    return params->setup.zero_stage > 0 ? all
+                                        : grid_axes(grid, DIVIDES_TENSORS) | grid_axes(grid, DIVIDES_EXPERTS);
 }
 
 /* Each rank's squares are those of what it owns; they add up to the whole, padding being zero. */

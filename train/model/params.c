@@ -489,21 +489,3 @@ void params_free(struct params *params) {
 int params_head_unit(const struct params *params) {
     return params->setup.model->tied_head ? 0 : params->num_units - 1;
 }
-
-void params_join_replicas(struct params *params, struct transport *across) {
-    params->across = across;
-}
-
-void params_join_tensor(struct params *params, struct transport *along) {
-    params->along = along;
-}
-
-void params_join_experts(struct params *params, struct transport *experts, struct transport *holders) {
-    params->experts = experts;
-    params->holders = holders;
-}
-
-struct transport *params_link(const struct params *params, struct transport *link,
-                              const struct segment *segment) {
-    return segment->is_experts ? params->holders : link;
-}

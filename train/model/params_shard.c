@@ -1,4 +1,4 @@
-/* params_shard.c - a rank's shard of what a segment keeps, and the room for its copy. */
+/* params_shard.c - a rank's shard of what a segment keeps, who has the others, and the room for its copy. */
 #include "train/model/params.h"
 
 void *params_shard_of(const struct params *params, const struct segment *segment, void *own,
@@ -68,4 +68,22 @@ void params_place_snapshot(struct params *params, struct segment *segment) {
     for (int i = 0; i < params_num_arrays(params, segment); i++)
         segment->snapshot[i] =
             arena_take(&params->arena_snapshot, count, params_array_type(params, segment, i));
+}
+
+void params_join_replicas(struct params *params, struct transport *across) {
+    params->across = across;
+}
+
+void params_join_tensor(struct params *params, struct transport *along) {
+    params->along = along;
+}
+
+void params_join_experts(struct params *params, struct transport *experts, struct transport *holders) {
+    params->experts = experts;
+    params->holders = holders;
+}
+
+struct transport *params_link(const struct params *params, struct transport *link,
+                              const struct segment *segment) {
+    return segment->is_experts ? params->holders : link;
 }

@@ -23,8 +23,12 @@ void async_choose(struct config *config, const struct model_config *model, const
     if (config->checkpoint.async != ASYNC_AUTO)
         return;
     config->checkpoint.async = ASYNC_FALSE;
-    const struct grid_shape shape = {ranks->num_ranks, ranks->per_node, (int)config->parallel.replicas,
-                                     (int)config->parallel.context, (int)config->parallel.tensor};
+    const struct grid_shape shape = {ranks->num_ranks,
+                                     ranks->per_node,
+                                     (int)config->parallel.replicas,
+                                     (int)config->parallel.context,
+                                     (int)config->parallel.tensor,
+                                     (int)config->parallel.expert};
     if (config->checkpoint.every_steps == 0 || /* none is written beside the training */
         grid_make(&grid, &shape, 0, NULL) != 0)
         return;

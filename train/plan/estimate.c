@@ -129,8 +129,9 @@ static int num_parts(const struct params_setup *p) {
 static double optimizer_bytes(const struct model_figures *f, const struct layout *layout) {
     const struct params_setup *p = &layout->params;
     double per_value = 2 * MASTER_BYTES + GRADIENT_BYTES + (double)dtype_bytes(p->compute);
-    double part = f->own_trained / f->trained;
-    return (f->own_trained * per_value + 2 * part * f->state_bytes) /
+    bool is_even = p->zero_stage > 0 && p->experts.size > 1; /* the ranks together have all experts */
+    double own = is_even ? f->trained : f->own_trained, part = own / f->trained;
+    return (own * per_value + 2 * part * f->state_bytes) /
            (p->zero_stage > 0 ? p->num_ranks * num_parts(p) : 1);
 }
 
@@ -233,7 +234,7 @@ static double attention_flops(const struct model_figures *f, int64_t sequence_to
  * reads what others left where they stay whole. */
 static double gradient_bytes(const struct model_figures *f, const struct params_setup *p, double num_micros) {
     double passes = params_has_whole_gradients(p) ? 2 * num_micros - 1 : num_micros;
-    return passes * f->trained * GRADIENT_BYTES;
+    return passes * (p->experts.size > 1 ? f->own_trained : f->trained) * GRADIENT_BYTES;
 }
 
 /* Micro-batches that the clock goes through: those in the middle are alike. */
@@ -311,6 +312,9 @@ static void take_links(struct timeline_rates *rates, const struct grid *grid, in
     rates->bytes_per_s[EXCHANGE_ACROSS] = across_rate(grid, ranks_per_node, machine);
     rates->latency_s[EXCHANGE_INSIDE] = rates->latency_s[EXCHANGE_CONTEXT] =
         inside_is_local ? machine->link_latency_s : machine->node_latency_s;
+    rates->bytes_per_s[EXCHANGE_HOLDERS] = rates->bytes_per_s[EXCHANGE_EXPERT] = inside;
+    rates->latency_s[EXCHANGE_HOLDERS] = rates->latency_s[EXCHANGE_EXPERT] =
+        rates->latency_s[EXCHANGE_INSIDE];
     rates->bytes_per_s[EXCHANGE_TENSOR] = machine->link_bytes_per_s; /* on one node, by grid_make */
     rates->latency_s[EXCHANGE_TENSOR] = machine->link_latency_s;
     rates->latency_s[EXCHANGE_ACROSS] = across_is_local ? machine->link_latency_s : machine->node_latency_s;
@@ -332,8 +336,8 @@ static void run_clock(struct step_time *time, const struct layout *layout, int64
     time->exchange_s *= (double)num_micros / (double)simulated;
     time->compute_s = line.compute_s + rest * line.micro_compute_s;
     time->across_s = line.waited_s[EXCHANGE_ACROSS] / across_every;
-    time->link_s =
-        line.waited_s[EXCHANGE_INSIDE] + line.waited_s[EXCHANGE_CONTEXT] + line.waited_s[EXCHANGE_TENSOR];
+    for (int axis = 0; axis < EXCHANGE_AXES; axis++)
+        time->link_s += axis == EXCHANGE_ACROSS ? 0 : line.waited_s[axis];
     if (rest > 0)
         time->link_s += rest * fmax(0, stalled_s);
     time->step_s = time->compute_s + time->link_s + time->across_s;

@@ -44,7 +44,9 @@ static void count_layers(struct model_figures *f) {
 
 struct model_figures figures_count(const struct config *config, const struct model_config *model) {
     const struct optimizer_kind *optimizer = optimizer_kind(config->optimizer.kind);
-    const struct params_setup first = {.model = model, .tensor = {(int)config->parallel.tensor, 0}};
+    const struct params_setup first = {.model = model,
+                                       .tensor = {(int)config->parallel.tensor, 0},
+                                       .experts = {(int)config->parallel.expert, 0}};
     struct model_figures f = {.model = model,
                               .trained = (double)model_num_trained(model),
                               .own_trained = (double)divided_num_trained(&first),

@@ -23,6 +23,11 @@ struct router_setup layout_router(const struct config *config, const struct mode
         .max_sequences = config->train.micro_sequences};
 }
 
+/* place_along - of a rank, among those of a set of axes. */
+static struct divided place_along(const struct grid *grid, unsigned axes) {
+    return (struct divided){grid_size(grid, axes), grid_index(grid, axes)};
+}
+
 /* The one place that turns a run file into what a rank holds: `plan`, the search and the run itself start from it. */
 struct layout layout_make(const struct config *config, const struct model_config *model,
                           const struct grid *grid, bool on_gpu) {
@@ -32,8 +37,9 @@ struct layout layout_make(const struct config *config, const struct model_config
     unsigned divided = grid_axes(grid, DIVIDES_PARAMETERS);
     int num_shards = grid_num_shards(grid), stage = (int)config->parallel.zero_stage;
     unsigned alike = grid_replica_axes(grid), parts = grid_axes(grid, DIVIDES_TENSORS);
-    const struct divided alone = {1, 0}, none = {0, 0},
-                         replicas = {grid_size(grid, alike), grid_index(grid, alike)};
+    const struct divided alone = {1, 0}, none = {0, 0}, replicas = place_along(grid, alike),
+                         tensor = place_along(grid, parts),
+                         experts = place_along(grid, grid_axes(grid, DIVIDES_EXPERTS));
     bool is_apart = config->parallel.sync_every > 0;
     if (num_shards ==
         1) /* alone in its replica, what updates can be split between replicas, and nothing else */
@@ -58,12 +64,15 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .wire = config->parallel.wire == WIRE_F32 ? DTYPE_F32 : config_activations(config),
                    .replicas = is_apart ? alone : replicas,
                    .apart = is_apart ? replicas : none,
-                   .tensor = {grid_size(grid, parts), grid_index(grid, parts)}},
+                   .tensor = tensor,
+                   .experts = experts,
+                   .holders = place_along(grid, grid_holder_axes(grid))},
         .model = {.config = model,
                   .max_tokens = config->train.micro_sequences * config->data.sequence_tokens,
                   .num_context = grid->axes[AXIS_CONTEXT].size,
                   .context_rank = grid->axes[AXIS_CONTEXT].index,
-                  .tensor = {grid_size(grid, parts), grid_index(grid, parts)},
+                  .tensor = tensor,
+                  .experts = experts,
                   .max_positions = config->data.sequence_tokens,
                   .head_rows = on_gpu ? HEAD_ROWS_GPU : 0,
                   .compute = config_activations(config),
@@ -194,6 +203,9 @@ static int check_fp8_sizes(const struct model_config *model, struct err *err) {
 
 int layout_check_device(const struct config *config, const struct model_config *model, bool on_gpu,
                         struct err *err) {
+    if (on_gpu && config->parallel.expert > 1)
+        return err_set(err, "parallel.expert: rows are not exchanged between the experts of GPUs yet: set it "
+                            "to 1, or run.device to cpu");
     if (config->train.compute == COMPUTE_FP8 && on_gpu && check_fp8_sizes(model, err) != 0)
         return -1;
     if (config->train.reproducible == REPRODUCIBLE_OFF || !on_gpu)
@@ -264,6 +276,33 @@ int layout_check_tensor(const struct config *config, const struct model_config *
     return 0;
 }
 
+/* check_expert - whether parallel.expert ranks can divide the model's experts, beside whatever else config asks for. */
+static int check_expert(const struct config *config, const struct model_config *model, struct err *err) {
+    int64_t ranks = config->parallel.expert;
+    if (ranks <= 1)
+        return 0;
+    if (model->num_experts == 0)
+        return err_set(err, "parallel.expert is %lld, and model_type '%s' has no experts: set it to 1",
+                       (long long)ranks, model->model_type);
+    if (model->num_experts % ranks != 0)
+        return err_set(err, "parallel.expert: %lld ranks cannot divide %d experts: take a divisor",
+                       (long long)ranks, model->num_experts);
+    if (config->optimizer.kind == OPTIMIZER_MUON)
+        return err_set(err, "parallel.expert: optimizer.kind muon was not proven with ranks that divide "
+                            "experts; set it to 1, or take adamw");
+    if (config->eval.num_tasks > 0)
+        return err_set(
+            err, "parallel.expert: eval.tasks is not computed by ranks that divide experts; leave it out, "
+                 "and use 'atelier eval --tasks' on the checkpoints");
+    if (config->adapter.base != BASE_COMPUTE)
+        return err_set(
+            err,
+            "parallel.expert: experts in adapter.base %s were not proven with ranks that divide them; set it "
+            "to 1, or take adapter.base: compute",
+            adapter_base_word(config->adapter.base));
+    return 0;
+}
+
 /* check_fp8 - what only the model can tell of train.compute: fp8. */
 static int check_fp8(const struct config *config, const struct model_config *model, struct err *err) {
     int64_t skipped = config->train.fp8_skip_layers;
@@ -287,7 +326,8 @@ int layout_check_sizes(const struct config *config, const struct model_config *m
     int64_t sharing = config->parallel.context * (config->parallel.tensor > 1 ? config->parallel.tensor : 1);
     int64_t num_readers = num_ranks / sharing;
     if (check_context(config, model, err) != 0 || layout_check_tensor(config, model, err) != 0 ||
-        check_fp8(config, model, err) != 0 || check_router(config, model, err) != 0)
+        check_expert(config, model, err) != 0 || check_fp8(config, model, err) != 0 ||
+        check_router(config, model, err) != 0)
         return -1;
     if (config->data.sequence_tokens > model->max_positions)
         return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",

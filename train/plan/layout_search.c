@@ -140,9 +140,12 @@ static void try_replicas(struct search *search) {
         last = ranks->num_ranks;
     for (int replicas = first; replicas <= last; replicas++) {
         struct grid grid;
-        const struct grid_shape shape = {ranks->num_ranks, ranks->per_node, replicas,
+        const struct grid_shape shape = {ranks->num_ranks,
+                                         ranks->per_node,
+                                         replicas,
                                          (int)search->trial.parallel.context,
-                                         (int)search->trial.parallel.tensor};
+                                         (int)search->trial.parallel.tensor,
+                                         (int)search->trial.parallel.expert};
         if (grid_make(&grid, &shape, 0, NULL) == 0)
             try_grid(search, &grid);
     }

@@ -275,8 +275,12 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
     auto_layout_choose(&plan->config, model, &ranks, plan->choice);
     plan->figures = figures_count(&plan->config, model);
     async_choose(&plan->config, model, &ranks);
-    const struct grid_shape shape = {(int)num_ranks, per_node, (int)plan->config.parallel.replicas,
-                                     (int)plan->config.parallel.context, (int)plan->config.parallel.tensor};
+    const struct grid_shape shape = {(int)num_ranks,
+                                     per_node,
+                                     (int)plan->config.parallel.replicas,
+                                     (int)plan->config.parallel.context,
+                                     (int)plan->config.parallel.tensor,
+                                     (int)plan->config.parallel.expert};
     if (grid_make(&plan->grid, &shape, 0, err) != 0)
         return -1;
     plan->proposal = estimate_proposal(&plan->config, &plan->figures, &plan->grid, per_node, &place->machine);

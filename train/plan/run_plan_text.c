@@ -19,17 +19,20 @@ enum { TEXT_ROOM = 64 };
 static void print_ranks(const struct run_plan *plan) {
     const struct run_place *place = plan->place;
     const struct grid *grid = &plan->grid;
-    int num_context = grid->axes[AXIS_CONTEXT].size, num_tensor = grid->axes[AXIS_TENSOR].size;
-    char context[60] = "", tensor[60] = "", compute[COMPUTE_TEXT_ROOM];
+    int num_context = grid->axes[AXIS_CONTEXT].size, num_tensor = grid->axes[AXIS_TENSOR].size,
+        num_expert = grid->axes[AXIS_EXPERT].size;
+    char context[60] = "", tensor[60] = "", experts[60] = "", compute[COMPUTE_TEXT_ROOM];
     if (num_context > 1)
         snprintf(context, sizeof context, "; %d share the tokens of a text", num_context);
     if (num_tensor > 1)
         snprintf(tensor, sizeof tensor, "; %d divide the tensors of a layer", num_tensor);
-    printf("ranks        %d on %lld node%s, %s; %d replica%s of %d; stage %d%s%s\n", grid_num_ranks(grid),
+    if (num_expert > 1)
+        snprintf(experts, sizeof experts, "; %d divide the experts of a layer", num_expert);
+    printf("ranks        %d on %lld node%s, %s; %d replica%s of %d; stage %d%s%s%s\n", grid_num_ranks(grid),
            (long long)place->nodes, place->nodes > 1 ? "s" : "",
            place->machine.on_gpu ? "a GPU each" : "on processors", grid->axes[AXIS_REPLICA].size,
            grid->axes[AXIS_REPLICA].size > 1 ? "s" : "", grid_num_shards(grid) * num_tensor,
-           plan->proposal.zero_stage, context, tensor);
+           plan->proposal.zero_stage, context, tensor, experts);
     printf(
         "batch        %lld sequences of %lld tokens; %lld in one forward pass of a rank; recompute %s; %s\n",
         (long long)plan->config.train.batch_sequences, (long long)plan->config.data.sequence_tokens,
@@ -134,9 +137,12 @@ static void print_experts(const struct run_plan *plan) {
 
 /* print_exchange - nothing, of a rank alone. */
 static void print_exchange(const struct run_plan *plan) {
-    static const char *const between[EXCHANGE_AXES] = {"inside a replica", "between replicas",
+    static const char *const between[EXCHANGE_AXES] = {"inside a replica",
+                                                       "between replicas",
                                                        "between ranks that share texts",
-                                                       "between ranks that divide tensors"};
+                                                       "between ranks that divide tensors",
+                                                       "between ranks with the same experts",
+                                                       "between ranks that divide experts"};
     bool splits = plan->proposal.zero_stage >= 2 && plan->sent_bytes[EXCHANGE_INSIDE] > 0;
     long long across_every = config_across_every(&plan->config);
     char size[TEXT_ROOM];
@@ -384,10 +390,11 @@ static json_t *advice_json(const struct run_plan *plan) {
 /* exchange_json - what a rank sends in a step; between replicas, in one of across_every. */
 static json_t *exchange_json(const struct run_plan *plan) {
     const int64_t *sent = plan->sent_bytes;
-    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "inside", (json_int_t)sent[EXCHANGE_INSIDE], "across",
-                     (json_int_t)sent[EXCHANGE_ACROSS], "across_every",
-                     (json_int_t)config_across_every(&plan->config), "context",
-                     (json_int_t)sent[EXCHANGE_CONTEXT], "tensor", (json_int_t)sent[EXCHANGE_TENSOR]);
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "inside", (json_int_t)sent[EXCHANGE_INSIDE], "across",
+        (json_int_t)sent[EXCHANGE_ACROSS], "across_every", (json_int_t)config_across_every(&plan->config),
+        "context", (json_int_t)sent[EXCHANGE_CONTEXT], "tensor", (json_int_t)sent[EXCHANGE_TENSOR], "holders",
+        (json_int_t)sent[EXCHANGE_HOLDERS], "expert", (json_int_t)sent[EXCHANGE_EXPERT]);
 }
 
 /* put_parameters - and of a model with experts those of one token, and what experts take. */
@@ -405,13 +412,13 @@ void run_plan_print_json(const struct run_plan *plan) {
     const struct step_time *time = &plan->proposal.time;
     const struct machine *machine = &plan->place->machine;
     double grams = plan->place->site ? plan->place->site->energy.grams_co2_per_kwh : 0;
-    json_t *root =
-        json_pack("{s:b, s:I, s:i, s:i, s:i, s:i, s:I, s:i, s:s, s:s}", "fits", plan->proposal.fits, "nodes",
-                  (json_int_t)plan->place->nodes, "replicas", plan->grid.axes[AXIS_REPLICA].size, "shards",
-                  grid_num_shards(&plan->grid), "context", plan->grid.axes[AXIS_CONTEXT].size, "tensor",
-                  plan->grid.axes[AXIS_TENSOR].size, "micro_sequences",
-                  (json_int_t)plan->proposal.micro_sequences, "stage", plan->proposal.zero_stage, "recompute",
-                  recompute_name(plan->proposal.recompute), "chosen", plan->choice);
+    json_t *root = json_pack(
+        "{s:b, s:I, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:s, s:s}", "fits", plan->proposal.fits, "nodes",
+        (json_int_t)plan->place->nodes, "replicas", plan->grid.axes[AXIS_REPLICA].size, "shards",
+        grid_num_shards(&plan->grid), "context", plan->grid.axes[AXIS_CONTEXT].size, "tensor",
+        plan->grid.axes[AXIS_TENSOR].size, "expert", plan->grid.axes[AXIS_EXPERT].size, "micro_sequences",
+        (json_int_t)plan->proposal.micro_sequences, "stage", plan->proposal.zero_stage, "recompute",
+        recompute_name(plan->proposal.recompute), "chosen", plan->choice);
     json_t *figures =
         json_pack("{s:f, s:[f, f], s:f, s:[f, f], s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "step_s",
                   time->step_s, "step_s_margin", time->step_s * time->low, time->step_s * time->high,

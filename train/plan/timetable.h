@@ -4,6 +4,8 @@
  *
  * Where replicas learn apart (train/model/outer.h) it is a step after which they meet: in the others nothing crosses between them.
  *
+ * How many rows go to the experts of other ranks is what routers decide: here each expert gets as many.
+ *
  * Not in it: validation, the pass before a step that some objectives make, and numbers of a few bytes, which go another way. */
 #pragma once
 
@@ -12,12 +14,20 @@
 #include "train/plan/layout.h"
 
 /* Between which ranks: of one replica, those that hold the same of other replicas, those that share the rows of a text, those that
- * divide the tensors of a layer. */
-enum exchange_axis { EXCHANGE_INSIDE, EXCHANGE_ACROSS, EXCHANGE_CONTEXT, EXCHANGE_TENSOR, EXCHANGE_AXES };
+ * divide the tensors of a layer, those of one replica with the same experts, those that divide the experts. */
+enum exchange_axis {
+    EXCHANGE_INSIDE,
+    EXCHANGE_ACROSS,
+    EXCHANGE_CONTEXT,
+    EXCHANGE_TENSOR,
+    EXCHANGE_HOLDERS,
+    EXCHANGE_EXPERT,
+    EXCHANGE_AXES
+};
 
 /* EACH_EXCHANGE(X) - what is exchanged, and the word for it: weights before use (stage 3), gradients to those who update them,
  * sums for all, new values after an update, matrices to their owners and back, rows of heads, rows of all who divide tensors before a
- * product and sums of their terms after it, logits of runs of words and their gradients. */
+ * product and sums of their terms after it, logits of runs of words and their gradients, rows at the experts that they go to. */
 #define EACH_EXCHANGE(X)                                                                                     \
     X(WEIGHTS, "gather weights")                                                                             \
     X(GRADIENTS, "reduce gradients")                                                                         \
@@ -28,7 +38,8 @@ enum exchange_axis { EXCHANGE_INSIDE, EXCHANGE_ACROSS, EXCHANGE_CONTEXT, EXCHANG
     X(ROWS, "exchange rows")                                                                                 \
     X(JOINED, "join rows")                                                                                   \
     X(TERMS, "sum rows")                                                                                     \
-    X(LOGITS, "exchange logits")
+    X(LOGITS, "exchange logits")                                                                             \
+    X(ROUTED, "send rows to experts")
 #define EXCHANGE_WORD(NAME, word) EXCHANGE_##NAME,
 enum exchange_kind { EACH_EXCHANGE(EXCHANGE_WORD) EXCHANGE_COUNT };
 #undef EXCHANGE_WORD

@@ -65,7 +65,8 @@ void timetable_free(struct timetable *table) {
 /* --- in words --- */
 
 const char *timetable_axis_name(enum exchange_axis axis) {
-    static const char *const names[EXCHANGE_AXES] = {"shard", "replica", "context", "tensor"};
+    static const char *const names[EXCHANGE_AXES] = {"shard",  "replica", "context",
+                                                     "tensor", "holders", "expert"};
     return names[axis];
 }
 

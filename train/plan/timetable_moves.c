@@ -7,6 +7,8 @@ static int64_t others(const struct walk *walk, enum exchange_axis axis) {
     const struct params_setup *setup = &walk->params.setup;
     if (axis == EXCHANGE_TENSOR)
         return setup->tensor.size > 1 ? setup->tensor.size - 1 : 0;
+    if (axis == EXCHANGE_HOLDERS)
+        return setup->holders.size - 1;
     return axis == EXCHANGE_INSIDE ? setup->num_ranks - 1 : setup->replicas.size - 1;
 }
 
@@ -14,8 +16,14 @@ static struct walk_slot *slot_of(struct walk *walk, struct walk_slot *slots, int
     return &slots[params_slot_index(&walk->params, unit)];
 }
 
+/* axis_of - what is inside a replica is, of experts that ranks divide, between those with the same ones: params_link. */
+static enum exchange_axis axis_of(enum exchange_axis axis, const struct segment *s) {
+    return axis == EXCHANGE_INSIDE && s->is_experts ? EXCHANGE_HOLDERS : axis;
+}
+
 /* begin - of a segment: bytes to each of the others. */
 static void begin(struct walk *walk, struct walk_start start, const struct segment *s, int64_t bytes_each) {
+    start.axis = axis_of(start.axis, s);
     start.unit = s->unit;
     start.segment = (int)(s - walk->params.units[s->unit].segments);
     start.bytes = others(walk, start.axis) * bytes_each;
@@ -199,6 +207,7 @@ static void sum_between(struct walk *walk, enum exchange_axis axis, const struct
 }
 
 static void sum_segment(struct walk *walk, enum exchange_axis axis, const struct segment *s, int64_t count) {
+    axis = axis_of(axis, s);
     sum_between(walk, axis, s, count, others(walk, axis));
 }
 

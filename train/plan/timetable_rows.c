@@ -1,5 +1,6 @@
-/* timetable_rows.c - the exchanges of rows in the middle of a pass, by ranks that share texts and by ranks that divide tensors: function by
+/* timetable_rows.c - the exchanges of rows in the middle of a pass, by ranks that share texts and by ranks that divide tensors or experts: function by
  * function those of train/model/layer.c and heads.c, vocab.c and head.c. */
+#include "train/model/experts.h"
 #include "train/model/joined.h"
 #include "train/model/kept.h"
 #include "train/model/vocab.h"
@@ -53,10 +54,25 @@ static void attend(struct walk *walk, int unit) {
     exchange_attended(walk, unit);
 }
 
+/* route - so many times between a row's own rank and that of its expert, where ranks divide experts and the layer has some: of N K rows
+ * as many to each. */
+static void route(struct walk *walk, int unit, int times) {
+    const struct model_setup *model = &walk->layout->model;
+    struct layer_plan plan = family_layer_plan(model->config, unit - 1);
+    struct walk_start start = {.what = EXCHANGE_ROUTED, .axis = EXCHANGE_EXPERT, .unit = unit};
+    int64_t ranks = model->experts.size, rows = model_own_tokens(model) * plan.route.num_chosen;
+    if (ranks <= 1 || plan.ffn != FFN_EXPERTS)
+        return;
+    start.bytes = (ranks - 1) * (rows / ranks) * row_bytes(model);
+    for (int i = 0; i < times; i++)
+        walk_at_once(walk, start);
+}
+
 void walk_layer_forward(struct walk *walk, int unit) {
     attend(walk, unit);
     own_rows(walk, unit, EXCHANGE_TERMS);
     own_rows(walk, unit, EXCHANGE_JOINED);
+    route(walk, unit, 2);
     own_rows(walk, unit, EXCHANGE_TERMS);
 }
 
@@ -69,6 +85,7 @@ static void restore(struct walk *walk, int unit, const struct layer_plan *plan) 
         own_rows(walk, unit, EXCHANGE_TERMS);
     if (recompute == RECOMPUTE_FFN || recompute == RECOMPUTE_LAYER) {
         own_rows(walk, unit, EXCHANGE_JOINED);
+        route(walk, unit, 2);
         if (plan->place != NORM_PRE)
             own_rows(walk, unit, EXCHANGE_TERMS);
     }
@@ -84,6 +101,7 @@ void walk_layer_backward(struct walk *walk, int unit) {
     own_rows(walk, unit, EXCHANGE_JOINED);
     if (kept & (is_normed ? KEPT_NORM2 : KEPT_MIDDLE))
         own_rows(walk, unit, EXCHANGE_JOINED);
+    route(walk, unit, experts_learn(model->config, unit - 1) ? 3 : 2);
     own_rows(walk, unit, EXCHANGE_TERMS);
     own_rows(walk, unit, EXCHANGE_JOINED);
     exchange_attended(walk, unit);

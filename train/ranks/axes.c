@@ -51,7 +51,8 @@ static bool is_inside(const struct grid *grid, unsigned set) {
     for (int a = 0; a < grid->num_axes; a++)
         if (set == AXIS_BIT(a))
             return grid->rows[a].divides == (DIVIDES_LOSS | DIVIDES_PARAMETERS) ||
-                   grid->rows[a].divides == (DIVIDES_LOSS | DIVIDES_TENSORS);
+                   grid->rows[a].divides == (DIVIDES_LOSS | DIVIDES_TENSORS) ||
+                   (grid->rows[a].divides & DIVIDES_EXPERTS);
     return false;
 }
 
@@ -94,6 +95,7 @@ bool axes_open(struct axes *axes, const struct axes_setup *setup, struct comm *c
         if (!add_link(axes, setup, comm, AXIS_BIT(a)))
             return false;
     if (!add_link(axes, setup, comm, grid_axes(grid, DIVIDES_PARAMETERS)) ||
+        !add_link(axes, setup, comm, grid_holder_axes(grid)) ||
         !add_link(axes, setup, comm, grid_replica_axes(grid)))
         return false;
     add_sums(axes, grid, comm, grid_axes(grid, DIVIDES_SAMPLES));
@@ -139,7 +141,8 @@ static bool made_before(const struct grid *grid, const unsigned *made, int count
 
 /* made_sets - those for which axes_open makes a comm; returns how many. */
 static int made_sets(const struct grid *grid, unsigned made[AXES_MAX_GROUPS]) {
-    const unsigned pairs[] = {grid_axes(grid, DIVIDES_PARAMETERS), grid_replica_axes(grid)};
+    const unsigned pairs[] = {grid_axes(grid, DIVIDES_PARAMETERS), grid_holder_axes(grid),
+                              grid_replica_axes(grid)};
     const unsigned sums[] = {grid_axes(grid, DIVIDES_SAMPLES), grid_axes(grid, DIVIDES_LOSS),
                              grid_axes(grid, DIVIDES_PARAMETERS), grid_update_axes(grid)};
     unsigned all = occupied(grid, grid_all_axes(grid));

@@ -5,6 +5,7 @@
  *   over what divides the samples     comm: tokens and targets
  *   over what divides the loss        comm: losses
  *   over what divides the parameters  comm and transport: what the ranks of a replica have in parts
+ *   over that but for the experts     comm and transport: what ranks with the same experts have in parts of them
  *   over what divides either          comm: the gradient norm, what each has of them
  *   over what divides the loss and not the parameters   comm and transport: gradients of what several hold alike
  *   over all axes                     comm: that of the run; votes, and what concerns every rank */
@@ -13,8 +14,8 @@
 #include "train/ranks/grid.h"
 #include "train/ranks/transport.h"
 
-/* One for each axis, and the six sets above; sets that are the same share one. */
-enum { AXES_MAX_GROUPS = GRID_MAX_AXES + 6 };
+/* One for each axis, and the seven sets above; sets that are the same share one. */
+enum { AXES_MAX_GROUPS = GRID_MAX_AXES + 7 };
 
 /* The ranks that differ from this one in these axes alone. */
 struct axis_group {

@@ -4,6 +4,8 @@
 const struct axis_row GRID_AXES[AXIS_COUNT] = {
     [AXIS_REPLICA] = {"replicas", "between replicas", DIVIDES_SAMPLES | DIVIDES_LOSS},
     [AXIS_SHARD] = {"shards", "inside a replica", DIVIDES_SAMPLES | DIVIDES_LOSS | DIVIDES_PARAMETERS},
+    [AXIS_EXPERT] = {"experts", "between ranks that divide experts",
+                     DIVIDES_SAMPLES | DIVIDES_LOSS | DIVIDES_PARAMETERS | DIVIDES_EXPERTS},
     [AXIS_CONTEXT] = {"context", "between ranks that share texts", DIVIDES_LOSS | DIVIDES_PARAMETERS},
     [AXIS_TENSOR] = {"tensor", "between ranks that divide tensors", DIVIDES_LOSS | DIVIDES_TENSORS},
 };
@@ -24,10 +26,9 @@ static int check_tensor(int num_tensor, int num_shards, int ranks_per_node, stru
     return 0;
 }
 
-int grid_make(struct grid *grid, const struct grid_shape *shape, int rank, struct err *err) {
+/* find_replicas - how many, where that is possible. */
+static int find_replicas(const struct grid_shape *shape, int *found, struct err *err) {
     int num_ranks = shape->num_ranks, per_node = shape->ranks_per_node, num_replicas = shape->num_replicas;
-    int num_context = shape->num_context > 0 ? shape->num_context : 1;
-    int num_tensor = shape->num_tensor > 0 ? shape->num_tensor : 1;
     if (num_replicas == 0 && (per_node <= 0 || num_ranks % per_node != 0))
         return err_set(
             err, "parallel.replicas: 0 asks for one replica per node, but the nodes have different numbers "
@@ -38,16 +39,36 @@ int grid_make(struct grid *grid, const struct grid_shape *shape, int rank, struc
         return err_set(err,
                        "%d ranks cannot be split into %d replicas of the same size; change parallel.replicas",
                        num_ranks, num_replicas);
-    if (num_ranks / num_replicas % num_context != 0)
-        return err_set(
-            err,
-            "parallel.context: %d rank%s cannot be split into groups of %d that share texts; take a divisor",
-            num_ranks / num_replicas, num_ranks / num_replicas > 1 ? "s" : "", num_context);
-    int num_shards = num_ranks / num_replicas / num_context;
-    if (check_tensor(num_tensor, num_shards, per_node, err) != 0)
+    *found = num_replicas;
+    return 0;
+}
+
+/* check_group - whether so many ranks are a multiple of those of one group. */
+static int check_group(int num_ranks, int group, const char *key, const char *what, struct err *err) {
+    if (num_ranks % group == 0)
+        return 0;
+    return err_set(err, "%s: %d rank%s cannot be split into groups of %d that %s; take a divisor", key,
+                   num_ranks, num_ranks > 1 ? "s" : "", group, what);
+}
+
+int grid_make(struct grid *grid, const struct grid_shape *shape, int rank, struct err *err) {
+    int num_context = shape->num_context > 0 ? shape->num_context : 1, num_replicas = 1;
+    int num_tensor = shape->num_tensor > 0 ? shape->num_tensor : 1;
+    int num_expert = shape->num_expert > 0 ? shape->num_expert : 1;
+    if (find_replicas(shape, &num_replicas, err) != 0)
+        return -1;
+    int num_shards = shape->num_ranks / num_replicas;
+    if (check_group(num_shards, num_context, "parallel.context", "share texts", err) != 0)
+        return -1;
+    num_shards /= num_context;
+    if (check_tensor(num_tensor, num_shards, shape->ranks_per_node, err) != 0)
+        return -1;
+    num_shards /= num_tensor;
+    if (check_group(num_shards, num_expert, "parallel.expert", "divide experts", err) != 0)
         return -1;
     const int sizes[AXIS_COUNT] = {[AXIS_REPLICA] = num_replicas,
-                                   [AXIS_SHARD] = num_shards / num_tensor,
+                                   [AXIS_SHARD] = num_shards / num_expert,
+                                   [AXIS_EXPERT] = num_expert,
                                    [AXIS_CONTEXT] = num_context,
                                    [AXIS_TENSOR] = num_tensor};
     grid_place(grid, GRID_AXES, AXIS_COUNT, sizes, rank);
@@ -89,6 +110,10 @@ unsigned grid_replica_axes(const struct grid *grid) {
 
 unsigned grid_update_axes(const struct grid *grid) {
     return grid_axes(grid, DIVIDES_LOSS) | grid_axes(grid, DIVIDES_PARAMETERS);
+}
+
+unsigned grid_holder_axes(const struct grid *grid) {
+    return grid_axes(grid, DIVIDES_PARAMETERS) & ~grid_axes(grid, DIVIDES_EXPERTS);
 }
 
 unsigned grid_all_axes(const struct grid *grid) {

@@ -1,7 +1,7 @@
 /* grid.h - the ranks as a grid of named axes: which of them do the same work, and which divide it.  Pure integers;
  * axes.h makes groups that can talk out of it.
  *
- *   rank = ((replica * num_shards + shard) * num_context + context) * num_tensor + tensor
+ *   rank = (((replica * num_shards + shard) * num_expert + expert) * num_context + context) * num_tensor + tensor
  *                                                                      the last axis of the table is the innermost
  *
  * Neighbouring ranks share a replica, so with the block placement of Slurm and mpirun a replica of as many
@@ -15,7 +15,7 @@
 
 #include "kernels/error.h"
 
-enum axis_id { AXIS_REPLICA, AXIS_SHARD, AXIS_CONTEXT, AXIS_TENSOR, AXIS_COUNT };
+enum axis_id { AXIS_REPLICA, AXIS_SHARD, AXIS_EXPERT, AXIS_CONTEXT, AXIS_TENSOR, AXIS_COUNT };
 #define AXIS_BIT(axis) (1u << (axis))
 
 /* What the ranks along an axis divide among themselves.  What they do not divide, each of them has whole. */
@@ -25,6 +25,7 @@ enum axis_divides {
     DIVIDES_PARAMETERS = 4, /* each holds or updates another part: squares of the gradient norm are added */
     DIVIDES_TENSORS =
         8, /* each computes with a part of its own of the tensors that can be divided, as if it were all */
+    DIVIDES_EXPERTS = 16, /* each has experts of its own, to which the others send their rows */
 };
 
 /* An axis: its row in a table. */
@@ -54,6 +55,7 @@ struct grid_shape {
     int num_replicas;              /* 0: one for each node, which all must have as many ranks */
     int num_context;               /* ranks that share the rows of a micro-batch; 0 as 1 */
     int num_tensor;                /* ranks that divide the tensors of a layer, all on one node; 0 as 1 */
+    int num_expert;                /* ranks that divide the experts of a layer; 0 as 1 */
 };
 
 /* grid_make - the grid of a run and this rank's place.  Returns 0, or -1 with err set: the ranks cannot be split so. */
@@ -72,6 +74,9 @@ unsigned grid_all_axes(const struct grid *grid);
  * are added, and what updates the parameters can be split.  grid_update_axes - all ranks that an update is split over. */
 unsigned grid_replica_axes(const struct grid *grid);
 unsigned grid_update_axes(const struct grid *grid);
+
+/* grid_holder_axes - the set, inside a replica, along which ranks have the same experts: those that hold them together. */
+unsigned grid_holder_axes(const struct grid *grid);
 
 /* grid_size - how many ranks a set of axes joins; grid_num_ranks - all.  grid_index - this rank's place among
  * those of a set, in the order of the ranks.  grid_group - which of the sets of that kind this rank is in:

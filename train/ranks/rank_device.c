@@ -125,7 +125,8 @@ bool rank_device_connect(struct rank_device *rank, const struct config *config, 
                                      .ranks_per_node = rank_num_per_node(comm),
                                      .num_replicas = (int)config->parallel.replicas,
                                      .num_context = (int)config->parallel.context,
-                                     .num_tensor = (int)config->parallel.tensor};
+                                     .num_tensor = (int)config->parallel.tensor,
+                                     .num_expert = (int)config->parallel.expert};
     int status = grid_make(&rank->grid, &shape, comm_rank(comm), &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
@@ -145,6 +146,8 @@ bool rank_device_join(struct rank_device *rank, const struct config *config, str
     if (rank->grid.rows == GRID_AXES) {
         rank->context = axes_transport(&rank->axes, AXIS_BIT(AXIS_CONTEXT));
         rank->tensor = axes_transport(&rank->axes, AXIS_BIT(AXIS_TENSOR));
+        rank->expert = axes_transport(&rank->axes, AXIS_BIT(AXIS_EXPERT));
+        rank->holders = axes_transport(&rank->axes, grid_holder_axes(&rank->grid));
     }
     return true;
 }

@@ -15,8 +15,10 @@ struct rank_device {
     struct transport
         *context; /* of axes: between the ranks that share the rows of a micro-batch, along AXIS_CONTEXT */
     struct transport
-        *tensor;       /* of axes: between the ranks that divide the tensors of a layer, along AXIS_TENSOR */
-    char gpu_uuid[48]; /* "" on a CPU */
+        *tensor; /* of axes: between the ranks that divide the tensors of a layer, along AXIS_TENSOR */
+    struct transport *expert;  /* of axes: between the ranks that divide experts, along AXIS_EXPERT */
+    struct transport *holders; /* of axes: between the ranks of a replica that have the same experts */
+    char gpu_uuid[48];         /* "" on a CPU */
 };
 
 /* rank_device_take - the device that run.device asks for; with GPUs the root prints which rank has which.

@@ -236,9 +236,11 @@ static bool take_memory(struct trainer *t) {
     if (!trainer_is_apart(t))
         params_join_replicas(&t->params, t->rank.across);
     params_join_tensor(&t->params, t->rank.tensor);
+    params_join_experts(&t->params, t->rank.expert, t->rank.holders);
     model_create(&t->model, dev, &t->params, &layout.model);
     t->model.context = t->rank.context;
     t->model.along = t->rank.tensor;
+    t->model.between = t->rank.expert;
     t->has_memory = true;
     return true;
 }

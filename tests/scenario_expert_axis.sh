@@ -1,0 +1,105 @@
+#!/bin/sh
+# scenario_expert_axis.sh - ranks that divide the experts of a layer (parallel.expert): the losses of one rank, with the routers'
+# losses and what is told of shares, with a replica more, with an adapter on attention; resumed from one rank to two, to four and back; the
+# memory and the bytes that plan tells; what is refused, with a way out.  Weights, every stage and mistakes that must be seen are in
+# tests/test_ranks_expert.c.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario expert-axis
+prepare_sample
+
+sizes="--set model.architecture.experts=8 --set model.architecture.experts_per_token=2 --set model.architecture.ffn_width=48"
+mixtral="$sizes --set model.architecture.family=mixtral --set optimizer.learning_rate=3e-3"
+routers="$mixtral --set objective.load_balance=0.02 --set objective.router_z=0.01"
+
+# agrees NAME RANKS "DIVIDING SETTINGS" [SETTING]... - the losses of one rank alone, and of RANKS.
+agrees() {
+    name=$1 dividing=$2 settings=$3 tried=$(echo "$3" | tr -d "=. ")
+    shift 3
+    [ -e "$work/$name.losses" ] || { train 0 0 "$work/$name" "$@"; losses "$work/$name" >"$work/$name.losses"; }
+    # shellcheck disable=SC2086 # words
+    train 0 "$dividing" "$work/$name-$dividing-$tried" "$@" $settings
+    losses "$work/$name-$dividing-$tried" >"$work/got"
+    is_within "$work/got" "$work/$name.losses" 1e-5 || fail "$name, $dividing ranks $settings: losses differ by $worst"
+    say "$name, $dividing ranks $settings: largest relative difference of the losses $worst"
+}
+
+# told NAME KEY - step and value, of each step.
+told() {
+    sed -n 's/.*"step": \([0-9]*\), "loss".*"'"$2"'": *\([0-9.e+-]*\).*/\1 \2/p' "$work/$1/metrics.jsonl"
+}
+
+# shellcheck disable=SC2086 # words
+{
+    agrees mixtral 2 "--set parallel.expert=2" $mixtral
+    agrees mixtral 4 "--set parallel.expert=2 --set parallel.replicas=2 --set parallel.stage=1" $mixtral
+    agrees routers 2 "--set parallel.expert=2 --set train.recompute=mlp" $routers
+    for family in qwen3_moe gpt_oss; do
+        agrees "$family" 4 "--set parallel.expert=4" $sizes --set "model.architecture.family=$family" \
+            --set model.architecture.tied_head=false
+    done
+}
+
+# --- what is told of the routers is what one rank tells ---
+for key in load_balance router_z fullest_expert emptiest_expert; do
+    told routers $key >"$work/alone.told"
+    told routers-2---setparallelexpert2--settrainrecomputemlp $key >"$work/two.told"
+    [ -s "$work/alone.told" ] || fail "no $key in metrics.jsonl"
+    is_within "$work/two.told" "$work/alone.told" 1e-5 || fail "$key differs by $worst"
+done
+
+# The control: without the routers' losses the losses are others.
+if is_within "$work/mixtral.losses" "$work/routers.losses" 1e-5; then fail "the routers' losses are not seen in the comparison"; fi
+
+# --- from one rank to two, to four and back, in the middle ---
+# shellcheck disable=SC2086 # words
+{
+    train 0 0 "$work/moved" --set train.steps=3 $mixtral
+    train 0 2 "$work/moved" --set train.steps=5 $mixtral --set parallel.expert=2
+    train 0 4 "$work/moved" --set train.steps=7 $mixtral --set parallel.expert=4 --set parallel.stage=1
+    train 0 0 "$work/moved" $mixtral
+}
+losses "$work/moved" >"$work/got"
+is_within "$work/got" "$work/mixtral.losses" 1e-5 || fail "resumed on other ranks the losses differ by $worst"
+say "resumed on one rank, two, four and one: largest relative difference of the losses $worst"
+
+# --- plan knows the ranks, what they send, and the memory that the run takes ---
+settings="$mixtral --set parallel.expert=2 --set train.steps=1 --set train.recompute=layer --set parallel.stage=2"
+# shellcheck disable=SC2086 # words
+train 0 2 "$work/planned" $settings
+taken=$(sed -n 's/.*memory per rank, planned: \([0-9.]*\) GiB.*/\1/p' "$log" | head -n 1)
+# shellcheck disable=SC2086 # words
+run 0 "$atelier" plan "$tiny" --ranks 2 --set run.device=cpu --set "run.folder=$work/planned" --set "data.train=$work/fiches.h5" $settings
+expect_output "2 divide the experts of a layer"
+expect_output "[MG]B between ranks that divide experts"
+[ -n "$taken" ] || fail "the run does not tell its memory"
+expect "memory by plan and by train" "$taken" "$(sed -n 's/^memory  *\([0-9.]*\) GiB a rank.*/\1/p' "$log")"
+
+# --- what is refused ---
+# refused PHRASE RANKS SETTING...
+refused() {
+    phrase=$1 dividing=$2
+    shift 2
+    # shellcheck disable=SC2086 # words
+    train 2 "$dividing" "$work/never" $mixtral "$@"
+    expect_output "$phrase"
+}
+refused "parallel.expert: 3 ranks cannot be split into groups of 2" 3 --set parallel.expert=2
+refused "parallel.expert: 2 ranks cannot divide 5 experts: take a divisor" 2 --set parallel.expert=2 --set model.architecture.experts=5
+refused "parallel.expert: optimizer.kind muon was not proven" 2 --set parallel.expert=2 --set optimizer.kind=muon
+refused "has experts, which ranks do not divide by rows; set it to 1, and take parallel.expert" 4 --set parallel.expert=2 \
+    --set parallel.tensor=2
+refused "parallel.sync_every.*parallel.expert" 4 --set parallel.expert=2 --set parallel.replicas=2 --set parallel.sync_every=2
+refused "train.reproducible.*parallel.expert" 2 --set parallel.expert=2 --set train.reproducible=layout
+train 2 2 "$work/never" --set parallel.expert=2
+expect_output "parallel.expert is 2, and model_type 'llama' has no experts: set it to 1"
+
+# --- an adapter on attention ---
+run 0 "$atelier" export "$work/mixtral/step-000010" --to hf --type f32 --output "$work/mixtral-hf"
+sed '/^model:/,/^data:/{/^data:/!d}' "$tiny" >"$work/lora.yaml"
+printf '\nadapter: {method: lora, rank: 4, alpha: 8}\n' >>"$work/lora.yaml"
+tiny=$work/lora.yaml
+agrees adapter 2 "--set parallel.expert=2 --set parallel.stage=3" --set "model.path=$work/mixtral-hf"
+agrees adapter 2 "--set parallel.expert=2 --set parallel.stage=0" --set "model.path=$work/mixtral-hf"
+train 2 2 "$work/never" --set "model.path=$work/mixtral-hf" --set parallel.expert=2 --set adapter.base=nf4
+expect_output "parallel.expert: experts in adapter.base nf4 were not proven"
