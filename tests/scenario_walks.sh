@@ -1,7 +1,8 @@
 #!/bin/sh
 # scenario_walks.sh - walks over grids of ranks: a run that is resumed again and again on another grid, drawn at random, stays on
 # the curve of one rank.
-#   WALKS=2        so many (`make walks`: 100); each goes in f32, bf16, or bf16 with gradients rounded between replicas
+#   WALKS=2        so many (`make walks`: 100); each goes in f32, bf16, bf16 with gradients rounded between replicas, or in f32 with
+#                  a model with experts, which ranks divide or have all of
 #   WALK_SEED=1    another one draws other walks
 # What a grid may change is the order of additions: f32 sums of gradients and losses, and Adam's step from them.  One rounding is
 # 6e-8 of a term; in the mean over the 512 tokens of a step these go both ways, and f32 losses stay within a few times 1e-9.
@@ -27,6 +28,18 @@ draw_of() {
     drawn=$1
 }
 
+# draw_expert TYPE - of a model with experts, how many ranks divide them: a setting, or nothing, in $expert.
+draw_expert() {
+    expert=
+    [ "$1" = experts ] || return 0
+    case $((ranks / context / replicas)) in
+    4) draw_of 1 2 4 ;;
+    2) draw_of 1 2 2 ;;
+    *) drawn=1 ;;
+    esac
+    expert="parallel.expert=$drawn "
+}
+
 # draw_grid TYPE - $ranks (0: alone) and the settings of a leg, in $grid.
 draw_grid() {
     draw_of 0 1 2 3 4 4
@@ -38,8 +51,9 @@ draw_grid() {
     *) drawn=1:1 ;;
     esac
     context=${drawn%:*} replicas=${drawn#*:}
+    draw_expert "$1"
     draw 4
-    grid="parallel.context=$context parallel.replicas=$replicas parallel.stage=$drawn"
+    grid="${expert}parallel.context=$context parallel.replicas=$replicas parallel.stage=$drawn"
     if [ "$drawn" -ge 2 ]; then
         draw_of micro step
         grid="$grid parallel.reduce=$drawn"
@@ -57,12 +71,23 @@ draw_grid() {
 
 # compute_of TYPE - what it computes in.
 compute_of() {
-    case $1 in f32) echo f32 ;; *) echo bf16 ;; esac
+    case $1 in f32 | experts) echo f32 ;; *) echo bf16 ;; esac
+}
+
+# curve_of TYPE - the run on one rank that it is compared with.
+curve_of() {
+    case $1 in wire) echo bf16 ;; *) echo "$1" ;; esac
+}
+
+# model_of TYPE - settings.
+model_of() {
+    case $1 in experts) echo "--set model.architecture.family=mixtral --set model.architecture.experts=8 \
+        --set model.architecture.experts_per_token=2 --set model.architecture.ffn_width=48" ;; esac
 }
 
 # bound_of TYPE - of the largest relative difference of a loss.
 bound_of() {
-    case $1 in f32) echo 1.5e-8 ;; bf16) echo 5e-5 ;; wire) echo 1e-4 ;; esac
+    case $1 in f32) echo 1.5e-8 ;; experts) echo 5e-8 ;; bf16) echo 5e-5 ;; wire) echo 1e-4 ;; esac
 }
 
 # walk NUMBER TYPE - three legs; $worst is the largest relative difference of its losses.
@@ -74,7 +99,7 @@ walk() {
     draw 5
     for steps in $first $((first + 1 + drawn)) $num_steps; do
         draw_grid "$2"
-        settings=""
+        settings=$(model_of "$2")
         for setting in $grid; do
             settings="$settings --set $setting"
         done
@@ -84,18 +109,20 @@ walk() {
     done
     losses "$folder" >"$work/got"
     expect "steps of walk $1" "$num_steps" "$(wc -l <"$work/got" | tr -d ' ')"
-    is_within "$work/got" "$work/$(compute_of "$2").losses" "$(bound_of "$2")" ||
+    is_within "$work/got" "$work/$(curve_of "$2").losses" "$(bound_of "$2")" ||
         fail "walk $1 in $2: losses differ by $worst$route"
 }
 
-for type in f32 bf16; do
-    train 0 0 "$work/$type" --set train.steps=$num_steps --set "train.compute=$type"
+for type in f32 bf16 experts; do
+    [ $type != experts ] || [ "$walks" -gt 4 ] || continue
+    # shellcheck disable=SC2046 # words
+    train 0 0 "$work/$type" --set train.steps=$num_steps --set "train.compute=$(compute_of $type)" $(model_of $type)
     losses "$work/$type" >"$work/$type.losses"
 done
 : >"$work/walks"
 number=0
 while [ $number -lt "$walks" ]; do
-    case $((number % 4)) in 0 | 2) type=f32 ;; 1) type=bf16 ;; 3) type=wire ;; esac
+    case $((number % 5)) in 0 | 2) type=f32 ;; 1) type=bf16 ;; 3) type=wire ;; 4) type=experts ;; esac
     number=$((number + 1))
     walk "$number" "$type"
     say "$type $worst" >>"$work/walks"
