@@ -134,7 +134,8 @@ void op_glu_forward(struct device *dev, struct tensor y, struct tensor gate_up, 
     op_expect(op, "y", y, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     op_expect(op, "gate_up", gate_up, (struct expected){op_type_of(y), 2, {y.dims[0], 2 * y.dims[1]}});
     struct op_call call = op_call_begin(dev, OP_GLU, op, 0);
-    dev->ops->glu_forward(dev, y, gate_up, gate);
+    if (y.dims[0] > 0) /* experts without rows */
+        dev->ops->glu_forward(dev, y, gate_up, gate);
     op_call_end(call);
     op_scan(dev, op, "y", y);
 }
@@ -146,7 +147,8 @@ void op_glu_backward(struct device *dev, struct tensor dgate_up, struct tensor d
     op_expect(op, "gate_up", gate_up, (struct expected){op_type_of(dy), 2, {dy.dims[0], 2 * dy.dims[1]}});
     op_expect(op, "dgate_up", dgate_up, (struct expected){op_type_of(dy), 2, {dy.dims[0], 2 * dy.dims[1]}});
     struct op_call call = op_call_begin(dev, OP_GLU, op, 0);
-    dev->ops->glu_backward(dev, dgate_up, dy, gate_up, gate);
+    if (dy.dims[0] > 0)
+        dev->ops->glu_backward(dev, dgate_up, dy, gate_up, gate);
     op_call_end(call);
     op_scan(dev, op, "dgate_up", dgate_up);
 }

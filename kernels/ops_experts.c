@@ -1,4 +1,5 @@
-/* ops_experts.c - the front door of the ops of experts. */
+/* ops_experts.c - the front door of the ops of experts.  A rank's experts may get no rows at all: devices are asked for none but the
+ * gradient of a matrix, which is then zero. */
 #include "kernels/ops_check.h"
 
 /* expect_routes - of num_rows rows (ANY: of as many as they say); returns the number of places. */
@@ -94,7 +95,8 @@ void op_spread(struct device *dev, struct tensor y, struct tensor x, const struc
     int64_t places = expect_routes(op, routes, x.dims[0]);
     op_expect(op, "y", y, (struct expected){op_type_of(x), 2, {places, x.dims[1]}});
     struct op_call call = op_call_begin(dev, OP_ROUTE, op, 0);
-    dev->ops->spread(dev, y, x, routes);
+    if (y.dims[0] > 0)
+        dev->ops->spread(dev, y, x, routes);
     op_call_end(call);
     op_scan(dev, op, "y", y);
 }
@@ -115,7 +117,8 @@ void op_collect(struct device *dev, struct tensor y, struct tensor x, struct ten
     const char *op = "collect";
     expect_collected(op, y, x, weights, routes);
     struct op_call call = op_call_begin(dev, OP_ROUTE, op, 0);
-    dev->ops->collect(dev, y, x, weights, routes);
+    if (y.dims[0] > 0)
+        dev->ops->collect(dev, y, x, weights, routes);
     op_call_end(call);
     op_scan(dev, op, "y", y);
 }
@@ -151,7 +154,8 @@ void op_grouped_forward(struct device *dev, struct tensor y, struct tensor x, st
     const char *op = "grouped_forward";
     op_expect(op, "w", w, (struct expected){op_type_of(x), 2, {ANY, ANY}});
     struct op_call call = op_call_begin(dev, OP_LINEAR, op, expect_grouped(op, y, x, w, starts, args));
-    dev->ops->grouped_forward(dev, y, x, w, starts, args);
+    if (y.dims[0] > 0)
+        dev->ops->grouped_forward(dev, y, x, w, starts, args);
     op_call_end(call);
     op_scan(dev, op, "y", y);
 }
@@ -161,7 +165,8 @@ void op_grouped_backward_input(struct device *dev, struct tensor dx, struct tens
     const char *op = "grouped_backward_input";
     op_expect(op, "w", w, (struct expected){op_type_of(dx), 2, {ANY, ANY}});
     struct op_call call = op_call_begin(dev, OP_LINEAR, op, expect_grouped(op, dy, dx, w, starts, args));
-    dev->ops->grouped_backward_input(dev, dx, dy, w, starts, args);
+    if (dx.dims[0] > 0)
+        dev->ops->grouped_backward_input(dev, dx, dy, w, starts, args);
     op_call_end(call);
     op_scan(dev, op, "dx", dx);
 }

@@ -203,9 +203,6 @@ static int check_fp8_sizes(const struct model_config *model, struct err *err) {
 
 int layout_check_device(const struct config *config, const struct model_config *model, bool on_gpu,
                         struct err *err) {
-    if (on_gpu && config->parallel.expert > 1)
-        return err_set(err, "parallel.expert: rows are not exchanged between the experts of GPUs yet: set it "
-                            "to 1, or run.device to cpu");
     if (config->train.compute == COMPUTE_FP8 && on_gpu && check_fp8_sizes(model, err) != 0)
         return -1;
     if (config->train.reproducible == REPRODUCIBLE_OFF || !on_gpu)
