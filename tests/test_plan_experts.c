@@ -5,6 +5,7 @@
 
 #include "tests/check.h"
 #include "train/plan/estimate.h"
+#include "train/plan/timetable.h"
 
 static const char RUN[] =
     "model: {path: nowhere}\n"
@@ -86,9 +87,42 @@ static void test_shares(void **state) {
     assert_true(fabs(time.even_s / at_full * 2e14 / 5e14 - (1024 + 64) / 1024.0) < 1e-6);
     assert_true(fabs(time.crowded_s / at_full * 2e14 / 5e14 - (4096 + 64) / 4096.0) < 1e-6);
     machine.experts_flops_per_s = 0;
+    layout.model.experts.size =
+        4; /* as many rows of four ranks, on each expert; or all of them on one rank's */
+    time = estimate_step(&config, &figures, &layout, &grid, 8, &machine);
+    assert_true(fabs(time.even_s / at_full - (4096 + 512) / 4096.0) < 1e-6);
+    assert_true(fabs(time.crowded_s / at_full - 4 * (16384 + 512) / 16384.0) < 1e-6);
+    layout.model.experts.size = 1;
     machine.on_gpu = false; /* where 32 rows have half of the rate the two ends come together */
     time = estimate_step(&config, &figures, &layout, &grid, 8, &machine);
     assert_true(time.even_s / time.crowded_s > 1 && time.even_s / time.crowded_s < 1.05);
+    config_free(&config);
+}
+
+/* Ranks that divide experts: parameters that each has, and rows that it sends. */
+static void test_divided(void **state) {
+    (void)state;
+    struct config config;
+    struct model_config model = mixtral();
+    struct layout_memory memory[2];
+    struct timetable table;
+    load(&config);
+    config.parallel.zero_stage = 2;
+    for (int divides = 0; divides < 2; divides++) {
+        struct grid grid;
+        const struct grid_shape shape = {8, 8, 1, 1, 1, divides ? 4 : 1};
+        assert_int_equal(grid_make(&grid, &shape, 0, NULL), 0);
+        struct layout layout = layout_make(&config, &model, &grid, true);
+        memory[divides] = layout_memory(&layout, 0);
+        timetable_make(&table, &layout, 1);
+        /* five times a layer three quarters of the 8192 places' rows, of 4096 values in 16 bits */
+        assert_int_equal(table.sent_bytes[EXCHANGE_EXPERT], divides ? 32LL * 5 * 3 * 2048 * 4096 * 2 : 0);
+        timetable_free(&table);
+    }
+    /* 6 of the 8 experts less, in bf16: 32 layers of three 14336 x 4096 matrices; masters are an eighth in either case */
+    double less = (double)memory[0].parameters - (double)memory[1].parameters;
+    assert_true(fabs(less - 32.0 * 6 * 3 * 14336 * 4096 * 2) < 1e6);
+    assert_true(memory[1].activations > memory[0].activations);
     config_free(&config);
 }
 
@@ -96,6 +130,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flops),
         cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_divided),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -256,12 +256,16 @@ static double expert_rate(const struct machine *machine, const struct model_conf
 }
 
 /* experts_s - of so many flops in products with experts, of micro-batches of so many rows: each expert has as many, or a few have all.
- * One with few rows takes longer for each, one without none. */
-static double experts_s(const struct machine *machine, const struct model_config *model, double flops,
-                        double rows, enum expert_load load) {
-    double places = rows * model->num_chosen;
-    double of_one = load == LOAD_CROWDED ? rows : places / fmin(model->num_experts, places);
-    return flops > 0 ? flops / expert_rate(machine, model, of_one) : 0;
+ * One with few rows takes longer for each, one without none.  Ranks that divide experts send each other's experts as many rows as
+ * they take away, and where a few have all, one rank computes what all ranks would while these wait. */
+static double experts_s(const struct machine *machine, const struct layout *layout, double flops, double rows,
+                        enum expert_load load) {
+    const struct model_config *model = layout->model.config;
+    double ranks = layout->model.experts.size > 1 ? layout->model.experts.size : 1;
+    double places = ranks * rows * model->num_chosen;
+    double of_one = load == LOAD_CROWDED ? ranks * rows : places / fmin(model->num_experts, places);
+    double done = load == LOAD_CROWDED ? ranks * flops : flops;
+    return flops > 0 ? done / expert_rate(machine, model, of_one) : 0;
 }
 
 /* products_s - of the products and the attention of so many tokens, rows at a time; flops: of a token. */
@@ -274,7 +278,7 @@ static double products_s(const struct model_figures *f, const struct layout *lay
     double in_layers = 1 - (double)f->model->width * (double)f->model->vocab_size / f->matrices;
     double products = (flops - attention - experts) * fp8_product_time(layout, in_layers);
     return tokens * (products / product_rate(machine, f->model, rows) +
-                     experts_s(machine, f->model, experts, rows, LOAD_EVEN) +
+                     experts_s(machine, layout, experts, rows, LOAD_EVEN) +
                      attention / attention_rate(machine, f->model, rows));
 }
 
@@ -392,8 +396,8 @@ static void take_experts(struct step_time *time, const struct config *config, co
     double experts = tokens * expert_flops(f, flops, attention_flops(f, sequence, recompute));
     double share =
         gpu_slowest_share(machine->uneven, layout->params.num_ranks * layout->params.replicas.size);
-    time->crowded_s = experts_s(machine, f->model, experts, rows, LOAD_CROWDED) / share;
-    time->even_s = experts_s(machine, f->model, experts, rows, LOAD_EVEN) / share;
+    time->crowded_s = experts_s(machine, layout, experts, rows, LOAD_CROWDED) / share;
+    time->even_s = experts_s(machine, layout, experts, rows, LOAD_EVEN) / share;
 }
 
 struct step_time estimate_step(const struct config *config, const struct model_figures *f,
