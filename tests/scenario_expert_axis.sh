@@ -1,8 +1,8 @@
 #!/bin/sh
 # scenario_expert_axis.sh - ranks that divide the experts of a layer (parallel.expert): the losses of one rank, with the routers'
-# losses and what is told of shares, with a replica more, with an adapter on attention; resumed from one rank to two, to four and back; the
-# memory and the bytes that plan tells; what is refused, with a way out.  Weights, every stage and mistakes that must be seen are in
-# tests/test_ranks_expert.c.
+# losses and what is told of shares, with a replica more, also apart, with questions in the middle, with an adapter on attention,
+# also of a base in fewer bits; resumed from one rank to two, to four and back; the memory and the bytes that plan tells; what is
+# refused, with a way out.  Weights, every stage and mistakes that must be seen are in tests/test_ranks_expert.c.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
 scenario expert-axis
@@ -51,6 +51,33 @@ done
 # The control: without the routers' losses the losses are others.
 if is_within "$work/mixtral.losses" "$work/routers.losses" 1e-5; then fail "the routers' losses are not seen in the comparison"; fi
 
+# --- replicas that learn apart, each of two ranks, which divide experts or have all of them ---
+for expert in 1 2; do
+    # shellcheck disable=SC2086 # words
+    train 0 4 "$work/apart-$expert" $mixtral --set parallel.replicas=2 --set parallel.sync_every=2 --set "parallel.expert=$expert" \
+        --set train.steps=6
+    losses "$work/apart-$expert" >"$work/apart-$expert.losses"
+done
+is_within "$work/apart-2.losses" "$work/apart-1.losses" 1e-5 || fail "where replicas learn apart losses differ by $worst"
+head -n 6 "$work/mixtral.losses" >"$work/got"
+if is_within "$work/apart-2.losses" "$work/got" 1e-5; then fail "replicas that learn apart have the losses of those that do not"; fi
+
+# --- questions in the middle, not as many for each rank ---
+for n in 1 2 3 4 5; do
+    echo "{\"id\": \"$n\", \"query\": \"La carte $n est\", \"choices\": [\"verte\", \"en ligne\"], \"gold\": 0, \"group\": \"g\"}"
+done >"$work/questions.jsonl"
+asked="$mixtral --set train.steps=2 --set eval.every_steps=1 --set eval.tasks=[$work/questions.jsonl]"
+# shellcheck disable=SC2086 # words
+{
+    train 0 0 "$work/asked-1" $asked
+    train 0 4 "$work/asked-4" $asked --set parallel.expert=4 --set parallel.stage=0
+}
+for ranks in 1 4; do
+    sed -n 's/.*"event": "tasks", \("step": [0-9]*, "all": {[^}]*}\).*/\1/p' "$work/asked-$ranks/metrics.jsonl" >"$work/asked-$ranks.told"
+done
+[ -s "$work/asked-1.told" ] || fail "no answers in metrics.jsonl"
+cmp "$work/asked-1.told" "$work/asked-4.told" || fail "the answers are others where ranks divide experts"
+
 # --- from one rank to two, to four and back, in the middle ---
 # shellcheck disable=SC2086 # words
 {
@@ -89,7 +116,6 @@ refused "parallel.expert: 2 ranks cannot divide 5 experts: take a divisor" 2 --s
 refused "parallel.expert: optimizer.kind muon was not proven" 2 --set parallel.expert=2 --set optimizer.kind=muon
 refused "has experts, which ranks do not divide by rows; set it to 1, and take parallel.expert" 4 --set parallel.expert=2 \
     --set parallel.tensor=2
-refused "parallel.sync_every.*parallel.expert" 4 --set parallel.expert=2 --set parallel.replicas=2 --set parallel.sync_every=2
 refused "train.reproducible.*parallel.expert" 2 --set parallel.expert=2 --set train.reproducible=layout
 train 2 2 "$work/never" --set parallel.expert=2
 expect_output "parallel.expert is 2, and model_type 'llama' has no experts: set it to 1"
@@ -101,5 +127,5 @@ printf '\nadapter: {method: lora, rank: 4, alpha: 8}\n' >>"$work/lora.yaml"
 tiny=$work/lora.yaml
 agrees adapter 2 "--set parallel.expert=2 --set parallel.stage=3" --set "model.path=$work/mixtral-hf"
 agrees adapter 2 "--set parallel.expert=2 --set parallel.stage=0" --set "model.path=$work/mixtral-hf"
-train 2 2 "$work/never" --set "model.path=$work/mixtral-hf" --set parallel.expert=2 --set adapter.base=nf4
-expect_output "parallel.expert: experts in adapter.base nf4 were not proven"
+agrees packed 4 "--set parallel.expert=2 --set parallel.stage=3" --set "model.path=$work/mixtral-hf" --set adapter.base=nf4_double
+if is_within "$work/packed.losses" "$work/adapter.losses" 1e-5; then fail "a base in fewer bits is not seen in the comparison"; fi

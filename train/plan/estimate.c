@@ -154,7 +154,7 @@ static struct base_bytes base_bytes(const struct params_setup *p) {
     params_measure(&params, p);
     for (struct segment *s = NULL; (s = params_next(&params, s));)
         if (s->storage == STORAGE_QUANTISED) {
-            bytes.stored += (double)s->shard_bytes * p->num_ranks;
+            bytes.stored += (double)s->shard_bytes * s->shards.size;
             bytes.read += (double)s->count * (double)dtype_bytes(s->compute);
         }
     params_free(&params);

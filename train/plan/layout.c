@@ -287,16 +287,6 @@ static int check_expert(const struct config *config, const struct model_config *
     if (config->optimizer.kind == OPTIMIZER_MUON)
         return err_set(err, "parallel.expert: optimizer.kind muon was not proven with ranks that divide "
                             "experts; set it to 1, or take adamw");
-    if (config->eval.num_tasks > 0)
-        return err_set(
-            err, "parallel.expert: eval.tasks is not computed by ranks that divide experts; leave it out, "
-                 "and use 'atelier eval --tasks' on the checkpoints");
-    if (config->adapter.base != BASE_COMPUTE)
-        return err_set(
-            err,
-            "parallel.expert: experts in adapter.base %s were not proven with ranks that divide them; set it "
-            "to 1, or take adapter.base: compute",
-            adapter_base_word(config->adapter.base));
     return 0;
 }
 
