@@ -60,7 +60,8 @@ region *region_create() {
     r->base = (char *)round_up((size_t)address, HUGE_PAGE);
     madvise(r->base, reserved_bytes, MADV_HUGEPAGE);
     r->touched_bytes = HUGE_PAGE;
-    mprotect(r->base, BAND, PROT_READ | PROT_WRITE);
+    /* All that will be touched: where a part of a huge page is writable alone, small pages are taken, and stay. */
+    mprotect(r->base, r->touched_bytes, PROT_READ | PROT_WRITE);
     fill_band(r->base, BAND);
     mprotect(r->base, r->touched_bytes, PROT_NONE);
     struct sigaction action = {};
