@@ -34,6 +34,16 @@ static size_t num_variants(void) {
     return getenv("SIMT_ARCH") && !getenv("WHOLE") ? NUM_VARIANTS - NUM_WITH_EXPERTS + 1 : NUM_VARIANTS;
 }
 
+/* has_steps - whether the optimizer's steps of this variant are computed as well.  On the kernels' stand-in, where they take five times
+ * as long as all else here, those of four are, but for WHOLE=1: their kernels are those of every model. */
+static bool has_steps(const char *variant) {
+    static const char *const SAMPLE[] = {"llama3", "qwen2_tied", "nemotron", "apertus"};
+    bool is_whole = !getenv("SIMT_ARCH") || getenv("WHOLE");
+    for (size_t i = 0; !is_whole && i < sizeof SAMPLE / sizeof *SAMPLE; i++)
+        is_whole = strcmp(SAMPLE[i], variant) == 0;
+    return is_whole;
+}
+
 /* One golden model with everything it takes to train it. */
 struct fixture {
     char *folder;
@@ -378,24 +388,28 @@ static double steps_error(struct fixture *f, double learning_rate, int num_steps
     return worst;
 }
 
+static void check_ten_steps(const char *variant) {
+    struct fixture f;
+    int num_compared;
+    fixture_open(&f, variant, RECOMPUTE_NONE, 0);
+    double rate = number(&f, "adamw/lr"), worst = steps_error(&f, rate, 10);
+    double final_error = worst_error(&f, "final.", true, &num_compared);
+    print_message("%-14s ten AdamW steps: losses and norms %.2e, final weights %.2e of %d\n", variant, worst,
+                  final_error, num_compared);
+    assert_true(worst < 1e-5);
+    assert_true(final_error < 1e-5);
+    assert_int_equal(num_compared, 2);
+    fixture_close(&f);
+    fixture_open(&f, variant, RECOMPUTE_NONE, 0); /* the control: a rate that is 1 % off, seen soon */
+    assert_true(steps_error(&f, rate * 1.01, 3) > 1e-5);
+    fixture_close(&f);
+}
+
 static void test_ten_steps(void **state) {
     (void)state;
-    for (size_t v = 0, count = num_variants(); v < count; v++) {
-        struct fixture f;
-        int num_compared;
-        fixture_open(&f, VARIANTS[v], RECOMPUTE_NONE, 0);
-        double rate = number(&f, "adamw/lr"), worst = steps_error(&f, rate, 10);
-        double final_error = worst_error(&f, "final.", true, &num_compared);
-        print_message("%-14s ten AdamW steps: losses and norms %.2e, final weights %.2e of %d\n", VARIANTS[v],
-                      worst, final_error, num_compared);
-        assert_true(worst < 1e-5);
-        assert_true(final_error < 1e-5);
-        assert_int_equal(num_compared, 2);
-        fixture_close(&f);
-        fixture_open(&f, VARIANTS[v], RECOMPUTE_NONE, 0); /* the control: a rate that is 1 % off, seen soon */
-        assert_true(steps_error(&f, rate * 1.01, 3) > 1e-5);
-        fixture_close(&f);
-    }
+    for (size_t v = 0, count = num_variants(); v < count; v++)
+        if (has_steps(VARIANTS[v]))
+            check_ten_steps(VARIANTS[v]);
 }
 
 /* A batch in which nothing counts: no loss and no gradient, whatever the scale. */
