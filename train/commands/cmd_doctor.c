@@ -23,6 +23,9 @@
 #include "train/measure/doctor_ranks.h"
 #include "train/plan/calibration.h"
 
+/* For each rate of this host: a calibration is kept, and should not be of one moment. */
+static const double MEASURE_S = 0.4;
+
 enum finding_level { FINDING_OK, FINDING_WARNING, FINDING_FAULT };
 
 struct finding {
@@ -123,9 +126,9 @@ static void look_at_memory(struct findings *findings) {
  * its f32: where it has no instructions for bf16 the library converts, and f32 is faster. */
 static void measure(struct findings *findings, const char *folder, struct calibration *calibration) {
     char text[64];
-    double gflops = doctor_gemm_gflops(DTYPE_F32);
+    double gflops = doctor_gemm_gflops(DTYPE_F32, MEASURE_S);
     add(findings, "products, f32", "%.0f GFLOP/s on %d threads", gflops, doctor_num_threads());
-    double bf16 = doctor_gemm_gflops(DTYPE_BF16), copied = doctor_copy_gb_per_s();
+    double bf16 = doctor_gemm_gflops(DTYPE_BF16, MEASURE_S), copied = doctor_copy_gb_per_s(MEASURE_S);
     calibration->flops_32 = gflops * GIGA;
     calibration->flops_16 = bf16 * GIGA;
     calibration->copy_bytes_per_s = copied * GIGA;

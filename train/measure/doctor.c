@@ -22,7 +22,6 @@ enum {
     DISK_BYTES = 64 * MIB,
     DISK_BLOCK_BYTES = 4 * MIB,
 };
-static const double MEASURE_S = 0.4;
 
 /* --- facts --- */
 
@@ -102,7 +101,7 @@ int doctor_num_threads(void) {
 
 /* --- measurements --- */
 
-double doctor_gemm_gflops(enum dtype dtype) {
+double doctor_gemm_gflops(enum dtype dtype, double measure_s) {
     struct device dev;
     size_t x_count = (size_t)GEMM_ROWS * GEMM_WIDTH, w_count = (size_t)GEMM_WIDTH * GEMM_WIDTH;
     /* Zeros would do for the arithmetic, but untouched pages of calloc are all one page: fill them. */
@@ -118,7 +117,7 @@ double doctor_gemm_gflops(enum dtype dtype) {
     op_linear_forward(&dev, ty, tx, tw); /* compiles the kernel */
     int num_calls = 0;
     double start_s = clock_s();
-    for (; clock_s() - start_s < MEASURE_S; num_calls++)
+    for (; clock_s() - start_s < measure_s; num_calls++)
         op_linear_forward(&dev, ty, tx, tw);
     double seconds = clock_s() - start_s;
     device_close(&dev);
@@ -130,7 +129,7 @@ double doctor_gemm_gflops(enum dtype dtype) {
 
 /* Each thread copies blocks that it has written first, which places their pages near it on a host of several
  * sockets. */
-double doctor_copy_gb_per_s(void) {
+double doctor_copy_gb_per_s(double measure_s) {
     char *from = xmalloc(COPY_BYTES), *to = xmalloc(COPY_BYTES);
     double start_s = 0;
     int num_rounds = -1; /* the first round brings the pages in and does not count */
@@ -143,7 +142,7 @@ double doctor_copy_gb_per_s(void) {
         }
         if (++num_rounds == 0)
             start_s = clock_s();
-    } while (clock_s() - start_s < MEASURE_S);
+    } while (clock_s() - start_s < measure_s);
     double seconds = clock_s() - start_s;
     free(from);
     free(to);

@@ -19,11 +19,12 @@ void doctor_memory(double *total_gb, double *available_gb);
 /* doctor_num_threads - that the measurements use. */
 int doctor_num_threads(void);
 
-/* doctor_gemm_gflops - a linear layer of 512 x 1024 x 1024 through kernels/ops.h; dtype f32 or bf16. */
-double doctor_gemm_gflops(enum dtype dtype);
+/* doctor_gemm_gflops - a linear layer of 512 x 1024 x 1024 through kernels/ops.h, again and again for measure_s seconds; dtype f32
+ * or bf16. */
+double doctor_gemm_gflops(enum dtype dtype, double measure_s);
 
-/* doctor_copy_gb_per_s - bytes read and written by copying between two buffers larger than any cache. */
-double doctor_copy_gb_per_s(void);
+/* doctor_copy_gb_per_s - bytes read and written by copying between two buffers larger than any cache, for measure_s seconds. */
+double doctor_copy_gb_per_s(double measure_s);
 
 /* doctor_write_mb_per_s - 64 MiB written and synced to a file in folder, removed afterwards.  0 with err set
  * where that fails. */

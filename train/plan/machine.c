@@ -20,6 +20,9 @@ static const double BUS_PER_PAYLOAD = 1.5;
 /* Before the first byte of an exchange between GPUs: of the order of what a collective takes to start, not measured here. */
 static const double LINK_LATENCY_S = 20e-6, NODE_LATENCY_S = 50e-6;
 
+/* For each rate of this processor: who asks for a plan waits for it; 'atelier doctor --calibrate' takes longer. */
+static const double GLANCE_S = 0.1;
+
 /* Of the order of an A100 and of a processor with a few cores: layouts are compared by it, not times promised. */
 struct machine machine_unknown(bool on_gpu, size_t memory_bytes) {
     struct machine machine = {.name = "a machine nobody knows",
@@ -100,12 +103,13 @@ struct machine machine_of_partition(const struct site_partition *partition, cons
     return machine;
 }
 
-/* Measured here and now, in a second: processors differ too much for a table. */
+/* Measured here and now: processors differ too much for a table. */
 struct machine machine_of_processor(enum dtype compute, int ranks_per_node) {
     /* A model's products are of all shapes, and between them everything goes through memory. */
     const double share = 0.6, kept = share / ranks_per_node;
-    double total_gb, available_gb, gflops = doctor_gemm_gflops(compute == DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16);
-    double copied_gb_per_s = doctor_copy_gb_per_s();
+    double total_gb, available_gb;
+    double gflops = doctor_gemm_gflops(compute == DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16, GLANCE_S);
+    double copied_gb_per_s = doctor_copy_gb_per_s(GLANCE_S);
     char features[96];
     doctor_memory(&total_gb, &available_gb);
     struct machine machine = machine_unknown(false, (size_t)(total_gb * GIGA / ranks_per_node));

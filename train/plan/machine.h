@@ -35,5 +35,5 @@ struct machine machine_of_partition(const struct site_partition *partition, cons
 /* machine_unknown - round figures that only serve to compare layouts with each other. */
 struct machine machine_unknown(bool on_gpu, size_t memory_bytes);
 
-/* machine_of_processor - this computer shared by ranks_per_node ranks: measured for about a second. */
+/* machine_of_processor - this computer shared by ranks_per_node ranks: measured for a fifth of a second. */
 struct machine machine_of_processor(enum dtype compute, int ranks_per_node);
