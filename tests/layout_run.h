@@ -15,7 +15,7 @@
 #include "train/run/feed.h"
 #include "train/run/step_sums.h"
 
-enum { STEPS = 20, FEW_STEPS = 3, TYPE_STEPS = 10, BATCH = 12, SEQUENCE = 24, DOCUMENTS = 300, EXPERTS = 8 };
+enum { STEPS = 10, FEW_STEPS = 3, BATCH = 12, SEQUENCE = 24, DOCUMENTS = 300, EXPERTS = 8 };
 
 static struct comm *comm;
 static char *token_path;
