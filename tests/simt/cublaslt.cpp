@@ -99,45 +99,72 @@ std::vector<float> pack(const char *data, const cublaslt_layout &layout, int64_t
     return packed;
 }
 
-/* dot - in eight interleaved sums, which the compiler keeps in one vector register. */
-float dot(const float *a, const float *b, int64_t count) {
-    float sums[8] = {0};
+/* Rows of op(B) that a row of op(A) is multiplied with at a time: each value of it is read once for all of them. */
+enum { COLUMNS = 4 };
+
+/* Eight interleaved sums, one vector register. */
+typedef float lanes __attribute__((vector_size(8 * sizeof(float))));
+
+/* dots - of count values of a with as many of each of COLUMNS rows of b, which are stride values apart; each in an order of its own
+ * alone, whatever processor runs this. */
+__attribute__((target_clones("avx2", "default"))) void dots(float *totals, const float *a, const float *b,
+                                                            int64_t stride, int64_t count) {
+    lanes sums[COLUMNS] = {};
     int64_t i = 0;
-    for (; i + 8 <= count; i += 8)
-        for (int lane = 0; lane < 8; lane++)
-            sums[lane] += a[i + lane] * b[i + lane];
+    for (; i + 8 <= count; i += 8) {
+        lanes x, y;
+        memcpy(&x, a + i, sizeof x);
+        for (int c = 0; c < COLUMNS; c++) {
+            memcpy(&y, b + c * stride + i, sizeof y);
+            sums[c] += x * y;
+        }
+    }
     for (; i < count; i++)
-        sums[i % 8] += a[i] * b[i];
-    float total = 0;
-    for (float sum : sums)
-        total += sum;
-    return total;
+        for (int c = 0; c < COLUMNS; c++)
+            sums[c][i % 8] += a[i] * b[c * stride + i];
+    for (int c = 0; c < COLUMNS; c++) {
+        totals[c] = 0;
+        for (int lane = 0; lane < 8; lane++)
+            totals[c] += sums[c][lane];
+    }
 }
 
-/* run - D = alpha op(A) op(B) + beta C.  With several parts of k, each part's result goes to the workspace
- * first. */
+/* sum_parts - COLUMNS elements of row i from column j on.  With several parts of k, each part's result goes to the workspace first. */
+void sum_parts(float *sums, const product &p, const float *a, const float *b, int64_t i, int64_t j) {
+    int64_t part_size = (p.k + p.num_parts - 1) / p.num_parts;
+    std::fill(sums, sums + COLUMNS, 0.0f);
+    for (int part = 0; part < p.num_parts; part++) {
+        float partial[COLUMNS];
+        int64_t first = std::min(part * part_size, p.k), count = std::min(part_size, p.k - first);
+        dots(partial, a + i * p.k + first, b + j * p.k + first, p.k, count);
+        for (int c = 0; c < COLUMNS && j + c < p.n; c++) {
+            if (p.num_parts > 1) {
+                float *kept = p.workspace + (part * p.n + j + c) * p.m + i;
+                *kept = partial[c];
+                partial[c] = *kept;
+            }
+            sums[c] += partial[c];
+        }
+    }
+}
+
+/* run - D = alpha op(A) op(B) + beta C. */
 void run(const product &p) {
     std::vector<float> a = pack(p.a_data, p.a, p.m, p.k, p.desc.trans_a == CUBLAS_OP_T);
     std::vector<float> b = pack(p.b_data, p.b, p.n, p.k, p.desc.trans_b == CUBLAS_OP_N);
-    int64_t part_size = (p.k + p.num_parts - 1) / p.num_parts;
     float scale = (p.desc.a_scale ? *p.desc.a_scale : 1) * (p.desc.b_scale ? *p.desc.b_scale : 1);
-    for (int64_t j = 0; j < p.n; j++)
+    int64_t num_rows = (p.n + COLUMNS - 1) / COLUMNS * COLUMNS;
+    b.resize((size_t)(num_rows * p.k)); /* rows that are not there: zeros, and never stored */
+    for (int64_t j = 0; j < p.n; j += COLUMNS)
         for (int64_t i = 0; i < p.m; i++) {
-            float sum = 0;
-            for (int part = 0; part < p.num_parts; part++) {
-                int64_t first = std::min(part * part_size, p.k), count = std::min(part_size, p.k - first);
-                float partial = dot(&a[(size_t)(i * p.k + first)], &b[(size_t)(j * p.k + first)], count);
-                if (p.num_parts > 1) {
-                    float *kept = p.workspace + (part * p.n + j) * p.m + i;
-                    *kept = partial;
-                    partial = *kept;
-                }
-                sum += partial;
+            float sums[COLUMNS];
+            sum_parts(sums, p, a.data(), b.data(), i, j);
+            for (int c = 0; c < COLUMNS && j + c < p.n; c++) {
+                float sum = sums[c] * (p.alpha * scale);
+                if (p.beta != 0)
+                    sum += p.beta * load(p.c_data, p.c.type, i + (j + c) * p.c.ld);
+                store(p.d_data, p.d.type, i + (j + c) * p.d.ld, sum);
             }
-            sum *= p.alpha * scale;
-            if (p.beta != 0)
-                sum += p.beta * load(p.c_data, p.c.type, i + j * p.c.ld);
-            store(p.d_data, p.d.type, i + j * p.d.ld, sum);
         }
 }
 
