@@ -11,7 +11,7 @@ prepare_sample
 run 0 "$atelier" prepare "$tiny" --set "prepare.output=$work/second.h5" --set prepare.valid_every=0 \
     --set "prepare.sources=[{path: data/sample/fiches-validation.jsonl, name: second}]"
 cat >"$work/two.yaml" <<END
-$(sed '/^data:/,/^$/d' "$tiny")
+$(sed '/^data:/,/^$/d; s/batch_sequences: 8/batch_sequences: 16/' "$tiny")
 
 data:
   sequence_tokens: 64
@@ -86,37 +86,37 @@ by_document() {
 
 # base FILE - where its tokens begin, by the reads: document 0 is read in every epoch.
 : >"$work/bases"
-record 0 0 "$work/whole-0" --set data.packing=whole --set train.steps=80
+record 0 0 "$work/whole-0" --set data.packing=whole --set train.steps=40
 sort -k1,1 -k2,2n "$work/whole-0.reads.0" | awk '!seen[$1]++ { print $1, $2 }' >"$work/bases"
 expect "files that were read" 2 "$(wc -l <"$work/bases")"
 
 for packing in whole stream; do
     for ranks in 1 2; do
         folder=$work/$packing-$ranks
-        record 0 $ranks "$folder" --set data.packing=$packing --set train.steps=80 --set train.micro_sequences=$((3 - ranks))
-        rows "$folder" 1 80 >"$folder.rows"
+        record 0 $ranks "$folder" --set data.packing=$packing --set train.steps=40 --set train.micro_sequences=$((3 - ranks))
+        rows "$folder" 1 40 >"$folder.rows"
         compare "$folder.rows" "$folder" "$ranks" || fail "$packing, $ranks ranks: $(diff "$work/expected" "$work/recorded" | head -n 4)"
-        [ "$ranks" = 1 ] || by_document "$folder" "$folder.rows" 80 || fail "$packing: $(diff "$work/of-steps" "$work/of-documents" | head -n 4)"
-        say "$packing, $ranks rank(s): $(wc -l <"$folder.rows") pieces of documents in 80 steps, read as inspect says"
+        [ "$ranks" = 1 ] || by_document "$folder" "$folder.rows" 40 || fail "$packing: $(diff "$work/of-steps" "$work/of-documents" | head -n 4)"
+        say "$packing, $ranks rank(s): $(wc -l <"$folder.rows") pieces of documents in 40 steps, read as inspect says"
     done
 done
 # controls: another seed, another number of ranks and another packing are told apart
 compare "$work/whole-1.rows" "$work/stream-1" 1 && fail "the reads of another packing pass"
 compare "$work/stream-1.rows" "$work/stream-2" 1 && fail "the reads of two ranks pass for those of one"
-record 0 1 "$work/seed" --set data.packing=whole --set train.steps=80 --set run.seed=8
+record 0 1 "$work/seed" --set data.packing=whole --set train.steps=40 --set run.seed=8
 compare "$work/whole-1.rows" "$work/seed" 1 && fail "the reads of another seed pass"
 
 # --- a restart on two ranks after one: each step by the start that trained it; and what is to come ---
 folder=$work/split
-record 75 1 "$folder" --set train.steps=80 --set train.stop_after_s=0.001
+record 75 1 "$folder" --set train.steps=40 --set train.stop_after_s=0.001
 done_steps=$(saved_step "$folder")
-[ "$done_steps" -lt 80 ] || fail "the run should have stopped before its end"
-rows "$folder" 1 80 >"$work/foreseen.rows"
+[ "$done_steps" -lt 40 ] || fail "the run should have stopped before its end"
+rows "$folder" 1 40 >"$work/foreseen.rows"
 "$atelier" inspect "$folder" --document fiches.h5:5 --json >"$log" || fail "inspect --document"
 expect "steps done" "$done_steps" "$(json_number steps_done "$log")"
 grep -q '"to_come": \[$' "$log" || fail "document 5 should come again"
-record 0 2 "$folder" --set train.steps=80
-rows "$folder" 1 80 >"$folder.rows"
+record 0 2 "$folder" --set train.steps=40
+rows "$folder" 1 40 >"$folder.rows"
 awk -v s="$done_steps" '$1 <= s' "$folder.rows" >"$work/before"
 awk -v s="$done_steps" '$1 <= s' "$work/foreseen.rows" | cmp -s - "$work/before" || fail "what was done before the restart changed"
 cut -d' ' -f1,3- "$work/foreseen.rows" >"$work/a" && cut -d' ' -f1,3- "$folder.rows" >"$work/b"
@@ -151,8 +151,8 @@ run 1 "$atelier" inspect "$folder" --document fiches.h5:100000
 expect_output "has [0-9]* documents, counted from 0"
 run 1 "$atelier" inspect "$folder" --document 0123456789abcdef0123456789abcdef
 expect_output "no token file of the run has a document with this hash"
-run 1 "$atelier" inspect "$folder" --step 81
-expect_output "has steps 1 to 80"
+run 1 "$atelier" inspect "$folder" --step 41
+expect_output "has steps 1 to 40"
 run 2 "$atelier" inspect "$folder" --step 3 --document 5
 expect_output "ask one of them"
 run 1 "$atelier" inspect "$work" --step 3
