@@ -10,6 +10,8 @@ export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy
 # All ranks are on this one machine: shared memory is enough, Open MPI 5 complains of networks whose interfaces it cannot
 # pair, and Open MPI 4 takes a second to find out that there is none.  A rank that waits lets others have the core.
 export OMPI_MCA_btl=^tcp,ofi,openib,usnic OMPI_MCA_mpi_yield_when_idle=1
+# The layer of messages that shared memory takes, by its name: else each rank first loads those of networks, with their libraries.
+export OMPI_MCA_pml=ob1
 
 # open_mpi_version - its first number, or nothing.
 open_mpi_version() {
