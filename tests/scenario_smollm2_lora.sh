@@ -39,9 +39,9 @@ is_at_most "$after" "$(awk -v a="$before" 'BEGIN { print a - 0.1 }')" || fail "v
 step=$work/lora/step-000012
 bytes=$(stat -c %s "$step/adapter_model.safetensors")
 [ "$bytes" -le 6000000 ] || fail "the adapter has $bytes bytes"
-run 0 "$atelier" train "$work/run.yaml" --set "run.folder=$work/full" --set train.steps=2 --set train.batch_sequences=1 --set data.sequence_tokens=256 \
+run 0 "$atelier" train "$work/run.yaml" --set "run.folder=$work/full" --set train.steps=1 --set train.batch_sequences=1 --set data.sequence_tokens=256 \
     --set optimizer.learning_rate=1e-5 --set data.valid=null
-run 0 "$atelier" train "$work/run.yaml" --set "run.folder=$work/small" --set train.steps=2 --set train.batch_sequences=1 --set data.sequence_tokens=256 \
+run 0 "$atelier" train "$work/run.yaml" --set "run.folder=$work/small" --set train.steps=1 --set train.batch_sequences=1 --set data.sequence_tokens=256 \
     --set data.valid=null --set adapter.method=lora
 share=$(awk -v a="$(peak "$work/small")" -v b="$(peak "$work/full")" 'BEGIN { printf "%.2f", a / b }')
 is_at_most "$share" 0.45 || fail "the memory is $share of full fine-tuning's"
