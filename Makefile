@@ -2,7 +2,7 @@
 # make deps         install the packages needed (Debian, Ubuntu; root or sudo)
 # make demo         install, build (for the CPU alone) and run the whole job on 2 CPU ranks
 # make test         install, build and run every test that needs no GPU
-# make check        the tests alone, nothing installed
+# make check        the tests alone, nothing installed; WHOLE=1: all of what is tried in samples otherwise
 # make distributions  demo and test on bare Debian 12 and 13, made new by debootstrap (root; hours on a slow machine)
 # make simt         the CUDA kernels compiled by g++ to run on the host, and their tests (part of check)
 # make simt-whole   every program on the kernels' stand-in, in every type, with 1, 2 and 4 ranks (a sample is in check)

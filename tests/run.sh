@@ -3,7 +3,7 @@
 # scenarios'), those in SIMT_DIR, which run the CUDA kernels on the host (1, 2 and 4 ranks), then tests/check_*.sh and
 # tests/scenario_*.sh
 # ONLY=programs leaves the scripts out, ONLY=simt all but what is in SIMT_DIR; RANKS="2 4": these numbers of ranks; WHOLE=1: in
-# SIMT_DIR also what takes minutes there.
+# SIMT_DIR also what takes minutes there, and of the grids of layouts in scenarios all, not a sample.
 # Programs run side by side, as many as there are cores, and of the scripts that do not ask how long something takes one more:
 # they wait now and then.  The clusters of the Slurm scenarios wait much: they have slots of their own, beside all of these from
 # the first.  The scripts that fill the machine, or measure it, come last.

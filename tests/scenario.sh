@@ -46,6 +46,12 @@ skip() {
     exit 77
 }
 
+# sampled SAMPLE WHOLE - the cases to try of a grid: a sample in which each value of each of its axes is there, or, with WHOLE=1 (make
+# check WHOLE=1), all.
+sampled() {
+    if [ -n "${WHOLE:-}" ]; then say "$2"; else say "$1"; fi
+}
+
 # fail - say what was expected and what came; the last output helps to see why.
 fail() {
     say "FAILED: $*"
@@ -114,6 +120,7 @@ train_start() {
     if [ "$ranks" -gt 0 ]; then
         set -- mpirun -n "$ranks" "$@"
     fi
+    : >"$log" # here, not when the other process comes to it: what the last run said is not this one's
     "$@" >"$log" 2>&1 &
     started=$!
 }

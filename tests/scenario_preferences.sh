@@ -109,7 +109,10 @@ for objective in dpo kto; do
     [ "$objective" = dpo ] && shown=2
     expect "accuracies of $objective" $shown "$(grep -c 'validation loss .* accuracy' "$alone/log.txt")"
     grep -q "^last step     rewards" "$alone/summary.txt" || fail "no rewards in the summary"
-    for layout in 2:0:1 2:1:2 2:2:1 2:3:4 4:3:1 4:0:2; do
+    # What a stage holds and how ranks gather is the same code for every objective.
+    layouts=$(sampled "2:0:1 2:1:2 2:2:1 4:3:1" "2:0:1 2:1:2 2:2:1 2:3:4 4:3:1 4:0:2")
+    [ "$objective" = dpo ] || layouts=$(sampled "2:3:4 4:0:2" "2:0:1 2:1:2 2:2:1 2:3:4 4:3:1 4:0:2")
+    for layout in $layouts; do
         ranks=${layout%%:*} stage=${layout#*:} micro=${layout##*:}
         stage=${stage%:*}
         learn 0 "$ranks" "$alone-$layout" "$objective" "$data" --set "parallel.stage=$stage" --set "train.micro_sequences=$micro"
@@ -240,12 +243,12 @@ done
 # --- a signal while it is computed ---
 
 i=0
-while [ $i -lt 6000 ]; do
+while [ $i -lt 3000 ]; do
     printf '{"prompt": "Question %d : que faire ?", "chosen": " Il faut %d documents.", "rejected": " Il en faut %d."}\n' \
         $i $((i * 7 % 11)) $((i * 5 % 13 + 11))
     i=$((i + 1))
 done >"$work/many.jsonl"
-prepare pair "$work/many.jsonl" "$work/many.h5" --set prepare.valid_every=1000
+prepare pair "$work/many.jsonl" "$work/many.h5" --set prepare.valid_every=500
 
 # learn_many CODE RANKS FOLDER [ARGUMENT...] - many pairs, few at once; with the code "later" in the background.
 learn_many() {
@@ -259,6 +262,7 @@ learn_many() {
         return
     fi
     [ "$learn_ranks" = 0 ] || set -- mpirun -n "$learn_ranks" "$@"
+    : >"$log" # here, not when the other process comes to it: what the last run said is not this one's
     "$@" >"$log" 2>&1 &
     started=$!
 }
@@ -294,7 +298,7 @@ for ranks in 0 2; do
             cut_short $signal $ranks $wait_s
             [ "$now" -le "$before" ] || break
         done
-        if [ "$now" -le "$before" ] || [ "$now" -ge 11988 ]; then
+        if [ "$now" -le "$before" ] || [ "$now" -ge 5988 ]; then
             fail "SIG$signal on $ranks ranks: $before documents were known, $now are now"
         fi
         say "SIG$signal in the reference pass on $ranks ranks: code 75, $before documents were known before it, $now after it"
