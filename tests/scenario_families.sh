@@ -40,7 +40,9 @@ adapter_is_served() {
 family() {
     name=$1 class=$2 words_wanted=$3 layers=${4:-2}
     train_family 0 0 "$work/$name" --set parallel.stage=0
-    layouts_agree "$work/$name" "$name, " 2:3 4:2
+    # shellcheck disable=SC2046 # words
+    layouts_agree "$work/$name" "$name, " $(sampled "$next_layout" "2:3 4:2")
+    [ "$next_layout" = 2:3 ] && next_layout=4:2 || next_layout=2:3
     if [ -s "$work/before.losses" ] && is_within "$work/before.losses" "$work/$name.losses" 1e-5; then
         fail "$name has the same losses as the family before it: the comparison sees nothing"
     fi
@@ -55,6 +57,7 @@ family() {
     esac
 }
 
+next_layout=2:3 # of the sample: each family has one, in turn
 family qwen2 Qwen2ForCausalLM "self_attn.q_proj.bias|attn_q.bias"
 family olmo2 Olmo2ForCausalLM "post_feedforward_layernorm.weight|post_ffw_norm.weight"
 family olmo3 Olmo3ForCausalLM "post_feedforward_layernorm.weight|post_ffw_norm.weight" 4
