@@ -209,8 +209,12 @@ static void test_tables(void **state) {
     table_gives("a,b\n\"x\n\"\"y\"\"\",\"\"\n5\" pipe,\\\n",
                 "2 {\"a\": \"x\\n\\\"y\\\"\", \"b\": \"\"}\n4 {\"a\": \"5\\\" pipe\", \"b\": \"\\\\\"}\n");
     table_gives("a\n\xC3\xA9t\xC3\xA9", "2 {\"a\": \"\xC3\xA9t\xC3\xA9\"}\n");
-    table_gives("a,b\n1\n", "the row has 1 fields, the header 2");
-    table_gives("a,b\n1,2,3\n", "the row has 3 fields, the header 2");
+    table_gives(
+        "a,b\n1\n",
+        "the row has 1 field, the header 2, by the delimiter ','; another one is the source's delimiter");
+    table_gives(
+        "a,b\n1,2,3\n",
+        "the row has 3 fields, the header 2, by the delimiter ','; another one is the source's delimiter");
     table_gives("a,b\n\"1\"x,2\n", "no delimiter follows");
     table_gives("a,b\n1\r2,3\n", "a carriage return inside of a field without quotes, at byte 2");
     table_gives("a,b\n1,2\n\n3,\"x\n\"\"y\n4,5\n", "t.csv' line 4: a quote is opened and never closed");
@@ -265,7 +269,8 @@ static void test_table_as_lines(void **state) {
     }
     write_text("t.csv", "id;text\n1;a\n2\n3;b\n");
     struct job job = job_for("t.csv");
-    fails(&job, "t.csv' line 3: the row has 1 fields, the header 2", "on_bad_line 'skip'");
+    fails(&job, "t.csv' line 3: the row has 1 field, the header 2, by the delimiter ';'",
+          "on_bad_line 'skip'");
     job = job_for("t.csv");
     job.config.on_bad_line = BAD_LINE_SKIP;
     run_well(&job);

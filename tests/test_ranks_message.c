@@ -56,7 +56,11 @@ static void test_sums_of_axes(void **state) {
     for (int replicas = 1; replicas <= num_ranks; replicas++)
         for (int context = 1; context * replicas <= num_ranks; context++)
             if (num_ranks % (replicas * context) == 0)
-                check_sums((const int[AXIS_COUNT]){replicas, num_ranks / replicas / context, context, 1});
+                check_sums((const int[AXIS_COUNT]){[AXIS_REPLICA] = replicas,
+                                                   [AXIS_SHARD] = num_ranks / replicas / context,
+                                                   [AXIS_EXPERT] = 1,
+                                                   [AXIS_CONTEXT] = context,
+                                                   [AXIS_TENSOR] = 1});
 }
 
 static void test_order_counts(void **state) {

@@ -66,8 +66,12 @@ static void test_planned_is_mapped(void **state) {
             for (int tensor = 1; tensor <= n; tensor++) {
                 if (n % (replicas * context * tensor) != 0)
                     continue;
-                size_t planned = check(
-                    (const int[AXIS_COUNT]){replicas, n / (replicas * context * tensor), context, tensor});
+                size_t planned =
+                    check((const int[AXIS_COUNT]){[AXIS_REPLICA] = replicas,
+                                                  [AXIS_SHARD] = n / (replicas * context * tensor),
+                                                  [AXIS_EXPERT] = 1,
+                                                  [AXIS_CONTEXT] = context,
+                                                  [AXIS_TENSOR] = tensor});
                 one_axis = replicas == n ? planned : one_axis;
                 largest = planned > largest ? planned : largest;
             }

@@ -331,7 +331,7 @@ static void test_faults(void **state) {
     tar_fails(tar.bytes, BLOCK + 4, "bad.tar:a.txt' is cut");
     tar_fails(tar.bytes, 100, "its first header is not one");
     tar_fails("", 0, "is empty");
-    tar_fails("%PDF-1.4", 8, "no tar archive but a PDF");
+    tar_fails("%PDF-1.4", 8, "not a tar archive but a PDF");
     end(&tar);
     size_t once = tar.length_bytes;
     text_reserve(&tar, once);

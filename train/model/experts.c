@@ -1,6 +1,7 @@
 /* experts.c - a block of experts, forward and backward, one line per operation. */
 #include "train/model/experts.h"
 
+#include "checkpoints/family/family_adapter.h"
 #include "train/model/expert_pairs.h"
 #include "train/model/experts_clamped.h"
 #include "train/model/experts_sent.h"
