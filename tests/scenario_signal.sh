@@ -1,5 +1,5 @@
 #!/bin/sh
-# scenario_signal.sh - SIGUSR1 and SIGTERM: all ranks stop at the same step, save and end with code 75; the same command
+# scenario_signal.sh - SIGUSR1, SIGTERM and SIGHUP: all ranks stop at the same step, save and end with code 75; the same command
 # again goes on and ends with the losses of a run that was never interrupted.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
@@ -36,12 +36,34 @@ expect_stop() {
     expect "losses with a stop at step $stopped_at on $ranks ranks" "$(cat "$work/whole-$ranks.losses")" "$(losses "$1")"
 }
 
-for signal in USR1 TERM; do
+for signal in USR1 TERM HUP; do
     start_until 0 "$work/alone-$signal" 3
     kill -s "$signal" "$started"
     expect_stop "$work/alone-$signal"
     say "SIG$signal to a run started alone: stopped at step $stopped_at, code 75, went on as if nothing had happened"
 done
+
+# A terminal that is closed hangs up; under nohup that is not meant for the run.  Nor is a reader that leaves: its output is a copy.
+(trap '' HUP && exec "$atelier" train "$tiny" --set "run.folder=$work/nohup" --set "data.train=$work/fiches.h5" \
+    --set "data.valid=$work/fiches-valid.h5" --set $steps --set $cosine) >"$log" 2>&1 &
+started=$!
+wait_for_step "$work/nohup" 3
+kill -s HUP "$started"
+train_end "$longest_s"
+expect "exit code of a run that ignores SIGHUP" 0 "$code"
+expect "its losses" "$(cat "$work/whole-0.losses")" "$(losses "$work/nohup")"
+{
+    "$atelier" train "$tiny" --set "run.folder=$work/piped" --set "data.train=$work/fiches.h5" \
+        --set "data.valid=$work/fiches-valid.h5" --set $steps --set $cosine
+    echo $? >"$work/piped.code"
+} 2>&1 | head -n 3 >"$log"
+until [ -s "$work/piped.code" ]; do sleep 0.1; done
+expect "exit code with nobody to read the output" 0 "$(cat "$work/piped.code")"
+expect "losses with nobody to read the output" "$(cat "$work/whole-0.losses")" "$(losses "$work/piped")"
+expect_complete "$work/piped" 24
+expect "end of the summary without a reader" "$(tail -n 1 "$work/nohup/summary.txt" | cut -c 1-9)" \
+    "$(tail -n 1 "$work/piped/summary.txt" | cut -c 1-9)"
+say "SIGHUP that is ignored, and output that nobody reads: trained to the end"
 
 start_until 2 "$work/mpirun-USR1" 3
 kill -s USR1 "$started"

@@ -6,6 +6,7 @@
 #include "data/corpus/json.h"
 #include "kernels/units.h"
 #include "train/commands/commands.h"
+#include "train/commands/streams.h"
 #include "train/plan/epochs.h"
 #include "train/plan/packing.h"
 #include "train/run/run_phase.h"
@@ -96,6 +97,7 @@ static int run(int argc, char **argv) {
     struct config config = {0};
     struct err err = {""};
     stop_install(); /* before MPI starts its threads */
+    streams_may_be_lost();
     int status = command_read(&COMMAND_train, &words, argc, argv, &err);
     double limit_s = run_start_limit_s(words.config_path, words.overrides.words, words.overrides.count);
     struct comm *comm = comm_start_within(&argc, &argv, limit_s);
@@ -104,6 +106,7 @@ static int run(int argc, char **argv) {
         code = trainer_run(&config, comm);
     config_free(&config);
     comm_finish(comm);
+    streams_lost();
     return code;
 }
 
@@ -113,7 +116,7 @@ const struct command COMMAND_train = {
     .text =
         "Trains the model of the run file CONFIG.  Alone it runs on one rank; with more:\n"
         "  mpirun -n 4 atelier train CONFIG        srun atelier train CONFIG\n"
-        "SIGTERM and SIGUSR1 save a checkpoint and end with code 75; the same command then goes on from there.\n"
+        "SIGTERM, SIGUSR1, SIGINT and SIGHUP save a checkpoint and end with code 75; the same command then goes on from there.\n"
         "As root (containers) mpirun wants OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 in the "
         "environment.",
     .options = OPTIONS,

@@ -17,6 +17,23 @@ void streams_open(void) {
     signal(SIGXFSZ, SIG_IGN);
 }
 
+void streams_may_be_lost(void) {
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* What is still in the stream's buffer then goes where no write fails. */
+void streams_lost(void) {
+    bool had_failed = ferror(stdout) != 0;
+    if (fflush(stdout) == 0 && !had_failed)
+        return;
+    warn("standard output takes no more: what was printed is in the files of the run alone");
+    int nowhere = open("/dev/null", O_WRONLY);
+    if (nowhere >= 0 && dup2(nowhere, STDOUT_FILENO) >= 0)
+        clearerr(stdout);
+    if (nowhere >= 0)
+        close(nowhere);
+}
+
 /* A full disk or a closed pipe shows at the last fflush at the latest: a command whose output is lost has not done
  * what was asked, whatever it thought. */
 int streams_close(int code) {

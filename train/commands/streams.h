@@ -6,6 +6,14 @@
  * that write, which says so, instead of a signal that ends the program without a word. */
 void streams_open(void);
 
+/* streams_may_be_lost - of a command whose results are files, what is printed being a copy: a reader that leaves
+ * (`| head`, a terminal that is closed) ends nothing.  Before the first line is printed. */
+void streams_may_be_lost(void);
+
+/* streams_lost - after the last line of such a command: what nobody takes is dropped, with a warning, and
+ * streams_close finds nothing amiss. */
+void streams_lost(void);
+
 /* streams_close - results that could not be written are no success.  Returns code, or EXIT_FAULT in place of EXIT_DONE, with a
  * line on standard error. */
 int streams_close(int code);

@@ -11,13 +11,22 @@
 
 static bool signal_seen;
 
-/* stop_signals - SIGTERM ends a job, SIGUSR1 is asked of Slurm before the time limit, SIGINT is a user's. */
+/* hangup_counts - not where the caller has it ignored, as nohup does: a blocked signal would be kept all the same. */
+static bool hangup_counts(void) {
+    struct sigaction now;
+    return sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler != SIG_IGN;
+}
+
+/* stop_signals - SIGTERM ends a job, SIGUSR1 is asked of Slurm before the time limit, SIGINT is a user's, SIGHUP that of a
+ * terminal that is gone. */
 static sigset_t stop_signals(void) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGUSR1);
     sigaddset(&set, SIGINT);
+    if (hangup_counts())
+        sigaddset(&set, SIGHUP);
     return set;
 }
 

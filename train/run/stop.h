@@ -1,5 +1,5 @@
-/* stop.h - SIGTERM, SIGUSR1 and SIGINT ask a run to save and stop; the ranks agree on it at the end of a
- * step. */
+/* stop.h - SIGTERM, SIGUSR1, SIGINT and SIGHUP (unless it is ignored, as under nohup) ask a run to save and stop; the
+ * ranks agree on it at the end of a step. */
 #pragma once
 
 #include <stdbool.h>
