@@ -60,6 +60,24 @@ grep -q 'fiches.h5.* first_token [1-9]' "$work/rows" || fail "no text goes on in
 "$atelier" inspect "$work/chats-stream" --step 2 | grep -q ' first_token [1-9]' || fail "the rows do not show where a document goes on"
 say "auto: conversations whole, texts as a stream, each file in its way"
 
+# --- one file of both is whole, so texts are cut: plan says so in the words of train, the card and the report count it ---
+run 0 "$atelier" prepare "$work/chats.yaml" --set "prepare.output=$work/mixed.h5" \
+    --set "prepare.sources=[{path: data/sample/fiches.jsonl}, {path: data/sample/conversations.jsonl, chat: true}]"
+learn 0 "$work/mixed" "[{path: $work/mixed.h5}]"
+expect_output 'mixed.h5.: [0-9]+ of [0-9]+ documents are longer .* prepared into files of their own, which data.train takes side by side'
+line=$(sed -n 's/^left out: //p' "$log")
+run 0 "$atelier" plan "$tiny" --set "data.train=[{path: $work/mixed.h5}]" --ranks 1
+expect "what plan says is never used" "$line" "$(sed -n "s/.*warning: \('.*are longer.*\)/\1/p" "$log")"
+run 0 "$atelier" plan "$tiny" --set "data.train=$texts" --ranks 1 # control: texts alone lose nothing
+! grep -q 'are longer than data.sequence_tokens' "$log" || fail "plan warns of texts that are used whole"
+unused=$(json_number unused_tokens "$work/mixed/$(cat "$work/mixed/latest")/provenance.json")
+say "$line" | grep -q " $unused tokens are not used" || fail "provenance has $unused unused tokens: $line"
+run 0 "$atelier" report "$work/mixed" --output "$work/mixed.html"
+tr -d '\302\240\342\200\257, ' <"$work/mixed.html" | grep -q "longerthanasequence(tokens)</th><td>${unused}of" || fail "the report does not count them"
+run 0 "$atelier" card "$work/mixed"
+tr -d ', ' <"$log" | grep -q "longerthanasequence|$unused/" || fail "the card does not count them"
+say "a file of conversations and texts: what is never used is told beforehand and counted after"
+
 # --- what plan and inspect make of it: epochs in steps, samples ---
 steps() { # of an epoch, by plan
     sed '/^  steps: 10$/d' "$tiny" >"$work/epochs.yaml"

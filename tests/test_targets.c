@@ -10,8 +10,8 @@
 #include "data/tokens/loader.h"
 #include "tests/check.h"
 #include "train/measure/summary.h"
+#include "train/plan/long_text.h"
 #include "train/plan/repeats.h"
-#include "train/run/run_data.h"
 
 enum { T = 16, VOCAB = 64, LONGEST = 100, NO_TARGET = -1, ALL_TARGETS = -2 };
 
@@ -161,6 +161,7 @@ static void check_long(const char *path, enum packing packing, enum long_policy 
     assert_int_equal(facts.num_tokens, num_tokens);
     assert_int_equal(facts.num_targets, num_targets);
     assert_true(facts.has_mask);
+    assert_true(facts.has_texts); /* its first document counts from its first target on */
     assert_int_equal(num_used(loader), loader_num_tokens(loader) - num_tokens);
     loader_close(loader);
 }
@@ -214,25 +215,30 @@ static void test_policy_alone(void **state) {
 
 static void test_words(void **state) {
     (void)state;
-    char text[700];
+    char text[LONG_TEXT_ROOM];
     struct config config = {.data = {.sequence_tokens = 64}};
-    struct long_documents facts = {"a.h5", 9, 0, 0, 0, false, false};
-    assert_string_equal(run_data_long_text(&config, &facts, text, sizeof text), "");
-    facts = (struct long_documents){"a.h5", 9, 2, 100, 90, true, false};
-    run_data_long_text(&config, &facts, text, sizeof text);
+    struct long_documents facts = {"a.h5", 9, 0, 0, 0, false, false, false};
+    assert_string_equal(long_text(&config, &facts, text), "");
+    facts = (struct long_documents){"a.h5", 9, 2, 100, 90, true, false, false};
+    long_text(&config, &facts, text);
     assert_non_null(
         strstr(text, "2 of 9 conversations are longer than data.sequence_tokens (64) and cut there: 100 "
                      "tokens are not used, 90 of them targets"));
+    assert_non_null(strstr(text, "data.packing stream would use all"));
+    facts.has_texts = true; /* a file of both */
+    long_text(&config, &facts, text);
+    assert_non_null(strstr(text, "2 of 9 documents are longer"));
+    assert_non_null(strstr(text, "prepared into files of their own"));
     config.data.long_documents = LONG_SKIP;
     facts.has_mask = false;
-    run_data_long_text(&config, &facts, text, sizeof text);
+    long_text(&config, &facts, text);
     assert_non_null(strstr(text, "2 of 9 documents are longer"));
     assert_non_null(strstr(text, "and skipped"));
-    facts = (struct long_documents){"a.h5", 9, 2, 0, 0, true, false};
-    run_data_long_text(&config, &facts, text, sizeof text);
+    facts = (struct long_documents){"a.h5", 9, 2, 0, 0, true, false, false};
+    long_text(&config, &facts, text);
     assert_non_null(strstr(text, "nothing is left out"));
     facts.has_mask = false; /* text that goes on in the next sequence is what stream is for */
-    assert_string_equal(run_data_long_text(&config, &facts, text, sizeof text), "");
+    assert_string_equal(long_text(&config, &facts, text), "");
 }
 
 /* How often a file is read: told where it is more than four times over the run, or next to never. */

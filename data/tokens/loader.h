@@ -128,7 +128,8 @@ struct long_documents {
     int64_t num_tokens;              /* of those, which are never used; PACKING_STREAM: 0 */
     int64_t num_targets;             /* of num_tokens, what the loss would have counted */
     bool has_mask;                   /* conversations: not every token counts in the loss */
-    bool are_pairs;                  /* then pairs are counted, both documents of each together */
+    bool has_texts; /* documents of which every token counts, beside such with a mask or alone */
+    bool are_pairs; /* then pairs are counted, both documents of each together */
 };
 /* loader_long_documents - reads the loss mask of what is left out.  Returns 0, or -1 with err set: I/O error.
  */

@@ -145,6 +145,26 @@ int file_order_check_long(const struct file_order *order, struct err *err) {
     return 0;
 }
 
+/* has_texts - whether a source of the file holds documents that count from their first target on, as texts do: those of a
+ * source are of one kind, so one of each is looked at.  1, 0, or -1 with err set. */
+static int has_texts(const struct token_file *file, struct err *err) {
+    bool *is_known = xcalloc((size_t)token_file_num_sources(file) + 1, sizeof *is_known);
+    const uint64_t *offsets = token_file_offsets(file);
+    int found = token_file_has_mask(file) ? 0 : 1;
+    for (int64_t d = 0; d < token_file_num_documents(file) && found == 0; d++) {
+        int64_t source = token_file_document_source(file, d);
+        int32_t token;
+        uint8_t counts;
+        if (is_known[source] || offsets[d + 1] - offsets[d] < 2)
+            continue;
+        is_known[source] = true;
+        found =
+            token_file_read(file, (int64_t)offsets[d] + 1, 1, &token, &counts, err) != 0 ? -1 : counts != 0;
+    }
+    free(is_known);
+    return found;
+}
+
 int file_order_long_documents(const struct file_order *order, struct long_documents *out, struct err *err) {
     struct counter counter;
     int64_t num_documents = token_file_num_documents(order->file);
@@ -155,8 +175,12 @@ int file_order_long_documents(const struct file_order *order, struct long_docume
                                    .num_long = order->num_long,
                                    .num_tokens = order->num_cut_tokens,
                                    .has_mask = token_file_has_mask(order->file)};
-    if (order->num_cut_tokens == 0)
+    if (order->num_long == 0)
         return 0;
+    int texts = has_texts(order->file, err);
+    out->has_texts = texts > 0;
+    if (texts < 0 || order->num_cut_tokens == 0)
+        return texts < 0 ? -1 : 0;
     counter_init(&counter, order->file, INT64_MAX);
     for (int64_t d = 0; d < num_documents && status == 0; d++) {
         int64_t whole = file_order_document_tokens(order, d);

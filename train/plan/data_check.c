@@ -8,6 +8,7 @@
 #include "data/file.h"
 #include "train/model/objective.h"
 #include "train/plan/data_open.h"
+#include "train/plan/long_text.h"
 #include "train/plan/prepare_tokenizer.h"
 #include "train/plan/repeats.h"
 
@@ -133,6 +134,19 @@ static void warn_repeats(const struct config *config, const struct loader *train
             warn("%s", text);
 }
 
+/* warn_long - of each file, what is never used of it. */
+static int warn_long(const struct config *config, const struct loader *train, struct err *err) {
+    char text[LONG_TEXT_ROOM];
+    struct long_documents facts;
+    for (int i = 0; train && i < loader_num_files(train); i++) {
+        if (loader_long_documents(train, i, &facts, err) != 0)
+            return -1;
+        if (long_text(config, &facts, text)[0])
+            warn("%s", text);
+    }
+    return 0;
+}
+
 /* check_loading - as a run opens them. */
 static int check_loading(const struct config *config, int64_t vocab_size, struct err *err) {
     struct loader *train = open_there(config, config->data.train, config->data.num_train, vocab_size, err),
@@ -142,6 +156,8 @@ static int check_loading(const struct config *config, int64_t vocab_size, struct
     int status = err->text[0] ? -1 : data_check_targets(config, train, valid, err);
     if (status == 0)
         warn_repeats(config, train);
+    if (status == 0)
+        status = warn_long(config, train, err);
     loader_close(train);
     loader_close(valid);
     return status;

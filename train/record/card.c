@@ -319,6 +319,18 @@ static void put_teachers(const struct card *card) {
     }
 }
 
+/* put_unused - "609,073 / 724,520"; no row where all is used, as in provenance that does not say. */
+static void put_unused(const struct card *card) {
+    int64_t unused = card_int_of(card->root, "procedure/unused_tokens");
+    if (unused <= 0)
+        return;
+    begin_row(card, card->words->unused);
+    put_count(card->out, unused, card->words->thousands);
+    card_put(card, " / ");
+    put_count(card->out, card_int_of(card->root, "procedure/data_tokens"), card->words->thousands);
+    card_put(card, " |\n");
+}
+
 static void put_procedure(const struct card *card) {
     const struct card_words *w = card->words;
     card_title(card, w->procedure_title);
@@ -326,6 +338,7 @@ static void put_procedure(const struct card *card) {
     int_row(card, w->batch, "procedure/batch_sequences");
     int_row(card, w->sequence, "procedure/sequence_tokens");
     text_row(card, w->packing, "procedure/packing");
+    put_unused(card);
     if (card_text_of(card->root, "procedure/objective"))
         text_row(card, w->objective, "procedure/objective");
     put_teachers(card);

@@ -309,6 +309,18 @@ static const char *packing_text(const struct loader *loader) {
     return num_whole == num_files ? "whole" : num_whole == 0 ? "stream" : "whole, stream";
 }
 
+/* put_unused - what documents packed whole lose, in each pass through the data; nothing where they lose nothing. */
+static void put_unused(json_t *procedure, const struct loader *loader) {
+    int64_t num_longer = 0;
+    for (int i = 0; i < loader_num_files(loader); i++)
+        num_longer += loader_packing(loader, i) == PACKING_WHOLE ? loader_num_longer(loader, i) : 0;
+    if (loader_num_cut_tokens(loader) == 0)
+        return;
+    put_int(procedure, "longer_documents", num_longer);
+    put_int(procedure, "unused_tokens", loader_num_cut_tokens(loader));
+    put_int(procedure, "data_tokens", loader_num_tokens(loader));
+}
+
 /* procedure_json - what a reader of the model card wants to know of the training; the whole run file stands beside it. */
 static json_t *procedure_json(const struct config *config, const struct loader *loader) {
     static const char *const schedules[] = {[SCHEDULE_CONSTANT] = "constant",
@@ -320,6 +332,7 @@ static json_t *procedure_json(const struct config *config, const struct loader *
     put_int(procedure, "batch_sequences", config->train.batch_sequences);
     put_int(procedure, "sequence_tokens", config->data.sequence_tokens);
     put_text(procedure, "packing", packing_text(loader));
+    put_unused(procedure, loader);
     if (config->objective.kind !=
         OBJECTIVE_SFT) /* other models are of the mean over target tokens, as they always were */
         put_text(procedure, "objective", objective_kind(config->objective.kind)->name);

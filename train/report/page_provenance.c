@@ -87,6 +87,18 @@ static void put_teachers(const struct page *page, const struct run_facts *run) {
     }
 }
 
+/* put_unused - "609 073 of 724 520"; none: all is used, and provenance without a word of it is of such a run or an older one. */
+static void put_unused(const struct page *page, const struct run_facts *run) {
+    int64_t unused = count_of(run->provenance, "procedure/unused_tokens");
+    if (unused <= 0) {
+        fputs(page_word(page, WORD_NONE), page->out);
+        return;
+    }
+    page_count(page, unused);
+    fprintf(page->out, " %s ", page_word(page, WORD_OF));
+    page_count(page, count_of(run->provenance, "procedure/data_tokens"));
+}
+
 /* put_device - "GPU (CUDA); Processes: 8, Machines: 2". */
 static void put_device(const struct page *page, const struct run_facts *run) {
     const char *device = text_of(run->provenance, "site/device");
@@ -182,6 +194,7 @@ static void put_run(const struct page *page, const struct run_facts *run) {
                 {WORD_BASE_LICENCE, put_base_licence},
                 {WORD_BASE_HASH, put_base_hash},
                 {WORD_TEACHER, put_teachers},
+                {WORD_UNUSED, put_unused},
                 {WORD_DEVICE, put_device},
                 {WORD_SITE, put_site}};
     page_table(page, page_word(page, WORD_PROVENANCE));

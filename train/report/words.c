@@ -294,6 +294,8 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
     [WORD_CONSUMED] = {"Trained on (tokens)", "Lus à l'entraînement (jetons)"},
     [WORD_NOT_ATTRIBUTED] = {"not counted by corpus", "non comptés par corpus"},
     [WORD_CORPUS_HASH] = {"SHA-256 of the prepared text", "SHA-256 du texte préparé"},
+    [WORD_UNUSED] = {"Never used of the data: documents longer than a sequence (tokens)",
+                     "Jamais utilisé des données\u00a0: documents plus longs qu'une séquence (jetons)"},
     [WORD_TEACHER] = {"Teacher", "Professeur"},
 
     [WORD_DIFFERENCES] = {"Differences between the run files", "Différences entre les fichiers de réglage"},

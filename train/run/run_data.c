@@ -6,6 +6,7 @@
 
 #include "train/plan/data_check.h"
 #include "train/plan/data_open.h"
+#include "train/plan/long_text.h"
 #include "train/plan/repeats.h"
 #include "train/run/run_teachers.h"
 
@@ -73,35 +74,6 @@ void run_data_close(struct run_data *data) {
     *data = (struct run_data){.train = NULL};
 }
 
-/* Of documents that are packed whole, what is cut or skipped is never learnt: that is told in every run.  Where
- * they go on in the next sequence only conversations are worth a word, since their later turns lose what they
- * answer. */
-const char *run_data_long_text(const struct config *config, const struct long_documents *facts, char *text,
-                               size_t room_bytes) {
-    const char *what = facts->are_pairs ? "pairs" : facts->has_mask ? "conversations" : "documents";
-    bool skips = config->data.long_documents == LONG_SKIP;
-    text[0] = '\0';
-    if (facts->num_long == 0)
-        return text;
-    if (facts->num_tokens > 0)
-        snprintf(text, room_bytes,
-                 "'%.200s': %lld of %lld %s are longer than data.sequence_tokens (%lld) and %s: %lld tokens "
-                 "are not "
-                 "used, %lld of them targets (data.long_documents: %s%s)",
-                 facts->path, (long long)facts->num_long, (long long)facts->num_documents, what,
-                 (long long)config->data.sequence_tokens, skips ? "skipped" : "cut there",
-                 (long long)facts->num_tokens, (long long)facts->num_targets, skips ? "skip" : "cut",
-                 facts->are_pairs ? "" : "; data.packing stream would use all");
-    else if (facts->has_mask)
-        snprintf(text, room_bytes,
-                 "'%.200s': %lld of %lld %s are longer than data.sequence_tokens (%lld): nothing is left "
-                 "out, but their "
-                 "later parts are learnt without what came before",
-                 facts->path, (long long)facts->num_long, (long long)facts->num_documents, what,
-                 (long long)config->data.sequence_tokens);
-    return text;
-}
-
 /* tell_epochs - what train.epochs means. */
 static void tell_epochs(const struct config *config, const struct loader *train, struct metrics *metrics) {
     int64_t num_sequences = 0;
@@ -141,7 +113,7 @@ static void tell_packing(const struct config *config, const struct loader *train
 /* What is left out goes into the summary of the run, too; the rest is a note. */
 int run_data_tell(const struct config *config, const struct loader *train, struct metrics *metrics,
                   struct err *err) {
-    char text[700];
+    char text[LONG_TEXT_ROOM];
     struct long_documents facts;
     tell_epochs(config, train, metrics);
     tell_packing(config, train, metrics);
@@ -150,7 +122,7 @@ int run_data_tell(const struct config *config, const struct loader *train, struc
             metrics_note(metrics, "warning: %s", text);
         if (loader_long_documents(train, i, &facts, err) != 0)
             return -1;
-        if (!run_data_long_text(config, &facts, text, sizeof text)[0])
+        if (!long_text(config, &facts, text)[0])
             continue;
         if (facts.num_tokens > 0)
             metrics_left_out(metrics, text);

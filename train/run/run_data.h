@@ -24,7 +24,3 @@ void run_data_close(struct run_data *data);
  * Returns 0, or -1 with err set: a loss mask could not be read. */
 int run_data_tell(const struct config *config, const struct loader *train, struct metrics *metrics,
                   struct err *err);
-
-/* run_data_long_text - the line itself into the caller's buffer; "" where nothing is to be said. */
-const char *run_data_long_text(const struct config *config, const struct long_documents *facts, char *text,
-                               size_t room_bytes);
