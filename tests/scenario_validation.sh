@@ -51,13 +51,27 @@ for name in fiches few more; do
 done
 say "losses of three sources are those of eval"
 
-# --- a few sequences: some of each source; control: the first ones of the file are of one ---
+# --- a few sequences: some of each source, the same ones in eval; control: others of another number of them ---
 train_sources 0 "$work/some" --set valid.sequences=8
 for name in fiches few more; do
     of_source "$name" "$work/some" | grep -qv ' 0$' || fail "8 sequences have nothing of '$name'"
 done
-run 0 "$atelier" eval "$work/all" --data "$work/sources-valid.h5" --sequence-tokens 64 --sequences 8 --json
-expect "sources that the first 8 sequences lack" 2 "$(grep -c '"target_tokens": 0' "$log")"
+for count in 8 9; do
+    run 0 "$atelier" eval "$work/some" --data "$work/sources-valid.h5" --sequence-tokens 64 --sequences "$count" --json
+    expect "sources that $count sequences lack" 0 "$(grep -c '"target_tokens": 0' "$log")"
+    : >"$work/a" && : >"$work/b"
+    for name in fiches few more; do
+        sed -n "/\"$name\": {/,/}/p" "$log" >"$work/part.json"
+        echo "$name $(json_number loss "$work/part.json") $(json_number target_tokens "$work/part.json")" >>"$work/a"
+        echo "$name $(of_source "$name" "$work/some" | tail -n 1)" >>"$work/b"
+    done
+    if [ "$count" = 8 ]; then
+        is_within "$work/a" "$work/b" 1e-5 || fail "eval of 8 sequences: $(cat "$work/a"), in training $(cat "$work/b")"
+        expect "targets of 8 sequences" "$(cut -d ' ' -f 3 "$work/b")" "$(cut -d ' ' -f 3 "$work/a")"
+    elif [ "$(cut -d ' ' -f 3 "$work/b")" = "$(cut -d ' ' -f 3 "$work/a")" ]; then
+        fail "9 sequences have the targets of 8: the comparison sees nothing"
+    fi
+done
 train_sources 2 "$work/ranks" --set valid.sequences=8
 for name in fiches few more; do
     of_source "$name" "$work/some" >"$work/a"

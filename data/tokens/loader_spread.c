@@ -80,3 +80,11 @@ int64_t *loader_spread(const struct loader *loader, int64_t count) {
     free(spread.taken);
     return samples;
 }
+
+/* Spread over sources they are anywhere in the files, which have some. */
+int loader_check_spread_targets(const struct loader *loader, int64_t count, struct err *err) {
+    int64_t *spread = loader_spread(loader, count);
+    int64_t num_first = spread ? 0 : count;
+    free(spread);
+    return loader_check_eval_targets(loader, num_first, err);
+}

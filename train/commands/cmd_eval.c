@@ -7,7 +7,7 @@
 
 #include "checkpoints/vocabulary.h"
 #include "data/corpus/json.h"
-#include "data/tokens/loader.h"
+#include "data/tokens/loader_spread.h"
 #include "data/tokens/token_places.h"
 #include "train/commands/commands.h"
 #include "train/commands/eval_tasks.h"
@@ -55,7 +55,7 @@ static const struct option OPTIONS[] = {
      .max = 1 << 20},
     {.name = "--sequences",
      .value = "N",
-     .help = "at most so many; 0: all",
+     .help = "at most so many, of each source in its proportion; 0: all",
      .kind = OPTION_INT,
      .at = offsetof(struct eval_words, max_sequences),
      .fallback = "0",
@@ -151,7 +151,7 @@ static int open_loader(struct eval *eval, int64_t vocab_size, struct err *err) {
                                    .vocab_size = vocab_size};
     struct long_documents left_out = {0};
     eval->loader = loader_open(&config, err);
-    if (!eval->loader || loader_check_eval_targets(eval->loader, eval->words.max_sequences, err) != 0)
+    if (!eval->loader || loader_check_spread_targets(eval->loader, eval->words.max_sequences, err) != 0)
         return -1;
     if (has_sides(eval) && loader_long_documents(eval->loader, 0, &left_out, err) != 0)
         return -1;
@@ -266,21 +266,22 @@ static int add_sample(struct eval *eval, int64_t index, const struct sample *sam
     return 0;
 }
 
-/* evaluate - sequence after sequence, in the order of the file: with --sequences the first ones, so that two models
- * are compared on the same tokens. */
+/* evaluate - sequence after sequence, in the order of the file: with --sequences the same ones of each source for any model. */
 static int evaluate(struct eval *eval, struct err *err) {
     struct sample sample;
     int64_t count = loader_num_eval_samples(eval->loader);
+    int64_t *spread = loader_spread(eval->loader, eval->words.max_sequences);
     int status = 0;
     if (eval->words.max_sequences > 0 && eval->words.max_sequences < count)
         count = eval->words.max_sequences;
     sample_init(&sample, eval->words.sequence_tokens);
     for (int64_t i = 0; i < count && !status; i++) {
-        status = loader_eval_sample(eval->loader, i, &sample, err);
+        int64_t index = spread ? spread[i] : i;
+        status = loader_eval_sample(eval->loader, index, &sample, err);
         leave_mismatched(&sample);
-        if (!status)
-            status = add_sample(eval, i, &sample, err);
+        status = status ? status : add_sample(eval, index, &sample, err);
     }
+    free(spread);
     sample_release(&sample);
     return status;
 }

@@ -28,10 +28,7 @@ int data_check_targets(const struct config *config, const struct loader *train, 
                        struct err *err) {
     if (train && loader_check_targets(train, err) != 0)
         return err_prefix(err, "nothing to learn");
-    int64_t *spread = valid ? loader_spread(valid, config->valid.sequences) : NULL;
-    int64_t num_first = spread ? 0 : config->valid.sequences; /* spread over sources: the files have some */
-    free(spread);
-    if (valid && loader_check_eval_targets(valid, num_first, err) != 0)
+    if (valid && loader_check_spread_targets(valid, config->valid.sequences, err) != 0)
         return err_prefix(err, "nothing to validate");
     return 0;
 }
