@@ -63,6 +63,19 @@ cp "$work/fiches.h5" "$work/copy.h5" # by what it holds: the name says nothing
 run 0 "$atelier" train "$tiny" --set "run.folder=$work/same" --set "data.train=[$work/fewer.h5, $work/fiches.h5]" \
     --set "data.valid=$work/copy.h5" --set train.steps=1 --set parallel.comm=mpi --set optimizer.offload=true
 expect_output "^warning: '$work/copy.h5' holds the same tokens as '$work/fiches.h5' of data.train: a validation loss on what"
+same=$(grep 'holds the same tokens' "$log")
+cp "$log" "$work/train.log"
+run 0 "$atelier" plan "$tiny" --set "data.train=[$work/fewer.h5, $work/fiches.h5]" --set "data.valid=$work/copy.h5" --ranks 1
+expect "what plan says of the same tokens" "$same" "$(grep 'holds the same tokens' "$log")"
+run 0 "$atelier" plan "$tiny" --set "data.train=$work/fiches.h5" --set "data.valid=$work/fewer.h5" --ranks 1 # control
+! grep -q 'holds the same tokens' "$log" || fail "plan says of other tokens that they are the same"
+for name in same run; do
+    run 0 "$atelier" report "$work/$name" --output "$work/$name.html"
+    ! grep -q 'never trained on' "$work/$name.html" || fail "the report promises what nobody looked at"
+done
+grep -q 'texts of the validation are trained on as well' "$work/same.html" || fail "the report is silent about its validation"
+! grep -q 'trained on as well' "$work/run.html" || fail "the report doubts a validation without reason"
+cp "$work/train.log" "$log"
 expect_output '^parallel.comm has no effect: this run computes on CPUs'
 expect_output '^optimizer.offload has no effect: this run computes on CPUs'
 run 0 "$atelier" train "$tiny" --set "run.folder=$work/twice" --set "data.train=[$work/copy.h5, $work/fiches.h5]" \

@@ -11,6 +11,7 @@
 #include "train/plan/long_text.h"
 #include "train/plan/prepare_tokenizer.h"
 #include "train/plan/repeats.h"
+#include "train/record/data_list.h"
 
 int data_check_kind(const struct config *config, enum token_preference found, const char *subject,
                     struct err *err) {
@@ -111,18 +112,42 @@ static int check_list(struct wanted *wanted, const struct data_file *files, int 
     return status;
 }
 
-/* open_there - those files of a key that are there; NULL with an empty err->text: none is. */
-static struct loader *open_there(const struct config *config, const struct data_file *files, int num_files,
-                                 int64_t vocab_size, struct err *err) {
-    const struct data_look look = {.vocab_size = vocab_size};
-    struct data_file *there = xcalloc((size_t)num_files + 1, sizeof *there);
-    int count = 0;
+/* Those files of a key that are there, opened. */
+struct there {
+    struct data_file *files; /* their texts are borrowed from the config */
+    int count;
+    struct loader *loader; /* NULL: none is */
+};
+
+/* open_there - returns 0, or -1 with err set; close_there in both cases. */
+static int open_there(struct there *there, const struct config *config, const struct data_file *files,
+                      int num_files, const struct data_look *look, struct err *err) {
+    *there = (struct there){.files = xcalloc((size_t)num_files + 1, sizeof *there->files)};
     for (int i = 0; i < num_files; i++)
         if (path_exists(files[i].path))
-            there[count++] = files[i];
-    struct loader *loader = count > 0 ? data_open(config, there, count, &look, err) : NULL;
-    free(there);
-    return loader;
+            there->files[there->count++] = files[i];
+    if (there->count > 0)
+        there->loader = data_open(config, there->files, there->count, look, err);
+    return there->count == 0 || there->loader ? 0 : -1;
+}
+
+static void close_there(struct there *there) {
+    loader_close(there->loader);
+    free(there->files);
+}
+
+/* warn_same - as the run will: of files that hold the same tokens. */
+static int warn_same(const struct there *train, const struct there *valid, struct err *err) {
+    struct diagnostics said = {0};
+    json_t *learnt = data_list_json(train->loader, train->files, train->count, err);
+    json_t *checked = learnt ? data_list_json(valid->loader, valid->files, valid->count, err) : NULL;
+    if (checked)
+        data_list_tell_same(learnt, checked, &said);
+    diagnostics_print(&said);
+    diagnostics_release(&said);
+    json_decref(learnt);
+    json_decref(checked);
+    return checked ? 0 : -1;
 }
 
 /* warn_repeats - of files that are there, which the loader has in their order. */
@@ -149,17 +174,21 @@ static int warn_long(const struct config *config, const struct loader *train, st
 
 /* check_loading - as a run opens them. */
 static int check_loading(const struct config *config, int64_t vocab_size, struct err *err) {
-    struct loader *train = open_there(config, config->data.train, config->data.num_train, vocab_size, err),
-                  *valid = NULL;
-    if (!err->text[0])
-        valid = open_there(config, config->data.valid, config->data.num_valid, vocab_size, err);
-    int status = err->text[0] ? -1 : data_check_targets(config, train, valid, err);
+    const struct data_look look = {.vocab_size = vocab_size};
+    struct there train = {0}, valid = {0};
+    int status = open_there(&train, config, config->data.train, config->data.num_train, &look, err);
     if (status == 0)
-        warn_repeats(config, train);
+        status = open_there(&valid, config, config->data.valid, config->data.num_valid, &look, err);
     if (status == 0)
-        status = warn_long(config, train, err);
-    loader_close(train);
-    loader_close(valid);
+        status = data_check_targets(config, train.loader, valid.loader, err);
+    if (status == 0) {
+        warn_repeats(config, train.loader);
+        status = warn_long(config, train.loader, err);
+    }
+    if (status == 0)
+        status = warn_same(&train, &valid, err);
+    close_there(&train);
+    close_there(&valid);
     return status;
 }
 

@@ -34,7 +34,7 @@ struct run_orders {
     int num_starts;
 };
 
-/* run_order_append - a line for a start.  files: resume_data_json's list of path, weight and content.  Returns 0, or -1 with err
+/* run_order_append - a line for a start.  files: data_list_json's list of path, weight and content.  Returns 0, or -1 with err
  * set: what stands there is not such a file, or it cannot be written.  One process writes it, that of the run's lock. */
 int run_order_append(const char *run_folder, const struct run_order *order, const json_t *files,
                      struct err *err);

@@ -85,6 +85,17 @@ void page_run_title(const struct page *page, const struct run_facts *run) {
     fputs("</h3>\n", page->out);
 }
 
+void page_valid_learnt(const struct page *page, const struct run_facts *run) {
+    if (!run->is_valid_learnt)
+        return;
+    fputs("<p class=\"note\">", page->out);
+    if (page->num_runs > 1) {
+        put_html(page->out, run->name);
+        fputs(page_word(page, WORD_COLON), page->out);
+    }
+    fprintf(page->out, "%s</p>\n", page_word(page, WORD_VALID_LEARNT));
+}
+
 /* --- tables --- */
 
 void page_table(const struct page *page, const char *caption) {

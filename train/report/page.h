@@ -43,6 +43,9 @@ void page_loss(const struct page *page, const struct run_facts *run, double loss
 /* page_run_title - the run's name above what is of one run, where there are several. */
 void page_run_title(const struct page *page, const struct run_facts *run);
 
+/* page_valid_learnt - a warning where the run's validation is on what it learns; nothing elsewhere. */
+void page_valid_learnt(const struct page *page, const struct run_facts *run);
+
 /* page_objective - what a run learns by, where it is another thing than the mean over its tokens; NULL: it is not, and its losses
  * have the unit nats per token. */
 const char *page_objective(const struct run_facts *run);

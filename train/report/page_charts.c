@@ -98,6 +98,8 @@ static void put_validation(const struct page *page) {
         chart.lines[chart.num_lines++] =
             (struct chart_line){&page->runs[i].history.validation, page->runs[i].name};
     chart_put(&chart);
+    for (int i = 0; i < page->num_runs; i++)
+        page_valid_learnt(page, &page->runs[i]);
 }
 
 /* put_sources - a chart for each run: sources of several runs in one would be too many lines. */

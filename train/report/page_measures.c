@@ -99,6 +99,7 @@ void page_validations(const struct page *page) {
             page_absent(page);
             continue;
         }
+        page_valid_learnt(page, run);
         page_table(page, page_word(page, WORD_VALIDATIONS));
         put_columns(page, run);
         put_rows(page, run);

@@ -9,6 +9,7 @@
 #include "checkpoints/files.h"
 #include "data/file.h"
 #include "kernels/units.h"
+#include "train/record/data_list.h"
 #include "train/record/provenance.h"
 
 enum { MAX_EVALUATION_BYTES = 4 * MIB, MAX_RUN_FILE_BYTES = 4 * MIB, SHOWN_RUN_FILE_BYTES = 96 * KIB };
@@ -24,7 +25,7 @@ static char *last_part(const char *folder) {
     return name;
 }
 
-/* read_provenance - of the newest complete checkpoint. */
+/* read_provenance - of the newest complete checkpoint, and what its token files say of the validation. */
 static void read_provenance(struct run_facts *facts) {
     struct err why = {""};
     int64_t step;
@@ -33,6 +34,11 @@ static void read_provenance(struct run_facts *facts) {
         facts->provenance = provenance_load(checkpoint, &why);
     if (!facts->provenance && why.text[0])
         warn("the report is without provenance: %s", why.text);
+    char *text = checkpoint ? checkpoint_state_text(checkpoint, NULL) : NULL;
+    json_t *state = text ? json_parse_text(text, strlen(text), "training.json", NULL) : NULL;
+    facts->is_valid_learnt = state && data_list_is_learnt(state);
+    json_decref(state);
+    free(text);
     free(checkpoint);
 }
 

@@ -19,9 +19,10 @@ struct run_facts {
     struct history history;
     struct ledger ledger;
     bool has_ledger;
-    json_t *provenance; /* or NULL */
-    int64_t best_step;  /* of the checkpoint that RUN/best names; 0: none */
-    char *run_file;     /* resolved where a checkpoint has it, else as it was submitted; or NULL */
+    json_t *provenance;   /* or NULL */
+    bool is_valid_learnt; /* a file of data.valid is one of data.train */
+    int64_t best_step;    /* of the checkpoint that RUN/best names; 0: none */
+    char *run_file;       /* resolved where a checkpoint has it, else as it was submitted; or NULL */
     bool is_run_file_cut;
     struct evaluation evaluations[FACTS_EVALUATIONS];
     int num_evaluations;

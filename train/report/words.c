@@ -96,10 +96,15 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
                              "Ce que cet entraînement diminue (objectif\u00a0:"},
     [WORD_VALID] = {"Validation loss", "Perte de validation"},
     [WORD_VALID_NOTE] =
-        {"The same on texts that are kept apart and never trained on.  Where it rises while the training loss falls, the model "
-         "learns its texts by heart.",
-         "La même mesure sur des textes mis à part, jamais vus à l'entraînement.  Si elle monte alors que la perte "
+        {"The same on the texts that the run file sets apart for it (data.valid).  Where it rises while the training loss falls, the "
+         "model learns its texts by heart.",
+         "La même mesure sur les textes que le fichier de lancement met à part (data.valid).  Si elle monte alors que la perte "
          "d'entraînement baisse, le modèle apprend ses textes par cœur."},
+    [WORD_VALID_LEARNT] =
+        {"Careful: texts of the validation are trained on as well.  This loss says nothing about other texts, and falls where the "
+         "model learns its texts by heart.",
+         "Attention\u00a0: des textes de la validation sont aussi appris.  Cette perte ne dit rien d'autres textes, et baisse quand le "
+         "modèle apprend ses textes par cœur."},
     [WORD_VALID_SOURCES] = {"Validation loss by source", "Perte de validation par source"},
     [WORD_VALID_SOURCES_NOTE] =
         {"The validation loss of each source of texts, where a run measures several.",
@@ -178,9 +183,9 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
 
     [WORD_VALIDATIONS] = {"Validations", "Validations"},
     [WORD_VALIDATIONS_NOTE] =
-        {"Measured while the model was trained, on texts kept apart.  A perplexity of 10 means that the model hesitates, on "
+        {"Measured while the model was trained, on the texts of data.valid.  A perplexity of 10 means that the model hesitates, on "
          "average, as if between 10 equally likely tokens.",
-         "Mesurées pendant l'entraînement, sur des textes mis à part.  Une perplexité de 10 signifie que le modèle hésite, en "
+         "Mesurées pendant l'entraînement, sur les textes de data.valid.  Une perplexité de 10 signifie que le modèle hésite, en "
          "moyenne, comme entre 10 jetons également probables."},
     [WORD_VALIDATIONS_THINNED] = {"Shown are the best, the last, and one validation in",
                                   "Sont montrées la meilleure, la dernière et une validation sur"},

@@ -6,6 +6,7 @@
 
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
+#include "train/record/data_list.h"
 #include "train/record/patience.h"
 #include "train/run/resume_base.h"
 #include "train/run/resume_counts.h"
@@ -172,12 +173,12 @@ static int read_data(struct resume *r, const struct config *config, const struct
                      const struct loader *valid, struct err *err) {
     struct resume_facts facts = facts_of(r);
     bool is_new_order = false;
-    r->data = resume_data_json(train, config->data.train, config->data.num_train, err);
+    r->data = data_list_json(train, config->data.train, config->data.num_train, err);
     if (r->data && valid)
-        r->valid = resume_data_json(valid, config->data.valid, config->data.num_valid, err);
+        r->valid = data_list_json(valid, config->data.valid, config->data.num_valid, err);
     if (!r->data || (valid && !r->valid))
         return -1;
-    resume_tell_same_data(r->data, r->valid, &r->said);
+    data_list_tell_same(r->data, r->valid, &r->said);
     if (!r->checkpoint)
         return 0;
     if (resume_compare_data(&facts, r->data, r->valid, &is_new_order, &r->said, err) != 0)

@@ -5,19 +5,9 @@
 #include "data/tokens/loader.h"
 #include "train/run/resume_config.h"
 
-/* resume_data_json - [path, weight, content, teacher] of the files, for training.json; teacher: [model, sequence_tokens], of a file
- * that has one.  Returns NULL with err
- * set. */
-json_t *resume_data_json(const struct loader *loader, const struct data_file *files, int num_files,
-                         struct err *err);
-
 /* resume_compare_data - data.train and data.valid as they are now (valid NULL: none) against the
  * checkpoint's.  *is_new_order: a branch reads other data, from its beginning.  Another teacher is a note, as other
  * options of the objective are.  Returns 0, or -1 with err
  * set: what differs. */
 int resume_compare_data(const struct resume_facts *facts, const json_t *train, const json_t *valid,
                         bool *is_new_order, struct diagnostics *said, struct err *err);
-
-/* resume_tell_same_data - token files that data.train names twice, or data.valid too: by what they hold.  valid may be
- * NULL. */
-void resume_tell_same_data(const json_t *train, const json_t *valid, struct diagnostics *said);
