@@ -196,6 +196,16 @@ num_damaged=$(grep -c "$(printf '\001')" "$work/damaged/metrics.jsonl")
 expect_output "warning: $num_damaged of the [0-9]+ lines of '.*damaged/metrics.jsonl' cannot be read"
 tr -d '\n' <"$work/damaged/report.html" | grep -q "Damaged lines of the record[^<]*</th><td[^>]*>$num_damaged<" ||
     fail "damaged lines are not on the page"
+# So are those that no run can have written: a text for a number, a step beyond its last.
+mkdir "$work/impossible"
+cp "$work/run/metrics.jsonl" "$work/impossible"
+for values in '7, "loss": "x"' '99999999999, "loss": 1' '25, "loss": 1' '-1, "loss": 1' '"7", "loss": 1'; do
+    printf '{"step": %s, "tokens": 512, "seconds": 1}\n' "$values" >>"$work/impossible/metrics.jsonl"
+done
+run 0 "$atelier" report "$work/impossible"
+expect_output "warning: 5 of the [0-9]+ lines of '.*impossible/metrics.jsonl' cannot be read"
+grep -q '24 of 24' "$work/impossible/report.html" || fail "an impossible line moves the end of the run"
+! grep -q '99,999,999,999' "$work/impossible/report.html" || fail "a step that no run has is on the page"
 ! grep -q "Damaged lines" "$work/run/report.html" || fail "a whole record has damaged lines"
 head -c 20000 /dev/urandom >"$work/damaged/metrics.jsonl"
 echo >>"$work/damaged/metrics.jsonl"

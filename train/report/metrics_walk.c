@@ -69,6 +69,17 @@ static bool is_step(int64_t step) {
     return step >= 0 && step <= LARGEST_STEP;
 }
 
+/* take_steps - of a start: the newest counts, and the most that any had is the bound of what was done. */
+static void take_steps(struct metrics_walk *walk, int64_t num_steps) {
+    walk->num_steps = num_steps;
+    walk->most_steps = num_steps > walk->most_steps ? num_steps : walk->most_steps;
+}
+
+/* largest_step - that a record of the run can have. */
+static int64_t largest_step(const struct metrics_walk *walk) {
+    return walk->most_steps > 0 ? walk->most_steps : LARGEST_STEP;
+}
+
 static int add_start(struct metrics_walk *walk, const struct lines *lines, struct err *err) {
     json_t *object = json_parse_text(lines->text, lines->length_bytes, "metrics.jsonl", NULL);
     int64_t after_step = -1;
@@ -82,7 +93,7 @@ static int add_start(struct metrics_walk *walk, const struct lines *lines, struc
             walk->starts[walk->num_starts++] = (struct metrics_start){after_step, LARGEST_STEP};
             int64_t num_steps;
             if (json_get_int(object, "steps", &num_steps, NULL) == 0 && is_step(num_steps))
-                walk->num_steps = num_steps;
+                take_steps(walk, num_steps);
         }
     }
     json_decref(object);
@@ -105,12 +116,14 @@ int metrics_walk_open(struct metrics_walk *walk, const char *run_folder, struct 
     struct lines *lines = open_lines(walk->path, INT64_MAX, err);
     while (lines && status == 0 && next_line(lines)) {
         int64_t step = step_of(lines->text);
-        walk->last_step = step > walk->last_step ? step : walk->last_step;
+        walk->last_step = step > walk->last_step && step <= largest_step(walk) ? step : walk->last_step;
         if (strstr(lines->text, "\"after_step\""))
             status = add_start(walk, lines, err);
         walk->size_bytes = lines->offset;
     }
     find_limits(walk);
+    if (walk->last_step > largest_step(walk)) /* of a line before the first start */
+        walk->last_step = largest_step(walk);
     if (!lines)
         return -1;
     close_lines(lines);
@@ -124,6 +137,33 @@ void metrics_walk_close(struct metrics_walk *walk) {
 }
 
 /* --- every line --- */
+
+/* is_number - of a member: one, null where it was not finite, or none. */
+static bool is_number(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    return !value || json_is_null(value) || json_is_number(value);
+}
+
+/* is_step_of - of a member: one that the run can have, or none. */
+static bool is_step_of(const struct metrics_walk *walk, const json_t *object, const char *key) {
+    const json_t *step = json_object_get(object, key);
+    return !step || (json_is_integer(step) && json_integer_value(step) >= 0 &&
+                     json_integer_value(step) <= largest_step(walk));
+}
+
+/* is_possible - a record that a run can have written: the step is one of its own, what is summed are numbers. */
+static bool is_possible(const struct metrics_walk *walk, const json_t *object) {
+    static const char *const numbers[] = {"loss",   "grad_norm",     "learning_rate",
+                                          "tokens", "target_tokens", "seconds"};
+    const json_t *event = json_object_get(object, "event");
+    if (!is_step_of(walk, object, "step") || !is_step_of(walk, object, "after_step") ||
+        (event && !json_is_string(event)))
+        return false;
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (!is_number(object, numbers[i]))
+            return false;
+    return true;
+}
 
 /* take - of an object what every line has; false: it is none of ours. */
 static bool take(struct metrics_line *line, const json_t *object) {
@@ -154,7 +194,7 @@ int metrics_walk_each(const struct metrics_walk *walk, metrics_visit *visit, voi
         return -1;
     while (next_line(lines)) {
         json_t *object = json_parse_text(lines->text, lines->length_bytes, "metrics.jsonl", NULL);
-        if (!json_is_object(object)) {
+        if (!json_is_object(object) || !is_possible(walk, object)) {
             visit(context, &(struct metrics_line){.object = NULL});
         } else if (take(&line, object)) {
             bool is_start = strcmp(line.event, "start") == 0;

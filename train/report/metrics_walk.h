@@ -1,6 +1,7 @@
 /* metrics_walk.h - RUN/metrics.jsonl from its beginning to its end, in bounded memory, told apart what is still the run's: a
  * start line says after which step a start goes on, and later steps that stand before it belong to a line that was left
- * (train/record/metrics.h).  The file may be hostile: lines that are no JSON or too long are told as such, a last one without its end is passed over. */
+ * (train/record/metrics.h).  The file may be hostile: lines that are not JSON, too long, of a step beyond the run's or with a
+ * text for a number are told as such, a last one without its end is passed over. */
 #pragma once
 
 #include "data/corpus/json.h"
@@ -15,6 +16,7 @@ struct metrics_walk {
     struct metrics_start *starts;
     int num_starts;
     int64_t num_steps;             /* of the whole run, as planned; 0: not known */
+    int64_t most_steps;            /* that any start planned; no step beyond is the run's */
     int64_t last_step, size_bytes; /* of what the first reading found; the file may have grown since */
 };
 
@@ -24,7 +26,7 @@ int metrics_walk_open(struct metrics_walk *walk, const char *run_folder, struct 
 void metrics_walk_close(struct metrics_walk *walk);
 
 struct metrics_line {
-    const json_t *object; /* NULL: the line cannot be read, and none of the others is set */
+    const json_t *object; /* NULL: the line cannot be read or is impossible, and none of the others is set */
     const char *event;    /* "step", "validation", "start", ... */
     int64_t step;         /* of a start: after which it goes on */
     bool counts;          /* it is still the run's */
