@@ -9,6 +9,7 @@
 
 #include "data/corpus/json.h"
 #include "tests/check.h"
+#include "train/record/live_line.h"
 #include "train/record/metrics.h"
 #include "train/record/metrics_summary.h"
 #include "train/record/run_status.h"
@@ -401,6 +402,24 @@ static void test_durations(void **state) {
     assert_string_equal(duration_text(INFINITY, text, sizeof text), "?");
 }
 
+/* A line that redraws itself is never wider than the terminal, and what says least goes first; control: without a limit it is
+ * wider than that. */
+static void test_live_line(void **state) {
+    (void)state;
+    static const struct live_part parts[] = {
+        {"step 120/100000", 3}, {"loss 2.3456", 2}, {"", 3}, {"lr 1.00e-04", 0}, {"ETA 3 h 05 min", 1}};
+    char text[LIVE_LINE_ROOM];
+    assert_string_equal(live_line_text(parts, 5, 0, text),
+                        "step 120/100000  loss 2.3456  lr 1.00e-04  ETA 3 h 05 min");
+    assert_true(strlen(text) > 50);
+    assert_string_equal(live_line_text(parts, 5, 50, text), "step 120/100000  loss 2.3456  ETA 3 h 05 min");
+    assert_string_equal(live_line_text(parts, 5, 40, text), "step 120/100000  loss 2.3456");
+    assert_string_equal(live_line_text(parts, 5, 20, text), "step 120/100000");
+    assert_string_equal(live_line_text(parts, 5, 6, text), "step 1");
+    for (int columns = 1; columns < 80; columns++)
+        assert_true(strlen(live_line_text(parts, 5, columns, text)) <= (size_t)columns);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_restarts),
@@ -412,6 +431,7 @@ int main(void) {
         cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_preferences),
         cmocka_unit_test(test_time),
+        cmocka_unit_test(test_live_line),
         cmocka_unit_test(test_status_after_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

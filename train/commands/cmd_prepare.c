@@ -18,6 +18,7 @@
 #include "train/measure/summary.h"
 #include "train/plan/epochs.h"
 #include "train/plan/prepare_tokenizer.h"
+#include "train/record/live_line.h"
 #include "train/record/metrics_summary.h"
 
 enum { BAR_WIDTH = 24, LOG_EVERY_S = 10 };
@@ -30,12 +31,16 @@ struct progress {
 };
 
 /* show_bar - on a terminal: one line that redraws itself. */
-static void show_bar(double fraction, const char *done, const char *eta) {
-    char bar[BAR_WIDTH + 1];
+static void show_bar(double fraction, const char *documents, const char *tokens, const char *speed,
+                     const char *left) {
+    char bar[BAR_WIDTH + 3] = "[", share[16];
     for (int i = 0; i < BAR_WIDTH; i++)
-        bar[i] = i < (int)(fraction * BAR_WIDTH) ? '#' : '-';
-    bar[BAR_WIDTH] = '\0';
-    fprintf(stderr, "\r[%s] %3.0f %%  %s  ETA %s\033[K", bar, 100 * fraction, done, eta);
+        bar[i + 1] = i < (int)(fraction * BAR_WIDTH) ? '#' : '-';
+    bar[BAR_WIDTH + 1] = ']';
+    snprintf(share, sizeof share, "%3.0f %%", 100 * fraction);
+    live_line_show(
+        (const struct live_part[]){{bar, 2}, {share, 5}, {documents, 1}, {tokens, 3}, {speed, 0}, {left, 4}},
+        6);
 }
 
 /* show_progress - a bar on a terminal; in a log a line of words, every ten seconds from the tenth on.  The
@@ -46,15 +51,18 @@ static void show_progress(void *user, double fraction, int64_t num_documents, in
     if (now_s - progress->shown_s < (progress->is_terminal ? 0.1 : LOG_EVERY_S))
         return;
     progress->shown_s = now_s;
-    char eta[32], done[96];
+    char duration[32], documents[40], tokens[40], speed[40], left[48];
     double bounded = fraction < 0 ? 0 : fraction > 0.99 ? 0.99 : fraction;
-    duration_text(bounded > 0 ? elapsed_s * (1 - bounded) / bounded : -1, eta, sizeof eta);
-    snprintf(done, sizeof done, "%lld documents, %.2f M tokens, %.0f tokens/s", (long long)num_documents,
-             (double)num_tokens / MEGA, elapsed_s > 0 ? (double)num_tokens / elapsed_s : 0);
+    duration_text(bounded > 0 ? elapsed_s * (1 - bounded) / bounded : -1, duration, sizeof duration);
+    snprintf(documents, sizeof documents, "%lld documents", (long long)num_documents);
+    snprintf(tokens, sizeof tokens, "%.2f M tokens", (double)num_tokens / MEGA);
+    snprintf(speed, sizeof speed, "%.0f tokens/s", elapsed_s > 0 ? (double)num_tokens / elapsed_s : 0);
+    snprintf(left, sizeof left, "ETA %s", duration);
     if (progress->is_terminal)
-        show_bar(bounded, done, eta);
+        show_bar(bounded, documents, tokens, speed, left);
     else
-        fprintf(stderr, "prepare: %d %% read, %s, about %s left\n", (int)(100 * bounded), done, eta);
+        fprintf(stderr, "prepare: %d %% read, %s, %s, %s, about %s left\n", (int)(100 * bounded), documents,
+                tokens, speed, duration);
     fflush(stderr);
 }
 
@@ -217,7 +225,7 @@ static int prepare(struct config *run_file, bool as_json, struct err *err) {
     if (status == 0)
         status = prepare_run(config, tok, show_progress, &progress, &totals, err);
     if (progress.is_terminal)
-        fputs("\r\033[K", stderr);
+        live_line_end();
     tokenizer_free(tok);
     if (status == 0)
         status = look_at(&written, run_file, err);

@@ -21,6 +21,7 @@
 #include "data/file.h"
 #include "kernels/clock.h"
 #include "kernels/units.h"
+#include "train/record/live_line.h"
 #include "train/record/metrics_summary.h"
 #include "train/record/tensorboard.h"
 
@@ -168,7 +169,7 @@ static void put_router(FILE *out, const struct router_record *r) {
 /* end_live_line - it makes room for a line that stays. */
 static void end_live_line(struct metrics *m) {
     if (m->is_live_line)
-        fputs("\r\033[K", stderr);
+        live_line_end();
     m->is_live_line = false;
 }
 
@@ -180,20 +181,41 @@ static void log_text(struct metrics *m, const char *text) {
     metrics_flush(m, m->log, "log.txt");
 }
 
+/* Texts of a step's line. */
+struct step_words {
+    char step[48], loss[32], norm[32], routed[40], rate[24], speed[32], left[48];
+};
+
+/* make_words - of a finished step; "" what it does not have. */
+static void make_words(struct step_words *w, const struct metrics *m, const struct step_record *r) {
+    char eta[32];
+    double left_s = (double)(m->totals.num_steps - r->step) * m->smooth_step_s;
+    *w = (struct step_words){.loss = "no targets"};
+    snprintf(w->step, sizeof w->step, "step %lld/%lld", (long long)r->step, (long long)m->totals.num_steps);
+    if (isfinite(r->loss)) {
+        snprintf(w->loss, sizeof w->loss, "loss %.4f", r->loss);
+        if (isfinite(r->grad_norm))
+            snprintf(w->norm, sizeof w->norm, "grad %.3f", r->grad_norm);
+        else
+            snprintf(w->norm, sizeof w->norm, "no update");
+    }
+    if (r->router.is_there && r->target_tokens > 0)
+        snprintf(w->routed, sizeof w->routed, "fullest expert %.1fx",
+                 r->router.fullest * (double)r->router.num_experts);
+    snprintf(w->rate, sizeof w->rate, "lr %.2e", r->learning_rate);
+    snprintf(w->speed, sizeof w->speed, "%.0f tokens/s", m->smooth_tokens_per_s);
+    snprintf(w->left, sizeof w->left, "ETA %s", duration_text(left_s, eta, sizeof eta));
+}
+
 /* show_step - on a terminal every step, in place; in the log, and where standard error is a file, one in log_every. */
 static void show_step(struct metrics *m, const struct step_record *r) {
-    char line[300], eta[32], learnt[64] = "no targets", routed[40] = "";
-    double left_s = (double)(m->totals.num_steps - r->step) * m->smooth_step_s;
-    if (isfinite(r->loss) && isfinite(r->grad_norm))
-        snprintf(learnt, sizeof learnt, "loss %.4f  grad %.3f", r->loss, r->grad_norm);
-    else if (isfinite(r->loss))
-        snprintf(learnt, sizeof learnt, "loss %.4f  no update", r->loss);
-    if (r->router.is_there && r->target_tokens > 0)
-        snprintf(routed, sizeof routed, "  fullest expert %.1fx",
-                 r->router.fullest * (double)r->router.num_experts);
-    snprintf(line, sizeof line, "step %lld/%lld  %s%s  lr %.2e  %.0f tokens/s  ETA %s", (long long)r->step,
-             (long long)m->totals.num_steps, learnt, routed, r->learning_rate, m->smooth_tokens_per_s,
-             duration_text(left_s, eta, sizeof eta));
+    char line[LIVE_LINE_ROOM];
+    struct step_words w;
+    make_words(&w, m, r);
+    const struct live_part parts[] = {{w.step, 5}, {w.loss, 4},  {w.norm, 1}, {w.routed, 0},
+                                      {w.rate, 0}, {w.speed, 2}, {w.left, 3}};
+    enum { NUM_PARTS = sizeof parts / sizeof parts[0] };
+    live_line_text(parts, NUM_PARTS, 0, line);
     bool is_due =
         r->step % m->log_every == 0 || r->step == m->totals.num_steps || r->step == m->totals.first_step + 1;
     if (!m->is_terminal) {
@@ -205,8 +227,7 @@ static void show_step(struct metrics *m, const struct step_record *r) {
         fprintf(m->log, "%s\n", line);
         metrics_flush(m, m->log, "log.txt");
     }
-    fprintf(stderr, "\r\033[K%s", line);
-    fflush(stderr);
+    live_line_show(parts, NUM_PARTS);
     m->is_live_line = true;
 }
 
