@@ -14,6 +14,7 @@
 #include "checkpoints/adapter/adapter_merge.h"
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
+#include "checkpoints/hub_name.h"
 #include "checkpoints/model_chat.h"
 #include "checkpoints/model_folder.h"
 #include "data/corpus/json.h"
@@ -107,7 +108,8 @@ static int open_model(struct weights *w, const char *path, struct err *err) {
     struct stat facts;
     int status;
     if (stat(path, &facts) != 0)
-        status = err_set(err, "cannot open model '%s': %s", path, strerror(errno));
+        status = err_set(err, "cannot open model '%s': %s%s", path, strerror(errno),
+                         errno == ENOENT ? hub_note(path) : "");
     else if (S_ISDIR(facts.st_mode) && adapter_check(path, err) != 0)
         status = -1;
     else if (S_ISDIR(facts.st_mode))

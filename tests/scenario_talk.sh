@@ -76,6 +76,33 @@ for words in "--prompt-file $work/prompt.txt" "--prompt-file -"; do
     "$atelier" generate "$model" $greedy $words <"$work/prompt.txt" >"$work/text" 2>"$log" || fail "generate $words"
     expect "$words" "$("$atelier" generate "$model" --temperature 0 --max-tokens 12 --prompt "La carte")" "$(cat "$work/text")"
 done
+# The line end that closes a file is not part of it; control: one more is.
+for end in '\n' '\r\n'; do
+    printf 'La carte%b' "$end" >"$work/ended.txt"
+    expect "a prompt with a closing line end" "$(cat "$work/text")" "$("$atelier" generate "$model" --temperature 0 --max-tokens 12 --prompt-file "$work/ended.txt")"
+done
+printf 'La carte\n\n' >"$work/ended.txt"
+[ "$("$atelier" generate "$model" --temperature 0 --max-tokens 12 --prompt-file "$work/ended.txt")" != "$(cat "$work/text")" ] ||
+    fail "a prompt that ends with an empty line is the same as without"
+: >"$work/empty.txt"
+echo >"$work/line.txt"
+run 2 "$atelier" generate "$model" --prompt ""
+expect_output "^error: the prompt of --prompt is empty: there is nothing to go on from"
+for file in empty line; do
+    run 2 "$atelier" generate "$model" --prompt-file "$work/$file.txt" --chat auto
+    expect_output "^error: the prompt of '.*$file.txt' is empty"
+done
+# A name of the Hub, and a folder of older files: the way out; control: another path that is not there says no such thing.
+run 2 "$atelier" generate org/model-1B --prompt a
+expect_output "'org/model-1B': No such file.*nothing is downloaded.*hf download"
+adapt org/model-1B
+run 2 "$atelier" plan "$tiny" --ranks 1
+expect_output "nothing is downloaded"
+run 2 "$atelier" generate "$work/org/model-1B" --prompt a
+! grep -q 'downloaded' "$log" || fail "a path is taken for a name of the Hub"
+mkdir -p "$work/older" && cp "$model/config.json" "$work/older" && : >"$work/older/pytorch_model.bin"
+run 2 "$atelier" generate "$work/older" --prompt a
+expect_output "neither model.safetensors nor .*; pytorch_model.bin is not read.*save_pretrained"
 printf '\357\273\277La carte' >"$work/marked.txt" # a byte order mark is no text
 expect "a prompt after a byte order mark" "$(cat "$work/text")" "$("$atelier" generate "$model" --temperature 0 --max-tokens 12 --prompt-file "$work/marked.txt")"
 { printf '\357\273\277' && cat "$work/alone.json"; } >"$work/marked.json"

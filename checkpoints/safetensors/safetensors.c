@@ -190,6 +190,29 @@ static int open_index(struct st_files *set, const char *folder, const char *inde
     return status;
 }
 
+/* fail_absent - a folder of older files, which are programs for Python's pickle and are not read, is told the way out.  -1. */
+static int fail_absent(const char *folder, const char *stem, struct err *err) {
+    static const char *const older[] = {"pytorch_model.bin", "pytorch_model.bin.index.json",
+                                        "adapter_model.bin"};
+    const char *found = NULL;
+    for (size_t i = 0; i < sizeof older / sizeof older[0] && !found; i++) {
+        char *path = xasprintf("%s/%s", folder, older[i]);
+        found = path_exists(path) ? older[i] : NULL;
+        free(path);
+    }
+    err_set(err, "cannot open '%s': it holds neither %s.safetensors nor %s.safetensors.index.json", folder,
+            stem, stem);
+    if (!found)
+        return -1;
+    char *why = xstrdup(err->text);
+    err_set(err,
+            "%s; %s is not read, for it may run any program: load it with transformers (or PEFT), and "
+            "save_pretrained('FOLDER') writes safetensors",
+            why, found);
+    free(why);
+    return -1;
+}
+
 struct st_files *st_open_stem(const char *folder, const char *stem, struct err *err) {
     struct st_files *set = xcalloc(1, sizeof *set);
     char *single = xasprintf("%s/%s.safetensors", folder, stem);
@@ -201,9 +224,7 @@ struct st_files *st_open_stem(const char *folder, const char *stem, struct err *
     else if (path_exists(index))
         status = open_index(set, folder, index, err);
     else
-        status =
-            err_set(err, "cannot open '%s': it holds neither %s.safetensors nor %s.safetensors.index.json",
-                    folder, stem, stem);
+        status = fail_absent(folder, stem, err);
     free(single);
     free(index);
     if (status == 0)

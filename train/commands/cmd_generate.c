@@ -30,7 +30,7 @@ static const struct option OPTIONS[] = {
      .at = offsetof(struct generate_words, prompt)},
     {.name = "--prompt-file",
      .value = "FILE",
-     .help = "the same, of a file; -: standard input",
+     .help = "the same, of a file, without the line end that closes it; -: standard input",
      .kind = OPTION_TEXT,
      .at = offsetof(struct generate_words, prompt_file)},
     {.name = "--messages",
@@ -74,13 +74,32 @@ static void put(void *user, const char *bytes, size_t length_bytes) {
     fflush(stdout);
 }
 
-/* prompt_text - of --prompt or a file, malloc'ed; NULL with err set. */
+/* without_line_end - of a file's text one, which an editor puts there and a shell's $(cat FILE) takes off: a model would go on
+ * after it otherwise than after the last word. */
+static size_t without_line_end(const char *text, size_t length_bytes) {
+    if (length_bytes == 0 || text[length_bytes - 1] != '\n')
+        return length_bytes;
+    length_bytes--;
+    return length_bytes > 0 && text[length_bytes - 1] == '\r' ? length_bytes - 1 : length_bytes;
+}
+
+/* prompt_text - of --prompt or a file, malloc'ed; NULL with err set: there is none to go on from, too. */
 static char *prompt_text(const struct generate_words *words, size_t *length_bytes, struct err *err) {
     const char *file = words->messages ? words->messages : words->prompt_file;
+    *length_bytes = words->prompt ? strlen(words->prompt) : 0;
+    char *text = file ? input_read(file, length_bytes, err) : text_copy(words->prompt, *length_bytes);
+    if (!text || words->messages)
+        return text;
     if (file)
-        return input_read(file, length_bytes, err);
-    *length_bytes = strlen(words->prompt);
-    return text_copy(words->prompt, *length_bytes);
+        *length_bytes = without_line_end(text, *length_bytes);
+    if (*length_bytes > 0)
+        return text;
+    free(text);
+    err_set(
+        err,
+        "the prompt %s%.200s%s is empty: there is nothing to go on from; give a text, a first word will do",
+        file ? "of '" : "of --prompt", file ? file : "", file ? "'" : "");
+    return NULL;
 }
 
 /* read_messages - the system's message, then those of the file, or the text as a user's turn. */

@@ -10,6 +10,7 @@
 #include "checkpoints/adapter.h"
 #include "checkpoints/adapter/adapter_folder.h"
 #include "checkpoints/files.h"
+#include "checkpoints/hub_name.h"
 #include "checkpoints/vocabulary.h"
 #include "checkpoints/weights.h"
 #include "data/corpus/json.h"
@@ -124,8 +125,8 @@ static int read_model_path(struct model_config *model, const struct config *conf
         status = err_set(
             err,
             "model.path '%.300s' is not there; a plan needs no weights, but a folder with the model's "
-            "config.json: --set model.path=FOLDER",
-            path);
+            "config.json: --set model.path=FOLDER%s",
+            path, hub_note(path));
     } else {
         status = read_weights(model, path, &files, err);
     }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
+#include "checkpoints/hub_name.h"
 #include "configs/schema/config_load.h"
 #include "slurm/slurm.h"
 #include "slurm/submit_after.h"
@@ -88,7 +89,8 @@ static int load_config(struct config *config, const struct submit_words *words, 
 static void look_for_files(const struct config *config, enum diagnostic_level level,
                            struct diagnostics *diagnostics) {
     if (config->model.path && !path_exists(config->model.path))
-        diagnostic_add(diagnostics, level, "model.path '%.300s' is not there", config->model.path);
+        diagnostic_add(diagnostics, level, "model.path '%.300s' is not there%s", config->model.path,
+                       hub_note(config->model.path));
     for (int i = 0; i < config->data.num_train; i++)
         if (!path_exists(config->data.train[i].path))
             diagnostic_add(diagnostics, level, "data.train '%.300s' is not there",

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "checkpoints/files.h"
+#include "checkpoints/hub_name.h"
 #include "checkpoints/vocabulary.h"
 #include "checkpoints/weights.h"
 #include "data/file.h"
@@ -22,6 +24,8 @@ static int files_of_gguf(struct tokenizer_files *files, const char *path, int64_
 
 /* files_of_path - path is a tokenizer.json or a tekken.json, or a folder that holds one; *rows: of the model beside it, 0 without one. */
 static int files_of_path(struct tokenizer_files *files, const char *path, int64_t *rows, struct err *err) {
+    if (!path_exists(path))
+        return err_set(err, "prepare.tokenizer: cannot open '%s': it is not there%s", path, hub_note(path));
     if (tokenizer_files_read(files, path, err) != 0)
         return -1;
     if (!files->json)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "checkpoints/files.h"
+#include "checkpoints/hub_name.h"
 #include "checkpoints/identity.h"
 #include "data/file.h"
 #include "data/sha256.h"
@@ -105,14 +106,6 @@ static json_t *files_json(const struct base_files *files) {
     return list;
 }
 
-/* is_repository - what the Hub takes as ORGANISATION/NAME. */
-static bool is_repository(const char *text) {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    size_t before = strspn(text, allowed);
-    size_t after = text[before] == '/' ? strspn(text + before + 1, allowed) : 0;
-    return before > 0 && after > 0 && text[before + 1 + after] == '\0';
-}
-
 char *provenance_repository(const char *path) {
     static const char mark[] = "models--";
     const char *at = strstr(path, mark);
@@ -124,7 +117,7 @@ char *provenance_repository(const char *path) {
         *between = '/';
         memmove(between + 1, between + 2, strlen(between + 2) + 1);
     }
-    if (between && is_repository(name))
+    if (between && hub_is_name(name))
         return name;
     free(name);
     return NULL;
