@@ -39,6 +39,8 @@ for command in $("$program" help | sed -n 's/^  atelier \([a-z]*\) .*/\1/p' | so
     grep -qx ".SS $command" "$man/man1/atelier.1" || complain "atelier(1) has no part on '$command'"
 done
 grep -q '^learning_rate' "$man/man5/atelier.yaml.5" || complain "atelier.yaml(5) has no learning_rate"
+grep -q '^A run file is YAML.*takes precedence' "$man/man5/atelier.yaml.5" || complain "atelier.yaml(5): a sentence is broken into lines"
+grep -q '^free  *what is learnt' "$man/man5/atelier.yaml.5" || complain "atelier.yaml(5): a table's lines are joined"
 if command -v groff >/dev/null; then
     warnings=$(groff -man -ww -Tutf8 "$man/man1/atelier.1" "$man/man5/atelier.yaml.5" 2>&1 >"$work/pages" | head -n 3)
     [ -z "$warnings" ] || complain "groff: $warnings"

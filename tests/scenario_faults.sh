@@ -77,6 +77,7 @@ refused run 2 "misspelt.yaml' line 3 column 3: unknown key 'train.stepps' .did y
     "$atelier" train "$work/misspelt.yaml"
 refused run 2 "broken.yaml' line" "$atelier" train "$work/broken.yaml"
 refused_train key "unknown key 'train.stepss' .did you mean 'train.steps'" --set train.stepss=5
+refused_train section "unknown key 'train' .it is a section, of keys such as train.steps" --set train=3
 refused_train range "optimizer.learning_rate' is '-1', expected a number from" --set optimizer.learning_rate=-1
 refused_train kind "train.steps' is 'viele', expected" --set train.steps=viele
 refused_train heads "does not divide the 3 heads" --set model.architecture.heads=3

@@ -153,6 +153,8 @@ run 1 "$atelier" inspect "$folder" --document 0123456789abcdef0123456789abcdef
 expect_output "no token file of the run has a document with this hash"
 run 1 "$atelier" inspect "$folder" --step 41
 expect_output "has steps 1 to 40"
+run 1 "$atelier" inspect "$work/fiches.h5" --document 5
+expect_output "--document asks a run what it reads, and '.*fiches.h5' is a file"
 run 2 "$atelier" inspect "$folder" --step 3 --document 5
 expect_output "ask one of them"
 run 1 "$atelier" inspect "$work" --step 3

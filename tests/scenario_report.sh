@@ -211,6 +211,12 @@ head -c 20000 /dev/urandom >"$work/damaged/metrics.jsonl"
 echo >>"$work/damaged/metrics.jsonl"
 run 1 "$atelier" report "$work/damaged"
 expect_output "error: '.*damaged/metrics.jsonl' has no line that can be read"
+# A run that goes on without what was recorded of its beginning says so; control: with it, it did not.
+! grep -q 'nothing is recorded of the steps' "$work/run/log.txt" || fail "a whole record is told to be missing"
+cp -r "$work/run" "$work/lost"
+rm "$work/lost/metrics.jsonl"
+train 0 0 "$work/lost" --set train.steps=25
+expect_output '^warning: metrics.jsonl was empty or missing: nothing is recorded of the steps up to 24'
 # A run of which nothing but its metrics is left: each part says so, and no chart is empty.
 mkdir "$work/bare" && echo '{"event": "start", "after_step": 0, "steps": 9}' >"$work/bare/metrics.jsonl"
 run 0 "$atelier" report "$work/bare"

@@ -146,7 +146,7 @@ refuse "none of the 1 items can be scored: 1 are longer than 64 tokens" --tasks 
 cp "$items" "$work/again.jsonl"
 refuse "again.jsonl' has the contents of '.*items.jsonl'" --tasks "$items" --tasks "$work/again.jsonl"
 run 0 "$atelier" eval "$model" --tasks "$work/equal.jsonl" --sequence-tokens 64
-expect_output "in 1 of 1 items another choice is the text of the right one"
+expect_output "in 1 of 1 items another choice has the same text as the right one"
 printf '%s\n' '{"id": "a", "query": "q", "choices": ["x", "y"], "gold": 0}' '{"id": 1, "query": "q", "choices": ["x", "y"], "gold": 0}' \
     '{"id": "a", "query": "r", "choices": ["x", "y"], "gold": 1}' >"$work/ids.jsonl"
 run 0 "$atelier" eval "$model" --tasks "$work/ids.jsonl" --sequence-tokens 64

@@ -252,6 +252,8 @@ static void test_refusals(void **state) {
         {"m --nubmer 3", "unknown option '--nubmer' (did you mean '--number'?)"},
         {"m -x", "unknown option '-x'"},
         {"m --number 3x", "'3x' is not a whole number"},
+        {"m --number 99999999999999999999", "99999999999999999999 is too large"},
+        {"m --number -99999999999999999999", "-99999999999999999999 is too small"},
         {"m --number 11", "--number: 11 is out of range (1 to 10)"},
         {"m --share nan", "out of range"},
         {"m --kind onnx", "--kind: 'onnx' is not one of hf|gguf"},

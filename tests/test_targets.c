@@ -270,13 +270,41 @@ static void test_repeats_text(void **state) {
     assert_string_equal(repeats_text(&config, 1, 60, text, sizeof text), "");
 }
 
+/* learnt_text - the share of the summary, in per cent. */
+static void learnt_text(int64_t learnt, int64_t tokens, char text[64]) {
+    struct token_summary summary = {.num_documents = 1, .num_tokens = tokens, .num_learnt = learnt};
+    char *all = NULL;
+    size_t length_bytes;
+    FILE *out = open_memstream(&all, &length_bytes);
+    assert_non_null(out);
+    summary_print(out, &summary);
+    fclose(out);
+    text[0] = '\0';
+    (void)sscanf(all, " learnt %*d tokens, %63s", text);
+    free(all);
+}
+
+/* 100 % is said of all, and of nothing less. */
+static void test_share_text(void **state) {
+    (void)state;
+    char text[64];
+    learnt_text(89940, 89981, text);
+    assert_string_equal(text, "99.95");
+    learnt_text(999999999, 1000000000, text);
+    assert_string_equal(text, "99.9999999");
+    learnt_text(5000, 5000, text);
+    assert_string_equal(text, "100");
+    learnt_text(1, 3, text);
+    assert_string_equal(text, "33.3");
+}
+
 int main(void) {
     folder = test_folder("targets");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_targets),      cmocka_unit_test(test_samples_agree),
         cmocka_unit_test(test_eval),         cmocka_unit_test(test_long_documents),
         cmocka_unit_test(test_policy_alone), cmocka_unit_test(test_words),
-        cmocka_unit_test(test_repeats_text),
+        cmocka_unit_test(test_repeats_text), cmocka_unit_test(test_share_text),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(folder);

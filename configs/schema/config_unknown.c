@@ -41,6 +41,21 @@ static const char *nearest_section(const struct config_table *table, const char 
     return nearest ? room : NULL;
 }
 
+/* section_hint - of a name that is a section itself, to which a value was given: some of its keys; false: it is none. */
+static bool section_hint(const struct config_table *table, const char *name, char *hint, size_t room_bytes) {
+    enum { MOST_NAMED = 4 };
+    size_t length = strlen(name), used = 0;
+    int named = 0;
+    for (int i = 0; i < table->num_keys && named < MOST_NAMED && used < room_bytes; i++) {
+        if (strncmp(table->keys[i].name, name, length) != 0 || table->keys[i].name[length] != '.')
+            continue;
+        used += (size_t)snprintf(hint + used, room_bytes - used, "%s%s",
+                                 named > 0 ? ", " : "it is a section, of keys such as ", table->keys[i].name);
+        named++;
+    }
+    return named > 0;
+}
+
 /* section_elsewhere - "slurm.chain" for a "chain" that is written one level too high. */
 static const char *section_elsewhere(const struct config_table *table, const char *name, char *room,
                                      size_t room_bytes) {
@@ -85,6 +100,8 @@ static void find_hint(const struct loading *loading, const char *name, const str
     char room[LONGEST_NAME];
     const struct config_table *table = list ? list->element : loading->table;
     if (!list && loading->config && strchr(name, '.') && foreign_hint(name, hint, room_bytes))
+        return;
+    if (!list && section_hint(table, name, hint, room_bytes))
         return;
     const char *close = list ? NULL : section_elsewhere(table, name, room, sizeof room);
     if (!close && list)

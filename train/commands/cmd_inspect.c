@@ -3,6 +3,7 @@
  * come after it.  With --document or --step the tree is that of run_index.h. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "configs/schema/config.h"
 #include "train/commands/commands.h"
@@ -250,6 +251,15 @@ static int print(json_t *tree, const struct inspect_words *words, struct err *er
 
 /* tree_of - what is asked about PATH. */
 static json_t *tree_of(const struct inspect_words *words, struct err *err) {
+    struct stat facts;
+    bool is_of_run = words->document || words->step > 0;
+    if (is_of_run && stat(words->path, &facts) == 0 && !S_ISDIR(facts.st_mode)) {
+        err_set(err,
+                "%s asks a run what it reads, and '%.300s' is a file: give the folder of the run, RUN %s",
+                words->document ? "--document" : "--step", words->path,
+                words->document ? "--document ID" : "--step K");
+        return NULL;
+    }
     if (words->document)
         return run_index_document(words->path, words->document, err);
     if (words->step > 0)

@@ -76,7 +76,7 @@ static void tell_left_out(const struct task_eval *eval) {
              (long long)count, (long long)eval->set.num_items, task_item_name(&eval->set, first, name));
     if (eval->set.num_double > 0)
         warn(
-            "in %lld of %lld items another choice is the text of the right one, and the first of the two counts as the answer: "
+            "in %lld of %lld items another choice has the same text as the right one, and the first of the two counts as the answer: "
             "%s is the first",
             (long long)eval->set.num_double, (long long)eval->set.num_items,
             task_item_name(&eval->set, eval->set.first_double, name));

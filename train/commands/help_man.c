@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "configs/schema/config.h"
+#include "configs/schema/help_text.h"
 #include "train/commands/commands.h"
 
 enum { TYPED_ROOM = 128 };
@@ -44,6 +45,30 @@ static void print_lines(FILE *out, const char *text) {
         text += length + (text[length] == '\n');
     }
     fprintf(out, ".br\n.in %dn\n", MARGIN);
+}
+
+/* unwrap - joins the lines that help_text_print broke at its width, in place: the pager has a width of its own.  A line was broken
+ * where the first word of the next one, as far in, had no room on it. */
+static void unwrap(char *text) {
+    char *out = text;
+    size_t last = 0, last_indent = 0; /* of the line before, as it stands in text; 0: an empty one */
+    while (*text) {
+        size_t length = strcspn(text, "\n"), indent = strspn(text, " ");
+        size_t word = strcspn(text + indent, " \n");
+        bool goes_on = last > 0 && length > 0 && indent == last_indent && last <= HELP_WIDTH &&
+                       last + 1 + word > HELP_WIDTH;
+        size_t from = goes_on ? indent : 0;
+        if (goes_on)
+            out[-1] = ' '; /* the line feed */
+        memmove(out, text + from, length - from);
+        out += length - from;
+        text += length;
+        if (*text)
+            *out++ = *text++;
+        last = length;
+        last_indent = indent;
+    }
+    *out = '\0';
 }
 
 /* print_option - what is typed in bold, with what it stands for after it. */
@@ -108,6 +133,7 @@ void man_print_config(FILE *out) {
     fclose(memory);
     fprintf(out, ".TH ATELIER.YAML 5 \"\" \"atelier %s\" \"File Formats\"\n.nh\n.ad l\n", ATELIER_VERSION);
     fputs(".SH NAME\natelier.yaml \\- the run file of atelier: every key\n.SH DESCRIPTION\n", out);
+    unwrap(page);
     print_lines(out, page);
     fputs(".SH SEE ALSO\n.BR atelier (1)\n", out);
     free(page);

@@ -2,6 +2,7 @@
 #include "train/commands/options.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,6 +73,9 @@ static int store_number(const struct option *option, void *field, const char *te
     char *end;
     errno = 0;
     double real = is_real ? strtod(text, &end) : (double)strtoll(text, &end, 10);
+    if (errno == ERANGE && end != text && !*end && fabs(real) > 1)
+        return err_set(err, "%s: %s is too %s (%g to %g)", option->name, text, real > 0 ? "large" : "small",
+                       option->min, option->max);
     if (end == text || *end || errno)
         return err_set(err, "%s: '%s' is not a%s number", option->name, text, is_real ? "" : " whole");
     if (!(real >= option->min && real <= option->max))

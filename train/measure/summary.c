@@ -61,10 +61,20 @@ void summary_print_lengths(FILE *out, const json_t *lengths, int indent) {
     }
 }
 
+/* share_digits - three, and more where they would say 100 % of what is not all. */
+static int share_digits(double share) {
+    int digits = 3;
+    double half = 0.05; /* of the last place */
+    for (; share < 1 && 100 * (1 - share) <= half && digits < 15; half /= 10)
+        digits++;
+    return digits;
+}
+
 void summary_print(FILE *out, const struct token_summary *summary) {
     json_t *lengths = lengths_json(summary);
-    fprintf(out, "  learnt         %lld tokens, %.3g %%\n", (long long)summary->num_learnt,
-            100 * share_of(summary->num_learnt, summary->num_tokens));
+    double learnt = share_of(summary->num_learnt, summary->num_tokens);
+    fprintf(out, "  learnt         %lld tokens, %.*g %%\n", (long long)summary->num_learnt,
+            share_digits(learnt), 100 * learnt);
     if (summary->num_without > 0)
         fprintf(out, "  nothing learnt of %lld documents\n", (long long)summary->num_without);
     fprintf(out, "  longest        document %lld%s, %lld tokens\n", (long long)summary->longest,

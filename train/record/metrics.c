@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -97,6 +98,22 @@ static void take_id(struct metrics *m, const char *id) {
         snprintf(m->run_id, sizeof m->run_id, "%s", id);
 }
 
+/* tell_lost - of a run that goes on from a checkpoint of this folder, with no line of what came before it. */
+static void tell_lost(struct metrics *m, bool is_empty) {
+    if (is_empty && m->totals.first_step > 0 && folder_has(m->totals.folder, "latest"))
+        metrics_note(
+            m,
+            "warning: metrics.jsonl was empty or missing: nothing is recorded of the steps up to %lld, in reports and "
+            "sums neither",
+            (long long)m->totals.first_step);
+}
+
+/* is_empty - a file that was opened to be appended to. */
+static bool is_empty(FILE *file) {
+    struct stat facts;
+    return fstat(fileno(file), &facts) == 0 && facts.st_size == 0;
+}
+
 /* All files are open before anything is written to one of metrics and log: a run begins with both or with none. */
 int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, struct err *err) {
     struct metrics *m = xcalloc(1, sizeof *m);
@@ -117,9 +134,11 @@ int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, st
     if (is_open && setup->has_tensorboard)
         is_open = tensorboard_open(&m->board, setup->run_folder, setup->first_step, err) == 0;
     if (is_open) {
+        bool has_none = is_empty(m->lines);
         mark_start(m);
         metrics_flush(m, m->lines, "metrics.jsonl");
         metrics_flush(m, m->log, "log.txt");
+        tell_lost(m, has_none);
         *metrics = m;
         return 0;
     }

@@ -260,7 +260,7 @@ static const char *const WORDS[WORD_COUNT][REPORT_LANGUAGES] = {
     [WORD_CORE_HOURS] = {"Processor time (core-hours)", "Temps de processeur (heures de cœur)"},
     [WORD_ENERGY] = {"Energy (kWh)", "Énergie (kWh)"},
     [WORD_ENERGY_UNKNOWN] = {"not known: no counter could be read",
-                             "inconnue\u00a0: aucun compteur n'a pu être lu"},
+                             "pas de mesure\u00a0: aucun compteur n'a pu être lu"},
     [WORD_COUNTED] = {"Hardware time covered by counters (%)",
                       "Temps du matériel couvert par des compteurs (%)"},
     [WORD_CARBON] = {"CO2 equivalent (kg)", "Équivalent CO2 (kg)"},

@@ -66,7 +66,7 @@ void trainer_tasks_tell(struct trainer *t) {
     if (t->tasks.set.num_double > 0)
         metrics_note(
             t->metrics,
-            "warning: eval.tasks: in %lld of %lld items another choice is the text of the right one, and the first of "
+            "warning: eval.tasks: in %lld of %lld items another choice has the same text as the right one, and the first of "
             "the two counts as the answer (%s is the first)",
             (long long)t->tasks.set.num_double, (long long)t->tasks.set.num_items,
             task_item_name(&t->tasks.set, t->tasks.set.first_double, name));
