@@ -27,8 +27,8 @@ struct card_words {
     const char *data_head, *data_explained, *not_attributed, *total, *no_licence, *no_url, *blank_data,
         *earlier_explained;
     /* procedure */
-    const char *setting_head, *batch, *sequence, *packing, *unused, *objective, *teacher, *optimizer, *rate, *betas,
-        *decay, *clip, *schedule, *warmup;
+    const char *setting_head, *batch, *sequence, *packing, *unused, *objective, *teacher, *optimizer, *rate,
+        *betas, *decay, *clip, *schedule, *warmup;
     const char *compute, *seed, *ranks, *loss_first, *loss_last, *valid_last, *valid_best, *left_out,
         *at_step, *perplexity;
     /* cost */
