@@ -379,6 +379,18 @@ void op_cast(struct device *dev, struct tensor y, struct tensor x) {
     op_scan(dev, op, "y", y);
 }
 
+void op_quantise(struct device *dev, void *blobs, struct tensor x, struct tensor lost) {
+    const char *op = "quantise";
+    op_expect(op, "x", x, (struct expected){F32, 2, {ANY, ANY}});
+    if (lost.data)
+        op_expect(op, "lost", lost, (struct expected){F32, 2, {x.dims[0], x.dims[1]}});
+    CHECK(x.dims[1] > 0 && x.dims[1] % packed_align(PACKED_INT8) == 0, "%s: rows of %lld values", op,
+          (long long)x.dims[1]);
+    struct op_call call = op_call_begin(dev, OP_CAST, op, 0);
+    dev->ops->quantise(dev, blobs, x, lost);
+    op_call_end(call);
+}
+
 void op_dequantise(struct device *dev, struct tensor y, const struct packed *x) {
     const char *op = "dequantise";
     op_expect(op, "y", y, (struct expected){ACTIVATION, 1, {y.dims[0]}});

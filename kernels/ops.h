@@ -391,6 +391,14 @@ typedef void cast_fn(struct device *, struct tensor y, struct tensor x);
  * Of NF4_DOUBLE the scale itself is (map[code] nested) + offset, each step rounded, as bitsandbytes has it. */
 typedef void dequantise_fn(struct device *, struct tensor y, const struct packed *x);
 
+/* op_quantise - values into blobs of PACKED_INT8, as op_dequantise reads them, one for each row; what rounding loses is kept for the
+ * next time.  With v = x + lost, of each block of 128: scale = max |v| / 127 (2^-126 at least), codes = the integers nearest to
+ * v / scale, ties to even, lost = v - codes scale.  A block that has an infinity or a NaN gets a scale of NaN and loses nothing, so that
+ * who reads it sees it, and only once.
+ *   out  blobs, rows of packed_places_of(PACKED_INT8, K).total bytes   in  x [R, K] f32   inout  lost [R, K] f32
+ * lost.data NULL: nothing is added and nothing kept. */
+typedef void quantise_fn(struct device *, void *blobs, struct tensor x, struct tensor lost);
+
 /* op_linear_stored - y = x w^T as op_linear_forward has it, where w is read as a file holds it: the values are those of
  * its blocks in f32, sums in f32.
  *   out  y [N, O] f32   in  x [N, I] f32   in  w [O, I]
@@ -425,8 +433,8 @@ typedef void exact_squares_fn(struct device *, struct exact_sum *sum, struct ten
     OP(attention_cached) OP(sinks_forward) OP(sinks_backward) OP(glu_forward) OP(glu_backward)              \
     OP(act_forward) OP(act_backward) OP(xielu_forward) OP(xielu_backward) OP(add) OP(axpby)                 \
     OP(take_columns) OP(put_columns) OP(column_sums) OP(dropout) OP(row_norms) OP(magnitude_forward)        \
-    OP(magnitude_backward) OP(cross_entropy) OP(distill) OP(adamw) OP(sum_squares) OP(cast) OP(dequantise)  \
-    OP(route) OP(route_backward) OP(route_count) OP(route_losses_backward)                                  \
+    OP(magnitude_backward) OP(cross_entropy) OP(distill) OP(adamw) OP(sum_squares) OP(cast) OP(quantise)    \
+    OP(dequantise) OP(route) OP(route_backward) OP(route_count) OP(route_losses_backward)                                  \
     OP(spread) OP(collect) OP(collect_backward)                                                             \
     OP(grouped_forward) OP(grouped_backward_input) OP(grouped_backward_weight)                              \
     OP(grouped_bias_forward) OP(grouped_bias_backward) OP(clamped_glu_forward) OP(clamped_glu_backward)     \

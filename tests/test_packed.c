@@ -201,9 +201,149 @@ static void test_error(struct setting s) {
     }
 }
 
+/* Rows of values for op_quantise on a device, what was lost before, and room for the blobs. */
+struct rows {
+    struct device *dev;
+    int64_t num_rows, cols;
+    struct packed_places places;
+    struct tensor x, lost, blobs; /* on the device */
+    float *x_host, *lost_host;
+    uint8_t *blobs_host;
+};
+
+enum {
+    QUANTISE_ROWS = 3,
+    QUANTISE_COLS = 5 * PACKED_BYTE_BLOCK,
+    QUANTISE_COUNT = QUANTISE_ROWS * QUANTISE_COLS
+};
+
+static struct tensor on_device(struct device *dev, int64_t rows, int64_t cols) {
+    void *data = device_allocate(dev, (size_t)(rows * cols) * sizeof(float));
+    return tensor_2d(data, DTYPE_F32, rows, cols);
+}
+
+static struct rows make_rows(struct device *dev) {
+    struct rows r = {.dev = dev, .num_rows = QUANTISE_ROWS, .cols = QUANTISE_COLS};
+    r.places = packed_places_of(PACKED_INT8, r.cols);
+    r.x = on_device(dev, r.num_rows, r.cols);
+    r.lost = on_device(dev, r.num_rows, r.cols);
+    r.blobs = on_device(dev, r.num_rows, (int64_t)(r.places.total / sizeof(float)));
+    r.x_host = test_normal(QUANTISE_COUNT, 21);
+    r.lost_host = xcalloc(QUANTISE_COUNT, sizeof *r.lost_host);
+    r.blobs_host = xcalloc(tensor_bytes(r.blobs), 1);
+    for (int64_t i = 0; i < QUANTISE_COUNT;
+         i++) /* blocks of many sizes, one of zeros, one of subnormal values */
+        r.x_host[i] *= i / PACKED_BYTE_BLOCK == 2   ? 0
+                       : i / PACKED_BYTE_BLOCK == 4 ? 0x1p-130f
+                                                    : ldexpf(1, (int)(i / PACKED_BYTE_BLOCK) - 7);
+    return r;
+}
+
+static void free_rows(struct rows *r) {
+    device_release(r->dev, r->x.data, tensor_bytes(r->x));
+    device_release(r->dev, r->lost.data, tensor_bytes(r->lost));
+    device_release(r->dev, r->blobs.data, tensor_bytes(r->blobs));
+    free(r->x_host);
+    free(r->lost_host);
+    free(r->blobs_host);
+}
+
+/* quantise - of the values in host memory, and back to it; keeps: what is lost. */
+static void quantise(struct rows *r, bool keeps) {
+    struct tensor none = {.data = NULL};
+    device_upload(r->dev, r->x, r->x_host);
+    device_upload(r->dev, r->lost, r->lost_host);
+    op_quantise(r->dev, r->blobs.data, r->x, keeps ? r->lost : none);
+    device_download(r->dev, r->lost_host, r->lost);
+    device_download(r->dev, (float *)(void *)r->blobs_host, r->blobs);
+}
+
+static float scale_of_block(const struct rows *r, int64_t block) {
+    float scale;
+    int64_t row_blocks = r->cols / PACKED_BYTE_BLOCK;
+    size_t at = (size_t)(block / row_blocks) * r->places.total + r->places.scales +
+                (size_t)(block % row_blocks) * sizeof scale;
+    memcpy(&scale, r->blobs_host + at, sizeof scale);
+    return scale;
+}
+
+static int8_t code_of(const struct rows *r, int64_t i) {
+    return (int8_t)r->blobs_host[(size_t)(i / r->cols) * r->places.total + (size_t)(i % r->cols)];
+}
+
+/* Codes and scales are those of packed_encode, which is checked above, and what is lost is what they lack.  Control: another value
+ * gives another block. */
+static void test_quantise(struct setting s) {
+    struct rows r = make_rows(s.dev);
+    uint8_t codes[PACKED_BYTE_BLOCK];
+    float v[PACKED_BYTE_BLOCK], before[QUANTISE_COUNT];
+    if (s.dtype == DTYPE_F32)
+        quantise(&r, true); /* so that something is owed */
+    memcpy(before, r.lost_host, sizeof before);
+    quantise(&r, true);
+    for (int64_t b = 0; b < QUANTISE_COUNT / PACKED_BYTE_BLOCK; b++) {
+        float scale, got = scale_of_block(&r, b);
+        for (int i = 0; i < PACKED_BYTE_BLOCK; i++)
+            v[i] = r.x_host[b * PACKED_BYTE_BLOCK + i] + before[b * PACKED_BYTE_BLOCK + i];
+        packed_encode(PACKED_INT8, v, PACKED_BYTE_BLOCK, codes, &scale);
+        assert_memory_equal(&got, &scale, sizeof scale);
+        for (int64_t i = 0; i < PACKED_BYTE_BLOCK; i++) {
+            float sent = (float)(int8_t)codes[i] * scale, lost = v[i] - sent;
+            assert_int_equal(code_of(&r, b * PACKED_BYTE_BLOCK + i), (int8_t)codes[i]);
+            assert_memory_equal(&r.lost_host[b * PACKED_BYTE_BLOCK + i], &lost, sizeof lost);
+        }
+        v[0] += 2.01f * scale;
+        packed_encode(PACKED_INT8, v, PACKED_BYTE_BLOCK, codes, &scale);
+        assert_true(scale != got || (int8_t)codes[0] != code_of(&r, b * PACKED_BYTE_BLOCK));
+    }
+    free_rows(&r);
+}
+
+/* What is sent in many steps is what was meant, but for what is owed at the end.  Control: with nothing kept, small values beside a
+ * large one are never sent. */
+static void test_feedback(struct setting s) {
+    enum { STEPS = 40 };
+    struct rows r = make_rows(s.dev);
+    for (int kept = 1; kept >= 0; kept--) {
+        double worst = 0, *sums = xcalloc(QUANTISE_COUNT, sizeof *sums);
+        memset(r.lost_host, 0, QUANTISE_COUNT * sizeof *r.lost_host);
+        for (int64_t i = 0; i < QUANTISE_COUNT; i++)
+            r.x_host[i] = i % PACKED_BYTE_BLOCK == 5 ? 100 : 0.1f + 0.001f * (float)(i % 97);
+        for (int step = 0; step < STEPS; step++) {
+            quantise(&r, kept);
+            for (int64_t i = 0; i < QUANTISE_COUNT; i++)
+                sums[i] += code_of(&r, i) * (double)scale_of_block(&r, i / PACKED_BYTE_BLOCK);
+        }
+        for (int64_t i = 0; i < QUANTISE_COUNT; i++)
+            worst = fmax(worst, fabs(sums[i] + (double)r.lost_host[i] - STEPS * (double)r.x_host[i]));
+        assert_true(kept ? worst < 2e-3 : worst > 0.09 * STEPS);
+        free(sums);
+    }
+    free_rows(&r);
+}
+
+/* An infinity or a NaN makes its block NaN and is owed by nobody; others do not see it. */
+static void test_not_finite(struct setting s) {
+    struct rows r = make_rows(s.dev);
+    r.x_host[PACKED_BYTE_BLOCK + 3] = INFINITY;
+    r.x_host[3 * PACKED_BYTE_BLOCK + 77] = NAN;
+    quantise(&r, true);
+    for (int64_t i = 0; i < QUANTISE_COUNT; i++) {
+        int64_t block = i / PACKED_BYTE_BLOCK;
+        bool is_ill = block == 1 || block == 3;
+        assert_int_equal(isnan(scale_of_block(&r, block)) != 0, is_ill);
+        assert_true(isfinite(r.lost_host[i]) && (!is_ill || r.lost_host[i] == 0));
+    }
+    free_rows(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_bitsandbytes)};
-    const struct op_case cases[] = {{"dequantise", test_values}, {"error", test_error}};
+    const struct op_case cases[] = {{"dequantise", test_values},
+                                    {"error", test_error},
+                                    {"quantise", test_quantise},
+                                    {"feedback", test_feedback},
+                                    {"not finite", test_not_finite}};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     return failed + run_op_cases(cases, sizeof cases / sizeof cases[0]);
 }
