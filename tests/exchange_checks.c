@@ -177,7 +177,7 @@ static bool ring_is_worse(int64_t count, int num_ranks, enum dtype dtype) {
 }
 
 /* wrong_sums - of shard against the f32 sum in the order of the ranks; *hops: against one rounded at each addition. */
-static int64_t wrong_sums(const float *shard, const struct sum_16 *sum, int rank, int num_ranks,
+static int64_t wrong_sums(const float *shard, const struct sum_rounded *sum, int rank, int num_ranks,
                           int64_t *hops) {
     int64_t wrong = 0;
     *hops = 0;
@@ -201,13 +201,18 @@ int64_t check_sums_16(struct transport *t, struct device *dev, enum dtype dtype,
     struct bytes full = bytes_create(dev, all_bytes), terms = bytes_create(dev, all_bytes);
     struct bytes shard = bytes_create(dev, 2 * row_bytes), widened = bytes_create(dev, 2 * row_bytes);
     struct transfer transfer = {.number = 0};
-    const struct sum_16 sum = {shard.device, full.device, dtype, shard_count, terms.device, widened.device};
+    const struct sum_rounded sum = {.shard = shard.device,
+                                    .full = full.device,
+                                    .dtype = dtype,
+                                    .shard_count = shard_count,
+                                    .terms = terms.device,
+                                    .widened = widened.device};
     for (int64_t i = 0; i < shard_count * num_ranks; i++) {
         uint16_t value = term(rank, i, dtype);
         memcpy(full.host + 2 * i, &value, sizeof value);
     }
     device_upload(dev, view(&full), full.host);
-    transport_sum_16_start(t, &sum, &transfer);
+    transport_sum_rounded_start(t, &sum, &transfer);
     transport_wait(t, &transfer);
     transport_wait(t, &transfer); /* idle: adds nothing twice */
     device_download(dev, shard.host, view(&shard));

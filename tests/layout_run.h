@@ -9,6 +9,7 @@
 #include "data/tokens/loader.h"
 #include "kernels/rng.h"
 #include "tests/tiny_run.h"
+#include "train/model/feedback.h"
 #include "train/model/publish.h"
 #include "train/ranks/comm.h"
 #include "train/ranks/rank_device.h"
@@ -37,6 +38,8 @@ struct layout {
     bool keeps_gradients;        /* reduced once a step at stages 2 and 3 */
     bool mean_of_means;          /* the mistake */
     enum dtype compute, moments, wire;
+    bool wire_has_codes;
+    bool forgets; /* the mistake: what rounding to codes loses is sent by nobody */
     bool offloads, wide;
     double rate; /* 0: the usual one */
 };
@@ -142,6 +145,7 @@ static struct params_setup params_setup_of(const struct run *run, const struct l
                                  .moments = layout->moments,
                                  .offloads = layout->offloads,
                                  .wire = layout->wire,
+                                 .wire_has_codes = layout->wire_has_codes,
                                  .zero_stage = split_stage(grid, layout->zero_stage),
                                  .keeps_gradients = layout->keeps_gradients,
                                  .trains = true,
@@ -262,6 +266,8 @@ static double step(struct run *run, const struct layout *layout, int64_t index) 
         loss += train_micro(run, m, (float)scale);
     }
     params_grad_finish(&run->params, run->rank.link);
+    if (layout->forgets)
+        feedback_reset(&run->params);
     take_sums(run, step_sums_computed, loss);
     unsigned divided = grid_update_axes(&run->rank.grid);
     run->grad_norm = optimizer_grad_norm(&run->params, axes_comm(&run->rank.axes, divided));
@@ -270,4 +276,13 @@ static double step(struct run *run, const struct layout *layout, int64_t index) 
     optimizer_update(&run->params, run->rank.link, &CONFIG, &update);
     params_publish_start(&run->params, run->rank.link);
     return run->sums.loss;
+}
+
+/* look_for_gpu - what rank_device_open takes by itself. */
+static void look_for_gpu(void) {
+    struct config config = {.run = {.threads = 1}, .parallel = {.replicas = 1}};
+    struct rank_device rank;
+    on_gpu = rank_device_open(&rank, &config, comm) && !rank.dev.ops->host_memory;
+    rank_device_close(&rank);
+    num_steps = on_gpu || getenv("ATELIER_TEST_FEW_STEPS") ? FEW_STEPS : STEPS;
 }

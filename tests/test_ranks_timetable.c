@@ -7,9 +7,10 @@
 
 static void test_begun_as_planned(void **state) {
     (void)state;
+    static const enum wire_type wires[] = {WIRE_COMPUTE, WIRE_F32, WIRE_COMPUTE, WIRE_INT8};
     int num_ranks = comm_num_ranks(comm);
     for (int replicas = 1; replicas <= num_ranks; replicas++)
-        for (int i = 0; num_ranks % replicas == 0 && i < 4 * 2 * 2 * 2 * 2 * 3; i++) {
+        for (int i = 0; num_ranks % replicas == 0 && i < 4 * 2 * 2 * 2 * 2 * 4; i++) {
             const struct variant v = {.zero_stage = i % 4,
                                       .replicas = replicas,
                                       .context = 1,
@@ -18,7 +19,7 @@ static void test_begun_as_planned(void **state) {
                                       .tied = i / 16 % 2,
                                       .optimizer = i / 32 % 2 ? OPTIMIZER_MUON : OPTIMIZER_ADAMW,
                                       .compute = i / 64 > 0 ? DTYPE_BF16 : DTYPE_F32,
-                                      .wire = i / 64 == 1 ? WIRE_F32 : WIRE_COMPUTE};
+                                      .wire = wires[i / 64]};
             bool differs = (v.reduce == REDUCE_MICRO || v.zero_stage >= 2) && (i < 64 || replicas > 1);
             if (differs && v.tied == (v.num_micros == 1)) /* each value of each, not all pairs */
                 expect_planned(&v);

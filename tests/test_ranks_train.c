@@ -380,15 +380,6 @@ static void test_types_agree(void **state) {
     assert_true(in_types(layouts[0], 2e-2) > 2e-2); /* control: another rate */
 }
 
-/* look_for_gpu - what rank_device_open takes by itself. */
-static void look_for_gpu(void) {
-    struct config config = {.run = {.threads = 1}, .parallel = {.replicas = 1}};
-    struct rank_device rank;
-    on_gpu = rank_device_open(&rank, &config, comm) && !rank.dev.ops->host_memory;
-    rank_device_close(&rank);
-    num_steps = on_gpu || getenv("ATELIER_TEST_FEW_STEPS") ? FEW_STEPS : STEPS;
-}
-
 int main(int argc, char **argv) {
     struct err err = {""};
     comm = comm_start(&argc, &argv);

@@ -5,7 +5,8 @@
  *                                   is; README.md and provenance.json: what it was made of, text of the caller
  *   RUN/step-000500/state/          master *.safetensors (f32, the same names), one file for each state of the
  *                                   optimizer (AdamW: adam_m, adam_v), training.json; of replicas that learn apart
- *                                   also outer_anchor, outer_momentum, and NAME_replicaR of each but the first
+ *                                   also outer_anchor, outer_momentum, and NAME_replicaR of each but the first;
+ *                                   of gradients that cross in 8 bits also wire_feedback
  *   RUN/step-000500/manifest.json   every file with its size and the XXH3 of each 8 MiB block
  *   RUN/latest                      text: the name of the checkpoint to go on from
  *   RUN/best                        link to the checkpoint of the lowest validation loss, where one is kept
@@ -158,6 +159,9 @@ int checkpoint_verify(const char *checkpoint_folder, int rank, int num_ranks, st
 int checkpoint_verify_state_text(const char *checkpoint_folder, struct err *err);
 /* checkpoint_state_text - state/training.json, malloc'ed; NULL with err set. */
 char *checkpoint_state_text(const char *checkpoint_folder, struct err *err);
+
+/* checkpoint_has_state - whether a checkpoint has a state of that name, in one file or in several. */
+bool checkpoint_has_state(const char *checkpoint_folder, const char *name);
 
 /* Masters or a state of the optimizer, open to be read back by ranges; the model is read through weights.h. */
 struct checkpoint_reader;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "checkpoints/checkpoint/checkpoint_internal.h"
+#include "checkpoints/files.h"
 #include "data/corpus/json.h"
 #include "kernels/units.h"
 
@@ -21,6 +22,17 @@ char *checkpoint_state_text(const char *checkpoint_folder, struct err *err) {
     char *text = file_read_whole(path, MAX_STATE_TEXT_BYTES, &length_bytes, err);
     free(path);
     return text;
+}
+
+bool checkpoint_has_state(const char *checkpoint_folder, const char *name) {
+    static const char *const endings[] = {"", ".index.json"};
+    bool is_there = false;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings && !is_there; i++) {
+        char *path = xasprintf("%s/state/%s.safetensors%s", checkpoint_folder, name, endings[i]);
+        is_there = path_exists(path);
+        free(path);
+    }
+    return is_there;
 }
 
 /* find_tensor - its index, after a look at type and shape. */

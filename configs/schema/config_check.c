@@ -273,7 +273,7 @@ int config_check(const struct loading *loading) {
             "valid.every_steps");
     if (check_schedule(loading) != 0 || check_new_tokens(loading) != 0 ||
         config_check_reproducible(loading) != 0 || config_check_sync_every(loading) != 0 ||
-        config_check_fp8(loading) != 0)
+        config_check_wire(loading) != 0 || config_check_fp8(loading) != 0)
         return -1;
     return config->model.has_architecture ? check_architecture(loading) : 0;
 }

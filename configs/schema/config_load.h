@@ -65,6 +65,9 @@ struct promise {
 int config_fail_obstacle(const struct loading *loading, const struct promise *asked,
                          const struct obstacle *obstacles, size_t count);
 
+/* config_check_wire - of them, those of parallel.wire: int8.  Returns 0, or -1 with err set. */
+int config_check_wire(const struct loading *loading);
+
 /* config_check_sync_every - of them, those of parallel.sync_every.  Returns 0, or -1 with err set. */
 int config_check_sync_every(const struct loading *loading);
 

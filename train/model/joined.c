@@ -82,17 +82,17 @@ struct tensor joined_partial(const struct model *model, struct tensor rows) {
     return is_shared(model) ? tensor_rows(model->partial, 0, rows.dims[0] * model->setup.tensor.size) : rows;
 }
 
-/* sum_16 - through f32; the ranks' terms arrive where rows were joined. */
-static void sum_16(struct model *model, struct transport *along, struct tensor rows) {
+/* sum_rounded - through f32; the ranks' terms arrive where rows were joined. */
+static void sum_rounded(struct model *model, struct transport *along, struct tensor rows) {
     struct transfer transfer = {.number = 0};
     int64_t count = tensor_count(rows);
-    struct sum_16 sum = {.shard = model->summed.data,
-                         .full = model->partial.data,
-                         .dtype = rows.dtype,
-                         .shard_count = count,
-                         .terms = model->joined.data,
-                         .widened = (float *)model->summed.data + count};
-    transport_sum_16_start(along, &sum, &transfer);
+    struct sum_rounded sum = {.shard = model->summed.data,
+                              .full = model->partial.data,
+                              .dtype = rows.dtype,
+                              .shard_count = count,
+                              .terms = model->joined.data,
+                              .widened = (float *)model->summed.data + count};
+    transport_sum_rounded_start(along, &sum, &transfer);
     transport_wait(along, &transfer);
     op_cast(model->dev, tensor_1d(rows.data, rows.dtype, count),
             tensor_1d(model->summed.data, DTYPE_F32, count));
@@ -103,7 +103,7 @@ void joined_sum(struct model *model, struct transport *along, struct tensor rows
     if (!is_shared(model))
         return;
     if (rows.dtype != DTYPE_F32) {
-        sum_16(model, along, rows);
+        sum_rounded(model, along, rows);
         return;
     }
     transport_reduce_scatter_start(along, rows.data, model->partial.data, tensor_count(rows), &transfer);

@@ -6,6 +6,7 @@
 
 #include "train/model/divided.h"
 #include "train/model/exact_grads.h"
+#include "train/model/feedback.h"
 #include "train/model/owners.h"
 
 /* Every shard starts on a 64-byte line of f32: vector loads of a kernel that works on a shard alone are then aligned. */
@@ -43,6 +44,14 @@ static enum storage storage_of(const struct params_setup *setup, struct param pa
     return storage;
 }
 
+/* align_of - elements that a shard is a multiple of, and of what is trained a replica's part of it. */
+static int64_t align_of(const struct params_setup *setup, enum storage storage) {
+    if (storage == STORAGE_QUANTISED)
+        return packed_align(setup->quantised);
+    bool is_coded = storage == STORAGE_TRAINED && params_crosses_coded(setup);
+    return is_coded ? packed_align(PACKED_INT8) : SHARD_ALIGN_COUNT;
+}
+
 /* segment_of - the segment of a unit that takes this parameter; a new one for the first of its kind. */
 static struct segment *segment_of(struct params *params, struct param param, const struct param_spec *spec) {
     const struct params_setup *setup = &params->setup;
@@ -70,7 +79,7 @@ static struct segment *segment_of(struct params *params, struct param param, con
         .is_alike = is_alike,
         .is_experts = is_experts,
         .shards = is_experts ? setup->holders : (struct divided){setup->num_ranks, setup->rank},
-        .align = storage == STORAGE_QUANTISED ? packed_align(setup->quantised) : SHARD_ALIGN_COUNT};
+        .align = align_of(setup, storage)};
     return segment;
 }
 
@@ -234,24 +243,6 @@ static void layout_units(struct params *params) {
             assign_owners(params, kind->rules[i]);
 }
 
-/* A segment knows its unit, so that no iterator has to be kept. */
-struct segment *params_next(const struct params *params, const struct segment *segment) {
-    int unit = segment ? segment->unit : 0;
-    int index = segment ? (int)(segment - params->units[unit].segments) + 1 : 0;
-    for (; unit < params->num_units; unit++, index = 0)
-        if (index < params->units[unit].num_segments)
-            return &params->units[unit].segments[index];
-    return NULL;
-}
-
-struct segment *params_next_trained(const struct params *params, const struct segment *segment,
-                                    const struct update_rule *rule) {
-    struct segment *next = params_next(params, segment);
-    while (next && (next->storage != STORAGE_TRAINED || (rule && next->rule != rule)))
-        next = params_next(params, next);
-    return next;
-}
-
 /* plus - so many elements further; NULL stays NULL, as arenas that are only measured hand it out. */
 static void *plus(void *base, int64_t count, enum dtype dtype) {
     return base ? (char *)base + (size_t)count * dtype_bytes(dtype) : NULL;
@@ -328,16 +319,10 @@ static void place_training(struct params *params, struct segment *segment) {
         segment->anchor = arena_take(arena, segment->own_count, DTYPE_F32);
         segment->velocity = arena_take(arena, segment->own_count, DTYPE_F32);
     }
-}
-
-/* Embedding and head are as a rule larger than a layer, and never needed at the same time: one slot for both. */
-int params_slot_index(const struct params *params, int unit) {
-    bool vocab = unit == 0 || unit == params_head_unit(params);
-    return vocab ? SLOT_VOCAB : unit % 2 ? SLOT_ODD : SLOT_EVEN;
-}
-
-struct unit_slot *params_slot(struct unit_slot *slots, const struct params *params, int unit) {
-    return &slots[params_slot_index(params, unit)];
+    if (params_crosses_coded(&params->setup)) {
+        segment->lost = arena_take(&params->arena_grads, segment->shard_count, DTYPE_F32);
+        segment->own_lost = plus(segment->lost, params_own_in_shard(params, segment), DTYPE_F32);
+    }
 }
 
 /* larger - the larger of two counts. */
@@ -386,22 +371,29 @@ static void place_terms(struct params *params) {
     params->fixed_terms = take_sums(&params->arena_comm, most);
 }
 
-/* place_crossing - what crosses between replicas in 16 bits is rounded into a buffer of its own. */
+/* crossing_bytes - of a unit's gradients on their way between replicas, a row for each. */
+static size_t crossing_bytes(const struct params_setup *setup, const struct unit *unit) {
+    size_t bytes = 0;
+    for (int i = 0; i < unit->num_segments; i++)
+        if (unit->segments[i].storage == STORAGE_TRAINED)
+            bytes += (size_t)setup->replicas.size * params_wire_bytes(setup, unit->segments[i].own_count);
+    return bytes;
+}
+
+/* place_crossing - what is rounded to cross between replicas has a buffer of its own. */
 static void place_crossing(struct params *params) {
     int64_t largest[SLOT_COUNT] = {0}, own = 0;
-    enum dtype wire = params->setup.wire;
-    bool rounds = wire != DTYPE_F32 && !params->setup.adds_exactly;
-    if (!params->setup.trains || !params_is_split(&params->setup) || !rounds)
+    if (!params_crosses_rounded(&params->setup))
         return;
     for (int u = 0; u < params->num_units; u++) {
         int64_t *most = &largest[params_slot_index(params, u)];
-        *most = larger(*most, params->units[u].landing_count);
+        *most = larger(*most, (int64_t)crossing_bytes(&params->setup, &params->units[u]));
     }
     for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
         own = larger(own, s->own_count);
     for (int s = 0; s < SLOT_COUNT; s++) {
-        params->crossing[s].data = arena_take(&params->arena_comm, largest[s], wire);
-        params->crossing[s].terms = arena_take(&params->arena_comm, largest[s], wire);
+        params->crossing[s].data = take_bytes(&params->arena_comm, (size_t)largest[s]);
+        params->crossing[s].terms = take_bytes(&params->arena_comm, (size_t)largest[s]);
     }
     params->widened = arena_take(&params->arena_comm, own, DTYPE_F32);
 }
@@ -462,6 +454,7 @@ void params_create(struct params *params, struct device *dev, const struct param
         arena_allocate(arenas[i], dev);
     memset(params->arena_snapshot.base, 0, params->arena_snapshot.size_bytes); /* no save waits for pages */
     place_all(params);
+    feedback_reset(params);
     if (params->nested_map) {
         float map[PACKED_NESTED_CODES];
         packed_nested_map(map);
@@ -486,6 +479,3 @@ void params_free(struct params *params) {
     params->num_units = 0;
 }
 
-int params_head_unit(const struct params *params) {
-    return params->setup.model->tied_head ? 0 : params->num_units - 1;
-}

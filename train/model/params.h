@@ -108,6 +108,9 @@ struct segment {
     void *states[MAX_STATES]; /* [own_count] as the rule names them */
     float *anchor,
         *velocity; /* [own_count] where replicas learn apart: of the outer step (outer.h); else NULL */
+    float
+        *lost; /* [shard_count] where gradients cross in 8 bits: what rounding lost (feedback.h); else NULL */
+    float *own_lost;            /* [own_count] of it */
     void *snapshot[MAX_ARRAYS]; /* [shard_count] in host memory: see snapshot.h; NULL: none */
     float *grad;   /* [count] where gradients stay whole, else [shard_count]; with adds_exactly [own_count] */
     int64_t *sums; /* with adds_exactly: [count] where they stay whole, else [shard_count] */
@@ -147,9 +150,8 @@ struct unit_slot {
     float *landing;
     int64_t *fixed,
         *fixed_terms; /* with adds_exactly, where gradients do not stay whole: sent, and of all ranks */
-    void *
-        terms; /* crossing in 16 bits: of the other replicas, while data has this one's; both as large as a shard */
-    struct sum_16 sums[MAX_SEGMENTS];
+    void *terms;      /* crossing rounded: of the other replicas, while data has this one's */
+    struct sum_rounded sums[MAX_SEGMENTS];
     struct transfer transfers[MAX_SEGMENTS];
     struct transport *via[MAX_SEGMENTS]; /* of each, since it was begun */
 };
@@ -183,6 +185,7 @@ struct params_setup {
     struct divided replicas;        /* those that split a shard among themselves */
     struct divided apart;           /* replicas that learn apart; size 0: none do, they are `replicas` */
     enum dtype wire;                /* of gradients between replicas: f32, or compute */
+    bool wire_has_codes;            /* they cross in 8 bits, whatever wire says (feedback.h) */
     struct divided tensor, experts; /* rows and columns; experts */
     struct divided holders;         /* of the num_ranks, those that have the same experts; size 0: all */
 };
@@ -203,7 +206,7 @@ struct params {
     struct unit_slot gathered[SLOT_COUNT], gradient[SLOT_COUNT];
     struct unit_slot crossing[SLOT_COUNT]; /* between replicas; without memory where gradients cross in f32 */
     struct publishing publishing;
-    float *widened; /* [largest own_count], where they cross in 16 bits */
+    float *widened; /* [largest own_count], where they are rounded to cross */
     struct arena arena_params, arena_grads, arena_optimizer, arena_comm, arena_offloaded, arena_snapshot;
     bool has_nested_map;      /* some segments are in PACKED_NF4_DOUBLE */
     float *nested_map;        /* [PACKED_NESTED_CODES] then; else, and while only measured, NULL */
@@ -270,6 +273,11 @@ void *params_shard_of(const struct params *params, const struct segment *segment
 /* params_is_split - between replicas: what updates the segment.  params_own_in_shard - where the owned range begins in this
  * rank's shard; 0 at stage 0. */
 bool params_is_split(const struct params_setup *setup);
+/* params_crosses_rounded - gradients are rounded before they cross between replicas; params_crosses_coded - to 8 bits, with
+ * feedback.  params_wire_bytes - of so many of their values for one replica, a segment's own_count. */
+bool params_crosses_rounded(const struct params_setup *setup);
+bool params_crosses_coded(const struct params_setup *setup);
+size_t params_wire_bytes(const struct params_setup *setup, int64_t count);
 int64_t params_own_in_shard(const struct params *params, const struct segment *segment);
 /* params_value_shard - this rank's shard of what is stored: shard_bytes. */
 void *params_value_shard(const struct params *params, const struct segment *segment);
@@ -279,8 +287,8 @@ enum dtype params_state_type(const struct params *params, const struct segment *
 /* params_place_snapshot - room for a segment's copy (snapshot.h), where setup.snapshots asks for it: called while the arenas
  * are measured, and again when they are there. */
 void params_place_snapshot(struct params *params, struct segment *segment);
-/* params_num_arrays - that a checkpoint has of a segment: the master, what its rule keeps, and where replicas learn apart anchor and
- * velocity; 0 where nothing is trained.  params_array - of them, [own_count]; params_array_type - its type in memory.
+/* params_num_arrays - that a checkpoint has of a segment: the master, what its rule keeps, where replicas learn apart anchor and
+ * velocity, and where gradients cross in 8 bits own_lost; 0 where nothing is trained.  params_array - of them, [own_count]; params_array_type - its type in memory.
  * params_is_apart - replicas learn apart. */
 int params_num_arrays(const struct params *params, const struct segment *segment);
 void *params_array(const struct segment *segment, int i);

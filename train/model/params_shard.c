@@ -29,14 +29,18 @@ bool params_is_apart(const struct params_setup *setup) {
 
 int params_num_arrays(const struct params *params, const struct segment *segment) {
     int outer = params_is_apart(&params->setup) ? OUTER_ARRAYS : 0;
-    return segment->storage == STORAGE_TRAINED ? 1 + segment->rule->num_states + outer : 0;
+    int lost = params_crosses_coded(&params->setup) ? 1 : 0;
+    return segment->storage == STORAGE_TRAINED ? 1 + segment->rule->num_states + outer + lost : 0;
 }
 
+/* Replicas that learn apart send no gradients: a segment has either of the two. */
 void *params_array(const struct segment *segment, int i) {
     if (i == 0) /* of a segment without a rule of update, too */
         return segment->master;
     if (i <= segment->rule->num_states)
         return segment->states[i - 1];
+    if (segment->own_lost)
+        return segment->own_lost;
     return i == segment->rule->num_states + 1 ? segment->anchor : segment->velocity;
 }
 
@@ -47,6 +51,21 @@ enum dtype params_array_type(const struct params *params, const struct segment *
 
 bool params_is_split(const struct params_setup *setup) {
     return setup->zero_stage > 0 && setup->replicas.size > 1;
+}
+
+bool params_crosses_rounded(const struct params_setup *setup) {
+    bool rounds = setup->wire != DTYPE_F32 || setup->wire_has_codes;
+    return rounds && params_is_split(setup) && setup->trains && !setup->adds_exactly;
+}
+
+bool params_crosses_coded(const struct params_setup *setup) {
+    return setup->wire_has_codes && params_crosses_rounded(setup);
+}
+
+size_t params_wire_bytes(const struct params_setup *setup, int64_t count) {
+    if (params_crosses_coded(setup))
+        return packed_places_of(PACKED_INT8, count).total;
+    return (size_t)count * dtype_bytes(params_crosses_rounded(setup) ? setup->wire : DTYPE_F32);
 }
 
 struct params_range params_file_range(const struct params *params, const struct segment *s) {

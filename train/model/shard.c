@@ -72,21 +72,33 @@ static float *shard_grad(const struct params *params, const struct segment *segm
     return is_whole ? segment->grad + segment->shards.index * segment->shard_count : segment->grad;
 }
 
-/* cross_rounded - a segment's shard of the gradient in the type of the wire, for each replica the part that it updates: rounded
- * once, before it travels, and added in f32. */
-static void cross_rounded(struct params *params, const struct segment *s, struct unit_slot *slot, int i) {
-    enum dtype wire = params->setup.wire;
-    size_t at_bytes = (size_t)s->landing_first * dtype_bytes(wire);
+/* round_shard - for each replica the part that it updates, as it travels. */
+static void round_shard(struct params *params, const struct segment *s, void *rounded) {
     float *shard = shard_grad(params, s);
+    int64_t rows = params->setup.replicas.size;
+    if (params_crosses_coded(&params->setup))
+        op_quantise(params->dev, rounded, tensor_2d(shard, DTYPE_F32, rows, s->own_count),
+                    tensor_2d(s->lost, DTYPE_F32, rows, s->own_count));
+    else
+        op_cast(params->dev, tensor_1d(rounded, params->setup.wire, s->shard_count),
+                floats(shard, s->shard_count));
+}
+
+/* cross_rounded - a segment's shard of the gradient as the wire has it: rounded once, before it travels, and added in f32.  At:
+ * where in the slot. */
+static void cross_rounded(struct params *params, const struct segment *s, struct unit_slot *slot,
+                          size_t at_bytes) {
+    int i = (int)(s - params->units[s->unit].segments);
     char *rounded = (char *)slot->data + at_bytes;
-    op_cast(params->dev, tensor_1d(rounded, wire, s->shard_count), floats(shard, s->shard_count));
-    slot->sums[i] = (struct sum_16){.shard = shard + params_own_in_shard(params, s),
-                                    .full = rounded,
-                                    .dtype = wire,
-                                    .shard_count = s->own_count,
-                                    .terms = (char *)slot->terms + at_bytes,
-                                    .widened = params->widened};
-    transport_sum_16_start(params->across, &slot->sums[i], slot_transfer(slot, i, params->across));
+    round_shard(params, s, rounded);
+    slot->sums[i] = (struct sum_rounded){.shard = shard_grad(params, s) + params_own_in_shard(params, s),
+                                         .full = rounded,
+                                         .dtype = params->setup.wire,
+                                         .has_codes = params_crosses_coded(&params->setup),
+                                         .shard_count = s->own_count,
+                                         .terms = (char *)slot->terms + at_bytes,
+                                         .widened = params->widened};
+    transport_sum_rounded_start(params->across, &slot->sums[i], slot_transfer(slot, i, params->across));
 }
 
 /* cross - the sum between the replicas of a unit's gradients, whose sum inside this one is complete: each rank gets its part of
@@ -94,6 +106,7 @@ static void cross_rounded(struct params *params, const struct segment *s, struct
 static void cross(struct params *params, int unit) {
     struct unit *u = &params->units[unit];
     struct unit_slot *slot = params_slot(params->crossing, params, unit);
+    size_t at_bytes = 0;
     u->crossed = true;
     slot_land(params, slot);
     slot->unit = unit;
@@ -102,11 +115,13 @@ static void cross(struct params *params, int unit) {
         if (s->storage != STORAGE_TRAINED)
             continue;
         float *shard = shard_grad(params, s);
-        if (params->setup.wire != DTYPE_F32)
-            cross_rounded(params, s, slot, i);
-        else
+        if (params_crosses_rounded(&params->setup)) {
+            cross_rounded(params, s, slot, at_bytes);
+            at_bytes += (size_t)params->setup.replicas.size * params_wire_bytes(&params->setup, s->own_count);
+        } else {
             transport_reduce_scatter_start(params->across, shard + params_own_in_shard(params, s), shard,
                                            s->own_count, slot_transfer(slot, i, params->across));
+        }
     }
 }
 

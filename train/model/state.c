@@ -9,6 +9,7 @@
 #include "kernels/half.h"
 #include "kernels/rng.h"
 #include "train/model/divided.h"
+#include "train/model/feedback.h"
 #include "train/model/packed_segment.h"
 #include "train/model/state_internal.h"
 
@@ -225,13 +226,25 @@ static int load_part(struct params *params, const char *folder, const struct sta
     return status ? err_prefix(err, "'%s/state/%s'", folder, part->name) : 0;
 }
 
+/* is_to_load - it is this replica's, or everybody's; nothing may be owed by a run whose gradients did not cross in 8 bits. */
+static bool is_to_load(const struct params *params, const char *folder, const struct state_entry *entry) {
+    if (strcmp(entry->array, STATE_FEEDBACK) == 0)
+        return checkpoint_has_state(folder, STATE_FEEDBACK);
+    return entry->replica < 0 || entry->replica == params->setup.replica;
+}
+
+bool state_leaves_feedback(const struct params *params, const char *folder) {
+    return !params_crosses_coded(&params->setup) && checkpoint_has_state(folder, STATE_FEEDBACK);
+}
+
 /* What one replica has of its own comes after what the first has, and in its place. */
 int state_load_checkpoint(struct params *params, const char *folder, struct err *err) {
     struct state_list list;
     state_list_open(&list, params);
+    feedback_reset(params);
     int status = load_part(params, folder, NULL, err);
     for (int i = 0; i < list.count && status == 0; i++)
-        if (list.entries[i].replica < 0 || list.entries[i].replica == params->setup.replica)
+        if (is_to_load(params, folder, &list.entries[i]))
             status = load_part(params, folder, &list.entries[i], err);
     state_list_close(&list);
     return status;

@@ -22,6 +22,10 @@ enum state_source { STATE_NOW, STATE_SNAPSHOT };
  * finite).  Local. Returns 0, or -1 with err set: the tensor, how many of its values here, the first. */
 int state_check_values(struct params *params, enum state_source source, enum dtype type, struct err *err);
 
+/* state_leaves_feedback - whether a checkpoint has what gradients in 8 bits owe (feedback.h), and these cross otherwise: then
+ * state_load_checkpoint leaves it out. */
+bool state_leaves_feedback(const struct params *params, const char *folder);
+
 /* state_load_checkpoint - masters and states of this rank from a checkpoint; all are finite.  Local, as
  * above. */
 int state_load_checkpoint(struct params *params, const char *folder, struct err *err);

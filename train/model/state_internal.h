@@ -36,6 +36,9 @@ struct transfer_job {
                 float *values);
 };
 
+/* What is owed of gradients that cross in 8 bits (feedback.h): a checkpoint of a run where they did not has none. */
+#define STATE_FEEDBACK "wire_feedback"
+
 /* All of them, as files of a checkpoint. */
 struct state_list {
     int count;
@@ -44,7 +47,8 @@ struct state_list {
 };
 
 /* state_list_open - by the optimizer's table: which states there are, and which tensors have each, here or on another rank.  Where
- * replicas learn apart: anchor and velocity, and of each replica but the first masters and states of its own, NAME_replicaR.
+ * replicas learn apart: anchor and velocity, and of each replica but the first masters and states of its own, NAME_replicaR.  Where
+ * gradients cross in 8 bits: what is owed.
  * state_list_close frees. */
 void state_list_open(struct state_list *list, const struct params *params);
 void state_list_close(struct state_list *list);

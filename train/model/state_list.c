@@ -7,8 +7,8 @@
 
 static const char MASTER[] = "master", ANCHOR[] = "outer_anchor", VELOCITY[] = "outer_momentum";
 
-/* rule_array - of a rule that keeps num_outer arrays beside its own. */
-static int rule_array(const struct update_rule *rule, const char *name, int num_outer) {
+/* rule_array - of a rule, which has arrays beside its own by the setup. */
+static int rule_array(const struct params_setup *setup, const struct update_rule *rule, const char *name) {
     if (!rule)
         return -1;
     if (strcmp(name, MASTER) == 0)
@@ -16,19 +16,16 @@ static int rule_array(const struct update_rule *rule, const char *name, int num_
     for (int i = 0; i < rule->num_states; i++)
         if (strcmp(rule->states[i].name, name) == 0)
             return 1 + i;
-    if (num_outer > 0 && strcmp(name, ANCHOR) == 0)
+    if (params_crosses_coded(setup))
+        return strcmp(name, STATE_FEEDBACK) == 0 ? 1 + rule->num_states : -1;
+    if (params_is_apart(setup) && strcmp(name, ANCHOR) == 0)
         return 1 + rule->num_states;
-    return num_outer > 0 && strcmp(name, VELOCITY) == 0 ? 2 + rule->num_states : -1;
-}
-
-/* num_outer - arrays of the outer step in each trained segment. */
-static int num_outer(const struct params *params) {
-    return params_is_apart(&params->setup) ? OUTER_ARRAYS : 0;
+    return params_is_apart(setup) && strcmp(name, VELOCITY) == 0 ? 2 + rule->num_states : -1;
 }
 
 int state_array(const struct params *params, const struct segment *segment, const char *name) {
     bool is_trained = segment->storage == STORAGE_TRAINED;
-    return is_trained ? rule_array(segment->rule, name, num_outer(params)) : -1;
+    return is_trained ? rule_array(&params->setup, segment->rule, name) : -1;
 }
 
 /* holds_of - which tensors have such an array; malloc'ed [param_num_slots]. */
@@ -39,7 +36,7 @@ static bool *holds_of(const struct params *params, const char *array) {
         for (int t = 0; state_array(params, s, array) >= 0 && t < s->num_tensors; t++)
             holds[param_slot(model, s->tensors[t].param)] = true;
     for (int t = 0; t < params->num_elsewhere; t++)
-        if (rule_array(params->elsewhere[t].rule, array, num_outer(params)) >= 0)
+        if (rule_array(&params->setup, params->elsewhere[t].rule, array) >= 0)
             holds[param_slot(model, params->elsewhere[t].param)] = true;
     return holds;
 }
@@ -67,6 +64,8 @@ void state_list_open(struct state_list *list, const struct params *params) {
         for (int i = 0; i < num_states; i++)
             add(list, params, names[i], num_apart > 0 ? replica : -1);
     }
+    if (params_crosses_coded(&params->setup))
+        add(list, params, STATE_FEEDBACK, -1);
     if (num_apart == 0)
         return;
     add(list, params, ANCHOR, -1);

@@ -13,6 +13,8 @@ int64_t state_bytes(const struct params *params, enum dtype model_dtype) {
         int num_copies = 1 + (s->rule ? s->rule->num_states : 0); /* f32: the masters and the states */
         if (params_is_apart(&params->setup))
             num_copies = num_copies * params->setup.apart.size + OUTER_ARRAYS;
+        if (params_crosses_coded(&params->setup))
+            num_copies += s->rule ? 1 : 0;
         int64_t per_value = (int64_t)dtype_bytes(model_dtype) + num_copies * (int64_t)sizeof(float);
         for (int i = 0; i < s->num_tensors; i++)
             if (param_is_saved(params->setup.model, s->tensors[i].param.role))

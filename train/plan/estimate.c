@@ -431,12 +431,18 @@ static enum dtype saved_type(const struct config *config, const struct model_con
     return config->model.save_dtype == DTYPE_COUNT ? model_saved_type(model) : config->model.save_dtype;
 }
 
+/* num_owed - arrays of what gradients in 8 bits owe (train/model/feedback.h). */
+static int num_owed(const struct config *config, int num_replicas) {
+    return config->parallel.wire == WIRE_INT8 && num_replicas > 1 ? 1 : 0;
+}
+
 double estimate_checkpoint_bytes(const struct config *config, const struct model_config *model,
                                  int num_replicas) {
     const struct optimizer_kind *kind = optimizer_kind(config->optimizer.kind);
     double values = (double)model_num_trained(model) + (double)optimizer_state_values(kind, model);
     if (config->parallel.sync_every > 0)
         values = values * num_replicas + OUTER_ARRAYS * (double)model_num_trained(model);
+    values += num_owed(config, num_replicas) * (double)model_num_trained(model);
     return (double)model_num_trained(model) * (double)dtype_bytes(saved_type(config, model)) +
            STATE_VALUE_BYTES * values;
 }
@@ -460,6 +466,7 @@ struct disk_use estimate_disk(const struct config *config, const struct model_co
     int64_t num_parts = 1 + optimizer_num_states(kind, names);
     if (config->parallel.sync_every > 0)
         num_parts = num_parts * num_replicas + OUTER_ARRAYS;
+    num_parts += num_owed(config, num_replicas);
     int64_t files = num_parts * (int64_t)ceil(parameters * STATE_VALUE_BYTES / limit) +
                     (int64_t)ceil(parameters * (double)dtype_bytes(saved) / limit) +
                     SMALL_FILES_PER_CHECKPOINT;

@@ -64,7 +64,7 @@ double estimate_validation_s(const struct config *config, const struct model_fig
                              const struct grid *grid, const struct machine *machine);
 
 /* estimate_checkpoint_bytes - the model in its type, f32 masters and the optimizer's states; where replicas learn apart, of each of
- * num_replicas, and what the outer step keeps. */
+ * num_replicas, and what the outer step keeps; what gradients that cross in 8 bits owe. */
 double estimate_checkpoint_bytes(const struct config *config, const struct model_config *model,
                                  int num_replicas);
 

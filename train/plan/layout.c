@@ -62,6 +62,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .num_ranks = num_shards,
                    .replica = replicas.index,
                    .wire = config->parallel.wire == WIRE_F32 ? DTYPE_F32 : config_activations(config),
+                   .wire_has_codes = config->parallel.wire == WIRE_INT8,
                    .replicas = is_apart ? alone : replicas,
                    .apart = is_apart ? replicas : none,
                    .tensor = tensor,

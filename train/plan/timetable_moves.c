@@ -156,7 +156,7 @@ static void cross(struct walk *walk, int unit) {
         if (u->segments[i].storage == STORAGE_TRAINED)
             begin(walk,
                   (struct walk_start){.what = EXCHANGE_GRADIENTS, .axis = EXCHANGE_ACROSS, .slot = slot},
-                  &u->segments[i], u->segments[i].own_count * (int64_t)dtype_bytes(walk->params.setup.wire));
+                  &u->segments[i], (int64_t)params_wire_bytes(&walk->params.setup, u->segments[i].own_count));
 }
 
 static void settle(struct walk *walk, struct walk_slot *slot) {

@@ -1,4 +1,4 @@
-/* transport.c - the front of all transports, the kind for host memory, the kind of one rank alone, and sums of 16-bit terms,
+/* transport.c - the front of all transports, the kind for host memory, the kind of one rank alone, and sums of rounded terms,
  * which every kind does by the same exchange.  The other kinds are in transport_staged.c and
  * train/ranks/cuda/transport_nccl.c. */
 #include "train/ranks/transport.h"
@@ -188,33 +188,48 @@ void transport_all_to_all_start(struct transport *transport, const struct comm_p
     transport->ops->all_to_all_start(transport, pieces, transfer);
 }
 
-/* --- sums of 16-bit terms: an exchange, and additions on the device --- */
+/* --- sums of rounded terms: an exchange, and additions on the device --- */
 
-/* Every rank sends each other one the row that is theirs to add: rounding to 16 bits happens once, before the wire.  A ring
- * of 16-bit additions would round at every hop, and differently for another number of ranks. */
-void transport_sum_16_start(struct transport *transport, const struct sum_16 *sum,
-                            struct transfer *transfer) {
-    CHECK(sum->dtype == DTYPE_BF16 || sum->dtype == DTYPE_F16, "a sum of 16-bit terms that are %s",
-          dtype_name(sum->dtype));
+/* row_bytes - of the terms for one rank. */
+static size_t row_bytes(const struct sum_rounded *sum) {
+    return sum->has_codes ? packed_places_of(PACKED_INT8, sum->shard_count).total
+                          : (size_t)sum->shard_count * dtype_bytes(sum->dtype);
+}
+
+/* Every rank sends each other one the row that is theirs to add: rounding happens once, before the wire.  A ring of rounded
+ * additions would round at every hop, and differently for another number of ranks. */
+void transport_sum_rounded_start(struct transport *transport, const struct sum_rounded *sum,
+                                 struct transfer *transfer) {
+    CHECK(sum->has_codes || sum->dtype == DTYPE_BF16 || sum->dtype == DTYPE_F16,
+          "a sum of rounded terms that are %s", dtype_name(sum->dtype));
     int num_ranks = transport->comm ? comm_num_ranks(transport->comm) : 1;
     size_t *piece_bytes = xcalloc((size_t)num_ranks, sizeof *piece_bytes);
     for (int r = 0; r < num_ranks; r++)
-        piece_bytes[r] = (size_t)sum->shard_count * dtype_bytes(sum->dtype);
+        piece_bytes[r] = row_bytes(sum);
     const struct comm_pieces pieces = {sum->full, sum->terms, piece_bytes, piece_bytes};
     transport_all_to_all_start(transport, &pieces, transfer);
     free(piece_bytes);
     transfer->sum = sum;
 }
 
+/* widen - a rank's terms, in f32. */
+static void widen(struct device *dev, struct tensor values, const struct sum_rounded *sum, int rank) {
+    char *row = (char *)sum->terms + (size_t)rank * row_bytes(sum);
+    const struct packed codes = {.kind = PACKED_INT8, .blobs = row, .blob_count = sum->shard_count};
+    if (sum->has_codes)
+        op_dequantise(dev, values, &codes);
+    else
+        op_cast(dev, values, tensor_1d(row, sum->dtype, sum->shard_count));
+}
+
 /* add_terms - the ranks' terms of this part are in sum.terms. */
-static void add_terms(struct transport *transport, const struct sum_16 *sum) {
+static void add_terms(struct transport *transport, const struct sum_rounded *sum) {
     struct device *dev = transport->device;
     int num_ranks = transport->comm ? comm_num_ranks(transport->comm) : 1;
     struct tensor shard = tensor_1d(sum->shard, DTYPE_F32, sum->shard_count);
     struct tensor widened = tensor_1d(sum->widened, DTYPE_F32, sum->shard_count);
     for (int r = 0; r < num_ranks && sum->shard_count > 0; r++) {
-        char *term = (char *)sum->terms + (size_t)(r * sum->shard_count) * dtype_bytes(sum->dtype);
-        op_cast(dev, r == 0 ? shard : widened, tensor_1d(term, sum->dtype, sum->shard_count));
+        widen(dev, r == 0 ? shard : widened, sum, r);
         if (r > 0)
             op_add(dev, shard, shard, widened);
     }
@@ -225,7 +240,7 @@ void transport_arrive(struct transport *transport, struct transfer *transfer) {
 }
 
 void transport_wait(struct transport *transport, struct transfer *transfer) {
-    const struct sum_16 *sum = transfer->sum;
+    const struct sum_rounded *sum = transfer->sum;
     transport_arrive(transport, transfer);
     transfer->sum = NULL;
     if (sum)

@@ -15,7 +15,7 @@
  * that they join.  One rank, or comm NULL, needs no
  * communicator: then a transfer is a copy on the device, or nothing.
  *
- * Bits.  HOST and STAGED add f32 terms in the order of the ranks.  Sums of 16-bit terms do on every kind: the terms
+ * Bits.  HOST and STAGED add f32 terms in the order of the ranks.  Sums of rounded terms do on every kind: the terms
  * travel as they are, and each rank adds those of its part in f32.  NCCL adds f32 terms each element in an order that it
  * fixes by algorithm, protocol and topology, chosen at open and by message size: the same run on the same
  * nodes has the same bits; another number of ranks, placement, NCCL version or NCCL_* setting may have
@@ -42,16 +42,17 @@ struct transfer {
     int64_t number;              /* NCCL: counts the starts from 1; 0 when idle */
     int lane; /* NCCL: which of its two, and its ticket there; 0: products do not count it */
     int64_t ticket;
-    const struct sum_16 *sum; /* of 16-bit terms: what is left to do once they are here; or NULL */
+    const struct sum_rounded *sum; /* of rounded terms: what is left to do once they are here; or NULL */
 };
 
-/* A sum of 16-bit terms: each rank gets its part of the sum, in f32. */
-struct sum_16 {
+/* A sum of terms that were rounded before they travel: each rank gets its part of the sum, in f32. */
+struct sum_rounded {
     float *shard;        /* out [shard_count]: this rank's part */
     const void *full;    /* in [num_ranks, shard_count]: this rank's terms, a row for each rank */
-    enum dtype dtype;    /* of the terms, on the wire too: bf16 or f16 */
+    enum dtype dtype;    /* of the terms, on the wire too: bf16 or f16; with has_codes of no meaning */
+    bool has_codes;      /* rows are blobs of PACKED_INT8 (op_quantise), shard_count values each */
     int64_t shard_count; /* the same on all ranks */
-    void *terms;         /* scratch [num_ranks, shard_count] of dtype: the ranks' terms of this part */
+    void *terms;         /* scratch, as full: the ranks' terms of this part */
     float *widened;      /* scratch [shard_count]: one of them */
 };
 
@@ -126,12 +127,13 @@ void transport_receive_start(struct transport *transport, void *data, size_t siz
 void transport_all_to_all_start(struct transport *transport, const struct comm_pieces *pieces,
                                 struct transfer *transfer);
 
-/* transport_sum_16_start - shard = this rank's part of the sum of the ranks' full, added in f32 in the order of the
- * ranks: the same bits on every kind, and no rounding to 16 bits but the caller's own.  sum must stay until
+/* transport_sum_rounded_start - shard = this rank's part of the sum of the ranks' full, added in f32 in the order of the
+ * ranks: the same bits on every kind, and no rounding of terms but the caller's own.  sum must stay until
  * transport_wait, which adds.  The whole sum on every rank: cast shard, then gather. */
-void transport_sum_16_start(struct transport *transport, const struct sum_16 *sum, struct transfer *transfer);
+void transport_sum_rounded_start(struct transport *transport, const struct sum_rounded *sum,
+                                 struct transfer *transfer);
 
-/* transport_arrive - the same as transport_wait without the additions of transport_sum_16_start, which a transport_wait then does:
+/* transport_arrive - the same as transport_wait without the additions of transport_sum_rounded_start, which a transport_wait then does:
  * they are ops of the device, and do not count as waiting. */
 void transport_arrive(struct transport *transport, struct transfer *transfer);
 

@@ -8,6 +8,7 @@
 
 #include "checkpoints/model_folder.h"
 #include "kernels/clock.h"
+#include "train/model/feedback.h"
 #include "train/model/snapshot.h"
 #include "train/model/state_save.h"
 #include "train/record/card.h"
@@ -251,12 +252,14 @@ static bool in_phase(struct trainer *t, save_part part) {
 static bool save_part_now(struct trainer *t, double start) {
     if (t->saving.beside && !end_beside(t, start))
         return false;
+    feedback_join(&t->params);
     return choose_type(t, STATE_NOW) && trainer_owns_folder(t) && save_now(t);
 }
 
 static bool save_part_begin(struct trainer *t, double start) {
     if (t->saving.beside && !end_beside(t, start)) /* one at a time: there is one snapshot */
         return false;
+    feedback_join(&t->params);
     snapshot_take(&t->params);
     return choose_type(t, STATE_SNAPSHOT) && trainer_owns_folder(t) && begin_beside(t, start);
 }

@@ -258,6 +258,19 @@ static int load_base(struct trainer *t, struct err *err) {
     return state_load_weights(&t->params, t->source.weights, type, err);
 }
 
+/* tell_wire - where gradients do not cross in 8 bits although that was asked for, or did before. */
+static void tell_wire(const struct trainer *t) {
+    if (t->config->parallel.wire == WIRE_INT8 && !params_crosses_coded(&t->params.setup) &&
+        comm_is_root(t->comm))
+        warn("parallel.wire is int8, and there is one replica (parallel.replicas): no gradients cross");
+    if (t->resume.checkpoint && state_leaves_feedback(&t->params, t->resume.checkpoint))
+        metrics_note(
+            t->metrics,
+            "'%s' has what gradients in 8 bits still owe (parallel.wire: int8), which is left out: they "
+            "cross otherwise now",
+            t->resume.checkpoint);
+}
+
 /* load_state - masters and moments: from the checkpoint, the base model, or at random.  A frozen base is read at each start. */
 static bool load_state(struct trainer *t) {
     struct err err = {""};
@@ -278,6 +291,7 @@ static bool load_state(struct trainer *t) {
     params_share_masters(&t->params, t->rank.link);
     if (trainer_is_apart(t) && !t->resume.checkpoint)
         outer_start(&t->params);
+    tell_wire(t);
     params_refresh(&t->params, t->rank.link);
     return true;
 }

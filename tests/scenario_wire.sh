@@ -1,0 +1,102 @@
+#!/bin/sh
+# scenario_wire.sh - parallel.wire: int8, gradients that cross between replicas in 8 bits.  The same run twice, and one that was stopped
+# and resumed, give the same bytes, with saves beside the training and without; a checkpoint has what is still owed, once
+# whatever the number of replicas, and goes on in other grids near the curve.  What it does not go with is refused by name; plan counts
+# bytes and memory.  Control: gradients in f32 give other bytes.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario wire
+prepare_sample
+
+# coded WANTED_CODE RANKS FOLDER [ARGUMENT...] - 8 steps in two replicas.
+coded() {
+    wanted_code=$1 ranks=$2 folder=$work/$3
+    shift 3
+    train "$wanted_code" "$ranks" "$folder" --set parallel.replicas=2 --set parallel.wire=int8 --set train.steps=8 \
+        --set checkpoint.every_steps=4 "$@"
+}
+
+# bytes FOLDER - of all that is trained, and kept beside it, after 8 steps.
+bytes() {
+    (cd "$work/$1" && sha256sum step-000008/model.safetensors step-000008/state/*.safetensors)
+}
+
+# resume_from_four FOLDER OF - a run that ended after 4 steps.
+resume_from_four() {
+    rm -rf "${work:?}/$1"
+    cp -r "$work/$2" "$work/$1"
+    rm -rf "$work/$1/step-000008"
+    echo step-000004 >"$work/$1/latest"
+}
+
+for stage in 1 3; do
+    coded 0 4 "stage$stage" --set "parallel.stage=$stage"
+    [ "$(bytes "stage$stage" | wc -l)" -eq 5 ] || fail "expected 5 files, got: $(bytes "stage$stage")"
+    resume_from_four again "stage$stage"
+    coded 0 4 again --set "parallel.stage=$stage" --set checkpoint.async=true
+    expect "bytes of a restart at stage $stage" "$(bytes "stage$stage")" "$(bytes again)"
+done
+debts=step-000004/state/wire_feedback.safetensors
+cmp -s "$work/stage1/$debts" "$work/stage1/step-000004/state/adam_m.safetensors" && fail "what is owed are the moments"
+coded 0 2 two --set checkpoint.async=false
+coded 0 2 twice --set checkpoint.async=true
+expect "bytes of the same run, saved in another way" "$(bytes two)" "$(bytes twice)"
+say "restarts at stages 1 and 3, saves beside the training: the same bytes"
+
+# Control: gradients in f32.
+coded 0 2 whole --set parallel.wire=f32
+[ "$(sha256sum <"$work/whole/step-000008/model.safetensors")" != "$(sha256sum <"$work/two/step-000008/model.safetensors")" ] ||
+    fail "gradients in f32 gave the same model"
+[ ! -e "$work/whole/$debts" ] || fail "a run with gradients in f32 owes something"
+
+# Walks: 4 steps in one grid, the rest in another; and on without codes, which is said.
+losses "$work/whole" >"$work/want"
+for walk in "4 2 1" "4 4 3" "2 2 3" "3 3 2"; do
+    # shellcheck disable=SC2086
+    set -- $walk
+    resume_from_four again stage3
+    coded 0 "$1" again --set "parallel.replicas=$2" --set "parallel.stage=$3"
+    losses "$work/again" >"$work/got"
+    is_within "$work/got" "$work/want" 5e-3 || fail "$1 ranks, $2 replicas, stage $3: off by $(worst_difference "$work/got" "$work/want")"
+done
+resume_from_four again stage3
+coded 0 2 again --set parallel.wire=compute
+expect_output "has what gradients in 8 bits still owe .parallel.wire: int8., which is left out"
+coded 0 2 alone --set parallel.replicas=0
+expect_output "parallel.wire is int8, and there is one replica"
+
+# refused PATTERN [ARGUMENT...]
+refused() {
+    pattern=$1
+    shift
+    coded 2 2 refused "$@"
+    expect_output "$pattern"
+}
+refused "'parallel.wire' is int8, and 'parallel.replicas' is auto" --set parallel.replicas=auto
+refused "'parallel.wire' is int8, and 'parallel.replicas' is 1" --set parallel.replicas=1
+refused "'parallel.wire' is int8, and 'parallel.stage' is 0" --set parallel.stage=0
+refused "'parallel.wire' is int8, and 'parallel.stage' is auto" --set parallel.stage=auto
+refused "'parallel.wire' is int8, and 'parallel.tensor' is not 1" --set parallel.tensor=2
+refused "'parallel.wire' is int8, and 'train.compute' is f16" --set train.compute=f16
+refused "'parallel.wire' is int8, and 'train.spike' is not off" --set train.spike=skip
+refused "'parallel.sync_every' is 3, and 'parallel.wire' is f32 or int8" --set parallel.sync_every=3
+refused "'parallel.wire' is int8, which would have no effect" --set train.reproducible=layout
+say "what it does not go with: refused by name"
+
+# plan: gradients of 1 byte and 4 for 128 in place of 4, values as before; debts of 4 bytes for each value of a shard.
+plan() { # FILE [ARGUMENT...]
+    to=$1
+    shift
+    run 0 "$atelier" plan "$tiny" --ranks 2 --set "data.train=$work/fiches.h5" --set parallel.replicas=2 --set parallel.stage=1 --json "$@"
+    cp "$log" "$to"
+}
+plan "$work/coded.json" --set parallel.wire=int8
+plan "$work/f32.json" --set parallel.wire=f32
+awk -v c="$(json_number across "$work/coded.json")" -v f="$(json_number across "$work/f32.json")" \
+    'BEGIN { share = (1 + 4 / 128 + 4) / (4 + 4); exit !(c > 0.995 * share * f && c < 1.02 * share * f) }' ||
+    fail "a rank sends $(json_number across "$work/coded.json") bytes in 8 bits, $(json_number across "$work/f32.json") in f32"
+awk -v c="$(json_number gradients "$work/coded.json")" -v f="$(json_number gradients "$work/f32.json")" \
+    'BEGIN { exit !(c > 1.99 * f && c < 2.02 * f) }' || fail "gradients and debts take $(json_number gradients "$work/coded.json") bytes"
+awk -v c="$(json_number disk_bytes "$work/coded.json")" -v f="$(json_number disk_bytes "$work/f32.json")" \
+    'BEGIN { exit !(c > 1.15 * f && c < 1.3 * f) }' || fail "checkpoints are planned to take $(json_number disk_bytes "$work/coded.json") bytes"
+say "all as expected"
