@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -325,11 +326,49 @@ static void test_unreadable(void **state) {
     free(folder);
 }
 
+/* One rank of many writes into few of the files, and needs no more of what it may have open.  Control: one that writes into all
+ * of them cannot. */
+static void test_few_open_files(void **state) {
+    (void)state;
+    enum { TENSORS = 200, COUNT = 16, LEFT = 20 };
+    int64_t handles[TENSORS];
+    char *folder = test_folder("safetensors_open");
+    const float values[COUNT] = {1};
+    struct err err;
+    struct rlimit before, few;
+    struct st_layout *layout = st_layout_create("model", COUNT * sizeof(float));
+    for (int i = 0; i < TENSORS; i++) {
+        char *name = xasprintf("t%03d", i);
+        handles[i] = st_layout_add(layout, name, tensor_1d(NULL, DTYPE_F32, COUNT), DTYPE_F32);
+        free(name);
+    }
+    st_layout_finish(layout);
+    assert_int_equal(st_layout_num_files(layout), TENSORS);
+    assert_ok(st_layout_write_headers(layout, folder, &err), &err);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int next = dup(STDIN_FILENO);
+    close(next);
+    few = (struct rlimit){(rlim_t)next + LEFT, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    assert_ok(st_layout_open(layout, folder, &err), &err);
+    int num_written = 0;
+    while (num_written < TENSORS &&
+           st_layout_write_f32(layout, handles[num_written], 0, COUNT, values, &err) == 0)
+        num_written++;
+    assert_true(num_written > LEFT / 2 && num_written <= LEFT); /* some of them are open for something else */
+    assert_ok(st_layout_close(layout, &err), &err);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    st_layout_free(layout);
+    folder_remove(folder, NULL);
+    free(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trips),     cmocka_unit_test(test_format),
         cmocka_unit_test(test_hostile_headers), cmocka_unit_test(test_hostile_lengths),
         cmocka_unit_test(test_hostile_index),   cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_few_open_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

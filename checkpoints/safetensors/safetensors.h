@@ -72,7 +72,8 @@ const char *st_layout_file(const struct st_layout *layout, int file, int64_t *si
 /* st_layout_write_headers - root only: create every file at its full size with its header, and the index
  * file. Returns 0, or -1 with err set (disk full is said to be so). */
 int st_layout_write_headers(struct st_layout *layout, const char *folder, struct err *err);
-/* st_layout_open - open the files for writing ranges (every rank, after the headers are there). */
+/* st_layout_open - for writing ranges (every rank, after the headers are there); a file is opened by the first write into it, so that
+ * a rank has those open alone that it writes into. */
 int st_layout_open(struct st_layout *layout, const char *folder, struct err *err);
 /* st_layout_write_f32 - elements [first, first + count) of tensor handle, converted from f32 to its type. */
 int st_layout_write_f32(struct st_layout *layout, int64_t handle, int64_t first, int64_t count,

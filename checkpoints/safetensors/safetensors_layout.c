@@ -43,8 +43,8 @@ struct out_file {
     char *header;       /* 8-byte length, JSON, padding */
     int64_t data_start; /* length of header */
     int64_t data_bytes;
-    int fd;       /* -1: not open */
     char *path;   /* while open */
+    int fd;       /* -1: not open, or nothing was written yet */
     bool written; /* by this rank, since opened */
 };
 
@@ -276,11 +276,9 @@ static int close_files(struct st_layout *layout, struct err *err) {
     int status = 0;
     for (int i = 0; i < layout->num_files; i++) {
         struct out_file *file = &layout->files[i];
-        if (file->fd < 0)
-            continue;
-        if (file->written && status == 0)
+        if (file->fd >= 0 && file->written && status == 0)
             status = file_sync_close(file->fd, file->path, err);
-        else
+        else if (file->fd >= 0)
             close(file->fd);
         free(file->path);
         file->fd = -1;
@@ -293,18 +291,23 @@ static int close_files(struct st_layout *layout, struct err *err) {
 int st_layout_open(struct st_layout *layout, const char *folder, struct err *err) {
     for (int i = 0; i < layout->num_files; i++) {
         struct out_file *file = &layout->files[i];
-        CHECK(file->fd < 0, "'%s' is open already", file->name);
+        CHECK(!file->path, "'%s' is open already", file->name);
         file->path = xasprintf("%s/%s", folder, file->name);
-        file->fd = open(file->path, O_WRONLY | O_CLOEXEC);
-        if (file->fd < 0) {
-            err_set(err, "cannot open '%s': %s", file->path, strerror(errno));
-            free(file->path);
-            file->path = NULL;
-            close_files(layout, NULL);
-            return -1;
-        }
+        if (path_exists(file->path))
+            continue;
+        err_set(err, "cannot open '%s': %s", file->path, strerror(ENOENT));
+        close_files(layout, NULL);
+        return -1;
     }
     return 0;
+}
+
+/* open_file - of a layout that is open: by the first write, as a rank writes into few of the files of many replicas. */
+static int open_file(struct out_file *file, struct err *err) {
+    CHECK(file->path, "'%s' is not open", file->name);
+    if (file->fd < 0)
+        file->fd = open(file->path, O_WRONLY | O_CLOEXEC);
+    return file->fd >= 0 ? 0 : err_set(err, "cannot open '%s': %s", file->path, strerror(errno));
 }
 
 /* write_halves - converted through a small buffer; the caller's values stay as they are. */
@@ -342,7 +345,8 @@ int st_layout_write_f32(struct st_layout *layout, int64_t handle, int64_t first,
     if (value_check(item->name, value_type_of(item->dtype), data, first, count, err) != 0)
         return -1;
     struct out_file *file = &layout->files[item->file];
-    CHECK(file->fd >= 0, "'%s' is not open", file->name);
+    if (open_file(file, err) != 0)
+        return -1;
     enum dtype dtype = item->dtype;
     int64_t offset = file->data_start + item->begin + first * (int64_t)dtype_bytes(dtype);
     file->written |= count > 0;
@@ -363,7 +367,8 @@ int st_layout_write_bytes(struct st_layout *layout, int64_t handle, int64_t firs
           "bytes %lld + %lld of '%s', which has %lld", (long long)first, (long long)count, item->name,
           (long long)item->length_bytes);
     struct out_file *file = &layout->files[item->file];
-    CHECK(file->fd >= 0, "'%s' is not open", file->name);
+    if (open_file(file, err) != 0)
+        return -1;
     file->written |= count > 0;
     return file_write_at(file->fd, file->path, data, (size_t)count, file->data_start + item->begin + first,
                          err);
