@@ -33,6 +33,13 @@ static void test_once(void **state) {
     ways.is_f32_wire = true;
     assert_int_equal(told(crosses, crosses, ways, text), 1);
     assert_non_null(strstr(text, "parallel.wire: compute"));
+    ways = (struct exchange_ways){.zero_stage = 0, .num_shards = 1, .num_replicas = 1};
+    assert_int_equal(told(crosses, crosses, ways, text), 1);
+    assert_non_null(strstr(text, "parallel.stage: 1")); /* the control */
+    ways.is_apart = true;
+    assert_int_equal(told(crosses, crosses, ways, text), 1);
+    assert_non_null(strstr(text, "a larger parallel.sync_every"));
+    assert_null(strstr(text, "parallel.stage"));
 }
 
 static void test_not(void **state) {

@@ -15,6 +15,8 @@ static const char *remedy(const struct exchange_ways *ways, const struct exchang
         return "parallel.reduce: step sends gradients once a step, where the memory allows";
     if (is_inside && ways->num_shards > 1 && ways->zero_stage == 3)
         return "a lower parallel.stage gathers no weights, more parallel.replicas keeps the gathers inside a node";
+    if (!is_inside && ways->is_apart)
+        return "a larger parallel.sync_every sends between replicas less often";
     if (!is_inside && ways->is_f32_wire)
         return "parallel.wire: compute sends half as much between replicas";
     if (!is_inside && ways->zero_stage == 0)

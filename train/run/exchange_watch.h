@@ -11,6 +11,7 @@ struct exchange_ways {
     int zero_stage, num_shards, num_replicas;
     bool keeps_gradients; /* reduced once a step */
     bool is_f32_wire;     /* between replicas, in a run that computes in 16 bits */
+    bool is_apart;        /* replicas learn apart: nothing but their outer steps crosses */
 };
 
 /* What one step took [s] and sent. */

@@ -49,6 +49,7 @@ void trainer_follow_exchanges(struct trainer *t, const struct step_record *recor
                                        .num_shards = setup->num_ranks,
                                        .num_replicas = setup->replicas.size,
                                        .keeps_gradients = setup->keeps_gradients,
+                                       .is_apart = params_is_apart(setup),
                                        .is_f32_wire =
                                            setup->wire == DTYPE_F32 && setup->compute != DTYPE_F32};
     if (exchange_watch_step(&t->exchange_watch, &step, &ways, text))
