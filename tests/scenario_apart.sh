@@ -127,4 +127,15 @@ expect "steps between two" 3 "$(json_number across_every "$work/apart.json")"
 apart_bytes=$(json_number disk_bytes "$work/apart.json") summed_bytes=$(json_number disk_bytes "$work/summed.json")
 awk -v a="$apart_bytes" -v s="$summed_bytes" 'BEGIN { exit !(a > 2.0 * s && a < 2.3 * s) }' ||
     fail "checkpoints are planned to take $apart_bytes bytes, and $summed_bytes without"
+# What the run refuses plan refuses in its words, and it advises neither other replicas nor a batch that is not shared out evenly.
+for micro in 2 auto; do
+    run 2 "$atelier" plan "$tiny" --ranks 4 --set "data.train=$work/fiches.h5" --set parallel.replicas=2 --set parallel.sync_every=3 \
+        --set train.batch_sequences=6 --set train.micro_sequences=$micro
+    expect_output "train.batch_sequences is 6, which 4 ranks.* cannot share out evenly"
+done
+run 0 "$atelier" plan "$tiny" --ranks 4 --set "data.train=$work/fiches.h5" --set parallel.replicas=2 --set parallel.sync_every=3 \
+    --set train.batch_sequences=24 --set train.micro_sequences=auto
+grep -Eq 'advice.*(replicas|micro_sequences=(4|5))' "$log" && fail "advice that the run would refuse, or that changes what is learnt"
+micro=$(sed -n 's/^batch .*; \([0-9]*\) in one forward pass.*/\1/p' "$log")
+[ $((24 % (4 * micro))) -eq 0 ] || fail "micro_sequences $micro was chosen, by which 4 ranks cannot share out 24 evenly"
 say "all as expected"

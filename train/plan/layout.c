@@ -10,6 +10,7 @@
 #include "train/model/context.h"
 #include "train/model/joined.h"
 #include "train/model/optimizer.h"
+#include "train/plan/even_batches.h"
 #include "train/ranks/axes_memory.h"
 
 /* Rows of logits at a time on a GPU: its matrix products want thousands. */
@@ -326,7 +327,7 @@ int layout_check_sizes(const struct config *config, const struct model_config *m
             "%lld ranks for train.batch_sequences %lld: some ranks would have nothing to do; take fewer "
             "ranks or nodes, or raise train.batch_sequences",
             (long long)num_ranks, (long long)config->train.batch_sequences);
-    return 0;
+    return even_batches_check(config, num_ranks, err);
 }
 
 int layout_check(const struct layout_memory *memory, size_t headroom_bytes, size_t available_bytes,

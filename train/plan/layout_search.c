@@ -1,5 +1,6 @@
 /* layout_search.c - the search over all layouts that a run may have. */
 #include "train/plan/estimate.h"
+#include "train/plan/even_batches.h"
 
 /* A base that each rank has is taken where its step lasts at most so many times one that gathers it, whose gathers are counted as
  * if computing hid them to the last byte. */
@@ -124,7 +125,8 @@ static void try_grid(struct search *search, const struct grid *grid) {
     }
     for (int64_t passes = 1; passes <= share; passes++) {
         search->trial.train.micro_sequences = (share + passes - 1) / passes;
-        if (search->trial.train.micro_sequences != last)
+        if (search->trial.train.micro_sequences != last &&
+            even_batches(&search->trial, search->ranks->num_ranks))
             try_stages(search, grid);
         last = search->trial.train.micro_sequences;
     }

@@ -9,6 +9,7 @@
 #include "slurm/walltime.h"
 #include "train/measure/task_score.h"
 #include "train/plan/async_choice.h"
+#include "train/plan/even_batches.h"
 
 /* What a rank writes per second (as train/run/control.c guesses until a save was measured), and what a job needs
  * until its first step: modules, MPI, loading. */
@@ -141,18 +142,31 @@ static void tell_change(char *text, size_t room_bytes, const struct config *from
         say(text, room_bytes, "optimizer.offload=true");
 }
 
+/* is_refused - what is tried, by the rules of configs/schema/config_sync_every.c and config_wire.c. */
+static bool is_refused(const struct config *trial) {
+    return replicas_are_set(trial) &&
+           (trial->parallel.tensor != 1 || (trial->parallel.sync_every > 0 && trial->optimizer.offload));
+}
+
 /* try_nodes - the best layout with this configuration on so many nodes; false where the ranks do not divide.
  */
 static bool try_nodes(struct advice *advice, const struct run_plan *plan, const struct config *config,
                       int64_t nodes) {
-    const struct search_freedom freedom = {true, true, true,
-                                           true, true, config->parallel.tensor == AUTO_TENSOR};
+    bool is_open = !replicas_are_set(config);
+    const struct search_freedom freedom = {.replicas = is_open,
+                                           .micro_sequences = true,
+                                           .recompute = true,
+                                           .zero_stage = is_open,
+                                           .reduce = true,
+                                           .tensor = config->parallel.tensor == AUTO_TENSOR};
     const struct run_place *place = plan->place;
     struct config trial = *config;
+    if (!is_open) /* a 0 in the run file would follow the nodes */
+        trial.parallel.replicas = plan->grid.axes[AXIS_REPLICA].size;
     int64_t sharing = config->parallel.context * (freedom.tensor ? 1 : config->parallel.tensor);
     const struct search_ranks ranks = {(int)(nodes * place->ranks_per_node), (int)place->ranks_per_node,
                                        &place->machine};
-    if (ranks.num_ranks > config->train.batch_sequences * sharing)
+    if (ranks.num_ranks > config->train.batch_sequences * sharing || is_refused(config))
         return false;
     if (!layout_search(&advice->proposal, &trial, plan->model, &ranks, freedom))
         return false;

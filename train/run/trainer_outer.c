@@ -10,21 +10,12 @@ bool trainer_is_apart(const struct trainer *t) {
     return t->given->parallel.sync_every > 0;
 }
 
-int trainer_outer_check(const struct trainer *t, struct err *err) {
-    long long batch = t->config->train.batch_sequences, micro = t->config->train.micro_sequences;
-    int num_ranks = comm_num_ranks(t->comm);
+void trainer_outer_warn(const struct trainer *t) {
     if (trainer_is_apart(t) && t->rank.grid.axes[AXIS_REPLICA].size == 1 && comm_is_root(t->comm))
         warn(
             "parallel.sync_every is %lld, and there is one replica (parallel.replicas): nothing is sent less often, and the "
             "outer steps change what is learnt",
             (long long)t->config->parallel.sync_every);
-    if (!trainer_is_apart(t) || batch % (num_ranks * micro) == 0)
-        return 0;
-    return err_set(
-        err,
-        "train.batch_sequences is %lld, which %d ranks with train.micro_sequences %lld cannot share out evenly: with "
-        "parallel.sync_every each replica counts alike, and must learn from as much; take a multiple of %lld",
-        batch, num_ranks, micro, num_ranks * micro);
 }
 
 /* What decides whose samples are whose (train/run/feed.h). */

@@ -8,9 +8,8 @@
 /* trainer_is_apart - whether this is one. */
 bool trainer_is_apart(const struct trainer *t);
 
-/* trainer_outer_check - each rank has as many samples of a step as the others, or a replica would count for more than it learnt.  Returns
- * 0, or -1 with err set. */
-int trainer_outer_check(const struct trainer *t, struct err *err);
+/* trainer_outer_warn - of a run in which nobody is apart from anybody. */
+void trainer_outer_warn(const struct trainer *t);
 
 /* trainer_outer_put - into what training.json says: by how many ranks and replicas, in what micro-batches, samples were dealt.
  * trainer_outer_read - the present ones are those of the checkpoint that the run goes on from.  Once the ranks have their grid.
