@@ -32,6 +32,8 @@ resume_from_four() {
 
 for stage in 0 1 3; do
     apart 0 4 "stage$stage" --set "parallel.stage=$stage"
+    expect_output "the checkpoint of step 4 lies between two outer steps"
+    grep -q "the checkpoint of step 8 lies" "$log" && fail "the last checkpoint is after an outer step"
     [ "$(bytes "stage$stage" | wc -l)" -eq 9 ] || fail "expected 9 files, got: $(bytes "stage$stage")"
     resume_from_four again "stage$stage"
     apart 0 4 again --set "parallel.stage=$stage"

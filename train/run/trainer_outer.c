@@ -94,6 +94,15 @@ bool trainer_has_one_model(const struct trainer *t) {
     return false;
 }
 
+void trainer_outer_saved(const struct trainer *t, int64_t step) {
+    if (trainer_is_apart(t) && !meets_after(t, step) && step != t->config->train.steps)
+        metrics_note(
+            t->metrics,
+            "the checkpoint of step %lld lies between two outer steps (parallel.sync_every): its model is that of "
+            "the first replica, as it has learnt by itself; the run goes on from it with the same bits",
+            (long long)step);
+}
+
 void trainer_outer_took(struct trainer *t, double step_s) {
     bool has_met = trainer_is_apart(t) && meets_after(t, t->step);
     if (has_met && t->control.meeting_s < step_s)

@@ -17,6 +17,9 @@ void trainer_outer_warn(const struct trainer *t);
 void trainer_outer_put(const struct trainer *t, json_t *state);
 int trainer_outer_read(const struct trainer *t, struct err *err);
 
+/* trainer_outer_saved - says of a checkpoint that its model is one replica's, where that is so. */
+void trainer_outer_saved(const struct trainer *t, int64_t step);
+
 /* trainer_has_one_model - all ranks have the same weights; false, and said, where a branch begins between two meetings.
  * trainer_outer_took - how long the step that was just counted took: an end of the job is foreseen by the longest meeting. */
 bool trainer_has_one_model(const struct trainer *t);

@@ -16,6 +16,7 @@
 #include "train/record/provenance.h"
 #include "train/run/run_phase.h"
 #include "train/run/trainer_best.h"
+#include "train/run/trainer_outer.h"
 #include "train/run/trainer_state.h"
 
 /* Agreed on before anything else is done with the answer: the others cannot see what the root's lock says.  Once it is lost
@@ -135,6 +136,7 @@ static void note_saved(struct trainer *t, const struct checkpoint_record *record
     char name[64];
     snprintf(name, sizeof name, "step-%06lld", (long long)record->step);
     metrics_checkpoint(t->metrics, record, name);
+    trainer_outer_saved(t, record->step);
     free(t->last_saved);
     t->last_saved = xasprintf("%s/%s", t->config->run.folder, name);
     if (comm_is_root(t->comm) && checkpoint_identity(t->last_saved, &t->parent, NULL) != 0)
