@@ -9,8 +9,11 @@
 
 enum { QUANTISE_WARPS = 8, LANE_VALUES = PACKED_BYTE_BLOCK / 32 };
 
-/* A number of less than 2^22 plus this one is rounded to the nearest integer, ties to even. */
+/* A number of less than 2^22 plus this one is rounded to the nearest integer, ties to even, whose lowest bits are those of the sum. */
 #define TO_INTEGER 0x1.8p23f
+
+/* The scale of a block that has an infinity or a NaN. */
+#define NO_NUMBER 0x7fc00000u
 
 struct quantise_rows {
     uint8_t *blobs;
@@ -37,7 +40,7 @@ DEV float scale_of(const float (&v)[LANE_VALUES]) {
     for (int i = 0; i < LANE_VALUES; i++)
         largest = max_nan(largest, fabsf(v[i]));
     largest = warp_max(largest);
-    return largest < INFINITY ? fmaxf(largest / 127.0f, 0x1p-126f) : bits_float(0x7fc00000u);
+    return largest < INFINITY ? fmaxf(largest / 127.0f, 0x1p-126f) : bits_float(NO_NUMBER);
 }
 
 static __global__ void __launch_bounds__(QUANTISE_WARPS * 32) quantise_kernel(quantise_rows rows) {
@@ -51,12 +54,12 @@ static __global__ void __launch_bounds__(QUANTISE_WARPS * 32) quantise_kernel(qu
     float v[LANE_VALUES];
     load_block(v, rows, at);
     float scale = scale_of(v);
-    bool is_number = scale == scale;
+    bool is_number = float_bits(scale) != NO_NUMBER;
     uint32_t codes = 0;
     for (int i = 0; i < LANE_VALUES; i++) {
-        float code = is_number ? v[i] / scale + TO_INTEGER - TO_INTEGER : 0;
-        codes |= ((uint32_t)(int)code & 255u) << (8 * i);
-        v[i] = is_number ? v[i] - mul_rounded(code, scale) : 0;
+        float shifted = is_number ? v[i] / scale + TO_INTEGER : TO_INTEGER;
+        codes |= (float_bits(shifted) & 255u) << (8 * i);
+        v[i] = is_number ? v[i] - mul_rounded(shifted - TO_INTEGER, scale) : 0;
     }
     *(uint32_t *)(blob + in_row * PACKED_BYTE_BLOCK + lane * LANE_VALUES) = codes;
     if (lane == 0)

@@ -1,7 +1,7 @@
-"""kernels_packed.py - stored codes and scales into values: NF4, NF4 with nested scales, E4M3 and int8."""
+"""kernels_packed.py - stored codes and scales into values: NF4, NF4 with nested scales, E4M3 and int8; values into int8."""
 import numpy as np
 
-from bench import TYPES, divide_up, expect_near
+from bench import TYPES, divide_up, expect_near, expect_same
 
 NF4, NF4_DOUBLE, FP8, INT8 = range(4)
 NAMES = ["nf4", "nf4 double", "fp8", "int8"]
@@ -57,11 +57,33 @@ def dequantise(bench, t, kind, first, count):
     return expect_near("values", t.values(get(y, count, t.dtype)), want, t.rounding * 1.001 + 3e-7, 1e-7)
 
 
+def quantise(bench):
+    """Codes, scales and what is lost of 3 rows of 5 blocks, something of which is owed, as IEEE's rules have each step."""
+    module = bench.module("quantise")
+    put, room, get = module.memory.put, module.memory.room, module.memory.get
+    rows, blocks, block = 3, 5, 128
+    x = bench.random.normal(size=(rows * blocks, block)).astype(np.float32) * (2.0 ** np.arange(-7, 8)).astype(np.float32)[:, None]
+    x[2], owed = 0, (x * np.float32(0.01)).astype(np.float32)
+    blob_bytes = (blocks * block + 4 * blocks + 255) // 256 * 256
+    blobs, lost = room(rows * blob_bytes, np.uint8), put(owed, True)
+    op = [("P", blobs), ("P", put(x)), ("P", lost), ("q", rows * blocks), ("q", blocks), ("q", blob_bytes), ("q", blocks * block)]
+    module.launch(module.file.find("quantise_kernel"), (divide_up(rows * blocks, 8),), (256,), [op], 0)
+    v = x + owed
+    scale = np.maximum(np.abs(v).max(1) / np.float32(127), np.float32(2.0**-126)).astype(np.float32)
+    codes = np.rint(v / scale[:, None]).astype(np.float32)
+    found = get(blobs, rows * blob_bytes, np.uint8).reshape(rows, blob_bytes)
+    ends = blocks * block, blocks * block + 4 * blocks
+    expect_same("codes", found[:, : ends[0]].copy().view(np.int8).reshape(v.shape), codes.astype(np.int8))
+    expect_same("scales", found[:, ends[0] : ends[1]].copy().view(np.float32).reshape(-1), scale)
+    return expect_same("lost", get(lost, v.size, np.float32).reshape(v.shape), v - codes * scale[:, None])
+
+
 FAST = set()
 
 
 def cases():
     """(name, architecture, function of a bench)."""
+    yield "quantise", "sm_80", quantise
     for t in TYPES:
         for kind in range(4):
             for first in (0, 5):
