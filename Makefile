@@ -21,6 +21,7 @@
 # make bench        side-by-side timings against transformers + torch, recorded by hand in tests/bench/RESULTS.md
 # make saves        what a checkpoint costs the training, in steps (a quiet machine; not part of check)
 # make moe-curve    a new model with experts, its curve beside that of transformers (MOE_STEPS and others: its size; hours)
+# make nodes        two nodes on one machine, joined by a link of so many bits a second: how much of the exchanges is hidden
 # make walks        a hundred runs, each resumed on grids of ranks drawn at random: the curve of one rank (two are in check)
 # make fuzz         60 s of libFuzzer for each parser (clang)
 # make clean
@@ -281,6 +282,8 @@ moe-curve: all
 	@OUT=$(OUT) CHECKS=compare_experts tests/interop/run.sh
 walks: all
 	@OUT=$(OUT) WALKS=100 tests/scenario_walks.sh
+nodes: all
+	@OUT=$(OUT) OVERLAP=1 tests/scenario_two_nodes.sh
 
 bench: all
 	@OUT=$(OUT) tests/bench/run.sh
@@ -291,5 +294,5 @@ help:
 clean:
 	rm -rf build
 -include $(shell find $(OUT) $(CUDA_OUT) $(SIMT_OUT) $(PTX_OUT) -name '*.d' 2>/dev/null)
-.PHONY: always all tests cuda simt ptx ptx-fast simt-whole deps test check distributions budgets sass bundle install package gpu-check gpu-bench sanitized demo refactoring interop bench saves walks moe-curve fuzz help clean
+.PHONY: always all tests cuda simt ptx ptx-fast simt-whole deps test check distributions budgets sass bundle install package gpu-check gpu-bench sanitized demo refactoring interop bench saves walks nodes moe-curve fuzz help clean
 .SECONDARY:

@@ -80,6 +80,11 @@ struct device {
      * whether the others are still alive.  NULL: nobody asks. */
     void (*while_waiting)(void *user, double waited_s);
     void *waiting_user;
+
+    /* Called after each op of a device whose ops are over when they return: messages between ranks, which nobody else moves
+     * while this thread computes, move there.  NULL: there are none. */
+    void (*between_ops)(void *user);
+    void *between_user;
 };
 
 /* device_open_cpu - the CPU device.  num_threads 0 means what OpenMP says.  device_close frees it.

@@ -72,6 +72,8 @@ void op_call_end(struct op_call call) {
     double seconds = clock_s() - call.start_s;
     counts->seconds[call.id] += seconds;
     counts->section_seconds[call.dev->section] += seconds;
+    if (call.dev->between_ops)
+        call.dev->between_ops(call.dev->between_user);
 }
 
 /* Slow, and only where the host reads the memory: for looking for the op in which a number went wrong. */

@@ -70,6 +70,9 @@ void comm_tell_wait(struct comm *comm, const char *what, double waited_s);
 enum { COMM_WHOM_ROOM = 400 };
 bool comm_note_wait(struct comm *comm, const char *what, double waited_s, char *whom);
 
+/* comm_has_messages - what its transfers move goes by messages of MPI, not through memory that the ranks share. */
+bool comm_has_messages(const struct comm *comm);
+
 /* comm_poll - let MPI move what is under way while this rank waits for something else.  Not collective. */
 void comm_poll(struct comm *comm);
 

@@ -296,6 +296,10 @@ void comm_mpi_wait(struct comm *comm, MPI_Request *request, const char *what) {
     }
 }
 
+bool comm_has_messages(const struct comm *comm) {
+    return comm->num_ranks > 1 && !comm->shared;
+}
+
 /* comm_poll - any call that looks for messages makes MPI progress; this one finds none, as we send none that
  * are not part of a collective. */
 void comm_poll(struct comm *comm) {

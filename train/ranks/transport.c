@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/clock.h"
 #include "train/ranks/cuda/transport_cuda.h"
 
 /* --- host memory: comm.h itself --- */
@@ -43,7 +44,50 @@ static void host_wait(struct transport *t, struct transfer *transfer) {
     comm_wait(t->comm, &transfer->request);
 }
 
-/* nothing_to_close - the kinds that keep no state. */
+/* What moves messages between ops: one transport of a device does, for all of MPI. */
+struct mover {
+    struct comm *comm;
+    double next_s; /* not before */
+};
+
+/* move_messages - not after each small op.  A call that lasts is a sign that data moves, and that there is more of it. */
+static void move_messages(void *user) {
+    const double rest_s = 100e-6, slow_poll_s = 4e-6;
+    enum { MOST_POLLS = 4 };
+    struct mover *mover = user;
+    double now = clock_s(), before = now;
+    if (now < mover->next_s)
+        return;
+    for (int i = 0; i < MOST_POLLS; i++) {
+        comm_poll(mover->comm);
+        now = clock_s();
+        if (now - before < slow_poll_s)
+            break;
+        before = now;
+    }
+    mover->next_s = now + rest_s;
+}
+
+/* open_mover - by the first transport of a device that has messages: the last to be closed. */
+static void open_mover(struct transport *t) {
+    if (t->device->between_ops || !comm_has_messages(t->comm))
+        return;
+    struct mover *mover = xcalloc(1, sizeof *mover);
+    mover->comm = t->comm;
+    t->state = mover;
+    t->device->between_ops = move_messages;
+    t->device->between_user = mover;
+}
+
+static void host_close(struct transport *t) {
+    if (!t->state)
+        return;
+    t->device->between_ops = NULL;
+    t->device->between_user = NULL;
+    free(t->state);
+}
+
+/* nothing_to_close - the kind that keeps no state. */
 static void nothing_to_close(struct transport *t) {
     (void)t;
 }
@@ -51,7 +95,7 @@ static void nothing_to_close(struct transport *t) {
 static const struct transport_ops HOST_OPS = {
     "host",          host_all_gather_start, host_reduce_scatter_start, host_sum_f32,
     host_send_start, host_receive_start,    host_all_to_all_start,     host_wait,
-    nothing_to_close};
+    host_close};
 
 /* --- one rank: its shard is the whole ---
  *
@@ -126,6 +170,7 @@ int transport_open_beside(struct transport *transport, struct comm *comm, struct
     if (kind == TRANSPORT_HOST) {
         CHECK(device->ops->host_memory, "the host transport was asked for buffers of a GPU");
         transport->ops = &HOST_OPS;
+        open_mover(transport);
         return 0;
     }
     if (kind == TRANSPORT_STAGED)
