@@ -13,8 +13,6 @@ struct reference {
 
 enum { MOST_STEPS = 8 };
 
-static bool on_gpu; /* the ranks compute on GPUs, which know no biases of experts yet */
-
 static const double RATE = 1e-3; /* an element without a true gradient moves by so much as rounding says */
 
 /* crowd - all rows go first to the first expert of every layer: by the router's bias, and where there is none by a router of zeros, whose
@@ -245,21 +243,13 @@ static void test_mistakes_are_seen(void **state) {
     run_close(&want.run);
 }
 
-static void look_for_gpu(void) {
-    struct config config = {.run = {.threads = 1}, .parallel = {.replicas = 1}};
-    struct rank_device rank;
-    on_gpu = rank_device_open(&rank, &config, comm) && !rank.dev.ops->host_memory;
-    rank_device_close(&rank);
-    num_steps = on_gpu || getenv("ATELIER_TEST_FEW_STEPS") ? FEW_STEPS : MOST_STEPS;
-}
-
 int main(int argc, char **argv) {
     struct err err = {""};
     comm = comm_start(&argc, &argv);
     token_path = xasprintf("build/tmp/ranks-expert-%d.h5", comm_num_ranks(comm));
     if (comm_is_root(comm))
         free(test_folder("ranks-expert"));
-    look_for_gpu();
+    look_for_gpu(MOST_STEPS);
     int status = comm_is_root(comm) ? write_tokens(token_path, &err) : 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_as_alone),

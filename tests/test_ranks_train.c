@@ -10,8 +10,6 @@
  * share must be seen. */
 #include "tests/layout_run.h"
 
-static bool on_gpu; /* the ranks compute on GPUs */
-
 static void curve(struct comm *run_comm, const struct layout *layout, bool tied, double losses[STEPS]) {
     struct run run;
     run_open(&run, run_comm, layout, tied);
@@ -386,7 +384,7 @@ int main(int argc, char **argv) {
     token_path = xasprintf("build/tmp/ranks-train-%d.h5", comm_num_ranks(comm));
     if (comm_is_root(comm))
         free(test_folder("ranks-train"));
-    look_for_gpu();
+    look_for_gpu(STEPS);
     int status = comm_is_root(comm) ? write_tokens(token_path, &err) : 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layouts_agree),

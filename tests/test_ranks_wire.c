@@ -152,7 +152,7 @@ int main(int argc, char **argv) {
     token_path = xasprintf("build/tmp/ranks-wire-%d.h5", comm_num_ranks(comm));
     if (comm_is_root(comm))
         free(test_folder("ranks-wire"));
-    look_for_gpu();
+    look_for_gpu(STEPS);
     int status = comm_is_root(comm) ? write_tokens(token_path, &err) : 0;
     if (on_gpu) /* whose gradients the host cannot read */
         cmocka_set_test_filter("test_curve");

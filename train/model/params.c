@@ -70,16 +70,16 @@ static struct segment *segment_of(struct params *params, struct param param, con
     }
     CHECK(unit->num_segments < MAX_SEGMENTS, "unit %d has more than %d segments", index, (int)MAX_SEGMENTS);
     struct segment *segment = &unit->segments[unit->num_segments++];
-    *segment = (struct segment){
-        .unit = index,
-        .storage = storage,
-        .stored = setup->compute,
-        .compute = setup->compute,
-        .rule = rule,
-        .is_alike = is_alike,
-        .is_experts = is_experts,
-        .shards = is_experts ? setup->holders : (struct divided){setup->num_ranks, setup->rank},
-        .align = align_of(setup, storage)};
+    *segment = (struct segment){.unit = index,
+                                .storage = storage,
+                                .stored = setup->compute,
+                                .compute = setup->compute,
+                                .rule = rule,
+                                .is_alike = is_alike,
+                                .is_experts = is_experts,
+                                .shards = is_experts ? setup->holders
+                                                     : (struct divided){setup->num_ranks, setup->rank},
+                                .align = align_of(setup, storage)};
     return segment;
 }
 
@@ -478,4 +478,3 @@ void params_free(struct params *params) {
     params->elsewhere = NULL;
     params->num_units = 0;
 }
-
