@@ -103,13 +103,13 @@ static void test_sampling(void **state) {
 static void test_export_check(void **state) {
     (void)state;
     struct err err = {""};
-    double difference = -1;
+    struct export_difference difference = {-1, 0, 0};
     const char *model = "tests/golden/models/llama3";
     assert_int_equal(export_check((struct weights_place){model, NULL}, (struct weights_place){model, NULL},
                                   EXPORT_F32, (struct session_way){SESSION_F32, SESSION_CPU}, &difference,
                                   &err),
                      0);
-    assert_true(difference == 0);
+    assert_true(difference.relative == 0);
     assert_int_equal(export_check((struct weights_place){model, NULL},
                                   (struct weights_place){"tests/golden/models/llama2", NULL}, EXPORT_Q8_0,
                                   (struct session_way){SESSION_F32, SESSION_CPU}, NULL, &err),
@@ -191,8 +191,29 @@ static void turn_experts(char *bytes, float by) {
         }
 }
 
-/* changed_check - the check of a model with experts whose file was changed, as if it had been written in 16 bits. */
-static int changed_check(change_model change, float by, double *difference) {
+/* Some of the six are lost: what a writer that leaves out experts would make. */
+static void scale_experts(char *bytes, int count, float by) {
+    for (int layer = 0; layer < 2; layer++)
+        for (int expert = 0; expert < count; expert++) {
+            char *name = xasprintf("model.layers.%d.mlp.experts.%d.down_proj.weight", layer, expert);
+            float *values = tensor_at(bytes, name);
+            for (int i = 0; i < EXPERT_FLOATS; i++)
+                values[i] *= by;
+            free(name);
+        }
+}
+
+static void lose_one(char *bytes, float by) {
+    scale_experts(bytes, 1, by);
+}
+
+static void lose_two(char *bytes, float by) {
+    scale_experts(bytes, 2, by);
+}
+
+/* changed_check - the check of a model with experts whose file was changed, as if it had been written so. */
+static int changed_check(change_model change, float by, enum export_type type,
+                         struct export_difference *difference) {
     struct err err = {""};
     size_t length;
     const char *model = "tests/golden/models/qwen3_moe";
@@ -203,8 +224,8 @@ static int changed_check(change_model change, float by, double *difference) {
     assert_non_null(bytes);
     change(bytes, by);
     assert_int_equal(file_replace(path, bytes, length, &err), 0);
-    int status = export_check((struct weights_place){model, NULL}, (struct weights_place){folder, NULL},
-                              EXPORT_BF16, (struct session_way){SESSION_F32, SESSION_CPU}, difference, &err);
+    int status = export_check((struct weights_place){model, NULL}, (struct weights_place){folder, NULL}, type,
+                              (struct session_way){SESSION_F32, SESSION_CPU}, difference, &err);
     assert_int_equal(folder_remove(folder, &err), 0);
     free(bytes);
     free(copy);
@@ -214,14 +235,20 @@ static int changed_check(change_model change, float by, double *difference) {
 }
 
 /* A router that takes another expert for some tokens is what rounding does (by root mean square over all logits 0.038 apart, more than 16
- * bits explain); another expert for most of them, or experts in another order, are not. */
+ * bits explain); another expert for most of them, experts in another order, or lost ones are not, and where nothing is rounded not even
+ * that. */
 static void test_export_check_experts(void **state) {
-    double difference = 1;
+    struct export_difference difference;
     (void)state;
-    assert_int_equal(changed_check(change_routers, 0.004f, &difference), 0);
-    assert_true(difference > 1e-4 && difference < 1e-2);
-    assert_int_equal(changed_check(change_routers, 2, &difference), -1);
-    assert_int_equal(changed_check(turn_experts, 0, &difference), -1);
+    assert_int_equal(changed_check(change_routers, 0.004f, EXPORT_BF16, &difference), 0);
+    assert_true(difference.relative > 1e-4 && difference.relative < 3e-2);
+    assert_in_range(difference.num_apart, 1, difference.num_tokens / 8);
+    assert_int_equal(changed_check(change_routers, 0.004f, EXPORT_F32, &difference), -1);
+    assert_int_equal(changed_check(change_routers, 2, EXPORT_BF16, &difference), -1);
+    assert_int_equal(changed_check(turn_experts, 0, EXPORT_BF16, &difference), -1);
+    assert_int_equal(changed_check(lose_one, 0, EXPORT_F32, &difference), -1);
+    assert_int_equal(changed_check(lose_one, 0, EXPORT_BF16, &difference), -1);
+    assert_int_equal(changed_check(lose_two, -3, EXPORT_BF16, &difference), -1);
 }
 
 int main(void) {

@@ -267,7 +267,8 @@ static void tell_rounding(const struct export_words *words, double effect, doubl
 static int compare(const struct export_words *words, enum export_type type, bool is_adapter,
                    struct err *err) {
     struct weights_place source = {words->model, words->base}, written = {words->path, NULL};
-    double difference = 0, effect = 0;
+    struct export_difference difference;
+    double effect = 0;
     if (is_to(words, "peft"))
         written.base = words->base;
     if (is_adapter && adapter_effect_check(source, words->way, &effect, err) != 0)
@@ -281,9 +282,12 @@ static int compare(const struct export_words *words, enum export_type type, bool
     if (export_check(source, written, type, words->way, &difference, err) != 0)
         return -1;
     printf("wrote '%s'; read back, its logits differ from the source's by %.2g (relative)\n", words->path,
-           difference);
+           difference.relative);
+    if (difference.num_apart > 0)
+        printf("without %d of %d positions, at which rounding made a router take another expert\n",
+               difference.num_apart, difference.num_tokens);
     if (is_adapter && !writes_adapter(words))
-        tell_rounding(words, effect, difference);
+        tell_rounding(words, effect, difference.relative);
     return 0;
 }
 

@@ -110,29 +110,36 @@ static int compare_numbers(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* middle_difference - the median over positions.  Where two experts are nearly alike to a router, rounding makes it take the other one:
- * the logits of that token are far away then, and those of the others nearly as near as before. */
-static double middle_difference(const struct answer *got, const struct answer *want) {
-    double each[CHECK_TOKENS];
-    int64_t width = want->vocab_size;
-    for (int64_t i = 0; i < want->num_tokens; i++)
-        each[i] = relative_difference(got->logits + i * width, want->logits + i * width, width);
-    qsort(each, (size_t)want->num_tokens, sizeof *each, compare_numbers);
-    return each[want->num_tokens / 2];
-}
+/* A rounding of less than this turns no router. */
+static const double EXACT_LIMIT = 1e-5;
 
-/* difference_of - what a file that holds something else would make large, and rounding does not. */
-static double difference_of(const struct answer *got, const struct answer *want) {
-    double all = relative_difference(got->logits, want->logits, want->num_tokens * want->vocab_size);
-    double middle = want->has_experts ? middle_difference(got, want) : all;
-    return middle < all ? middle : all;
+/* difference_of - by root mean square over the positions.  Where two experts are nearly alike to a router, rounding makes it take the other
+ * one: the logits of that token, and of the few after it, are far away then, and those of the others as near as before.  Of a model with
+ * experts an eighth of the positions, those farthest away, may be so in a type that rounds; *num_apart: how many are. */
+static double difference_of(const struct answer *got, const struct answer *want, double limit,
+                            int *num_apart) {
+    enum { MOST_APART = 8 }; /* of one in so many */
+    double each[CHECK_TOKENS], sum = 0;
+    int64_t width = want->vocab_size, count = want->num_tokens, kept = count;
+    *num_apart = 0;
+    if (!want->has_experts || limit <= EXACT_LIMIT)
+        return relative_difference(got->logits, want->logits, count * width);
+    for (int64_t i = 0; i < count; i++)
+        each[i] = relative_difference(got->logits + i * width, want->logits + i * width, width);
+    qsort(each, (size_t)count, sizeof *each, compare_numbers);
+    while (kept > count - count / MOST_APART && each[kept - 1] > limit)
+        kept--;
+    for (int64_t i = 0; i < kept; i++)
+        sum += each[i] * each[i];
+    *num_apart = (int)(count - kept);
+    return sqrt(sum / (double)kept);
 }
 
 /* By root mean square over all logits: single small ones may differ by much of their own size and mean nothing.
  * A file may be for fewer tokens than its source (family_gguf_positions): up to there they must agree. */
 int export_check(struct weights_place source, struct weights_place written, enum export_type type,
-                 struct session_way way, double *difference, struct err *err) {
-    int status = -1;
+                 struct session_way way, struct export_difference *difference, struct err *err) {
+    int status = -1, num_apart;
     struct answer want = answer_of(source, CHECK_TOKENS, way, err), got = {0};
     if (want.logits)
         got = answer_of(written, want.num_tokens, way, err);
@@ -146,10 +153,10 @@ int export_check(struct weights_place source, struct weights_place written, enum
                 (long long)want.vocab_size);
     } else if (want.logits && got.logits && check_finite(source.path, want.logits, count, err) == 0 &&
                check_finite(written.path, got.logits, count, err) == 0) {
-        double relative = difference_of(&got, &want);
         double limit = limit_of(source, written, type, way);
+        double relative = difference_of(&got, &want, limit, &num_apart);
         if (difference)
-            *difference = relative;
+            *difference = (struct export_difference){relative, num_apart, (int)want.num_tokens};
         status =
             relative <= limit
                 ? 0
