@@ -195,11 +195,12 @@ wait_for_step() {
     done
 }
 
-# worst_difference A B - the largest relative difference of two lists of losses; "none" where their steps differ.
+# worst_difference A B - the largest relative difference of two lists of losses, of what is 0 the difference itself; "none" where
+# their steps differ.
 worst_difference() {
     awk 'NR == FNR { step[NR] = $1; loss[NR] = $2; count = NR; next }
          { n++; if (step[n] != $1) bad = 1
-           difference = (loss[n] - $2) / $2; if (difference < 0) difference = -difference
+           difference = loss[n] - $2; if ($2 != 0) difference /= $2; if (difference < 0) difference = -difference
            if (!(difference <= worst)) worst = difference }
          END { if (bad || n != count || n == 0) print "none"; else printf "%.3g\n", worst }' "$1" "$2"
 }
@@ -207,7 +208,7 @@ worst_difference() {
 # is_within A B RELATIVE - whether two lists of losses are equal so far.
 is_within() {
     worst=$(worst_difference "$1" "$2")
-    [ "$worst" != none ] && is_at_most "$worst" "$3"
+    [ -n "$worst" ] && [ "$worst" != none ] && is_at_most "$worst" "$3"
 }
 
 # difference A B - of the losses of two runs, by their folders.

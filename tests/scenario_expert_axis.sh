@@ -1,7 +1,7 @@
 #!/bin/sh
 # scenario_expert_axis.sh - ranks that divide the experts of a layer (parallel.expert): the losses of one rank, with the routers'
-# losses and what is told of shares, with a replica more, also apart, with questions in the middle, with an adapter on attention,
-# also of a base in fewer bits; resumed from one rank to two, to four and back; the memory and the bytes that plan tells; what is
+# losses and what is told of shares, with a replica more, also apart, with questions in the middle, with an adapter on attention
+# or experts, also of a base in fewer bits, and with gradients in 8 bits between replicas; resumed from one rank to two, to four and back; the memory and the bytes that plan tells; what is
 # refused, with a way out.  Weights, every stage and mistakes that must be seen are in tests/test_ranks_expert.c.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
@@ -90,6 +90,22 @@ losses "$work/moved" >"$work/got"
 is_within "$work/got" "$work/mixtral.losses" 1e-5 || fail "resumed on other ranks the losses differ by $worst"
 say "resumed on one rank, two, four and one: largest relative difference of the losses $worst"
 
+# --- a checkpoint is as large as one rank's ---
+for run in mixtral mixtral-2---setparallelexpert2; do
+    sed -n 's/.*"event": "checkpoint".*"size_bytes": \([0-9]*\).*/\1/p' "$work/$run/metrics.jsonl" | tail -n 1 >"$work/$run.size"
+done
+[ -s "$work/mixtral.size" ] || fail "no size of a checkpoint in metrics.jsonl"
+expect "bytes of a checkpoint" "$(cat "$work/mixtral.size")" "$(cat "$work/mixtral-2---setparallelexpert2.size")"
+
+# --- gradients that cross between replicas in 8 bits: experts' too ---
+# shellcheck disable=SC2086 # words
+for expert in 1 2; do
+    train 0 4 "$work/codes-$expert" $mixtral --set parallel.replicas=2 --set parallel.stage=2 --set parallel.wire=int8 \
+        --set "parallel.expert=$expert" --set train.steps=6
+    losses "$work/codes-$expert" >"$work/codes-$expert.losses"
+done
+is_within "$work/codes-2.losses" "$work/codes-1.losses" 1e-4 || fail "in 8 bits losses differ by $worst"
+
 # --- plan knows the ranks, what they send, and the memory that the run takes ---
 settings="$mixtral --set parallel.expert=2 --set train.steps=1 --set train.recompute=layer --set parallel.stage=2"
 # shellcheck disable=SC2086 # words
@@ -120,12 +136,15 @@ refused "train.reproducible.*parallel.expert" 2 --set parallel.expert=2 --set tr
 train 2 2 "$work/never" --set parallel.expert=2
 expect_output "parallel.expert is 2, and model_type 'llama' has no experts: set it to 1"
 
-# --- an adapter on attention ---
+# --- an adapter on attention, and on experts ---
 run 0 "$atelier" export "$work/mixtral/step-000010" --to hf --type f32 --output "$work/mixtral-hf"
 sed '/^model:/,/^data:/{/^data:/!d}' "$tiny" >"$work/lora.yaml"
 printf '\nadapter: {method: lora, rank: 4, alpha: 8}\n' >>"$work/lora.yaml"
 tiny=$work/lora.yaml
 agrees adapter 2 "--set parallel.expert=2 --set parallel.stage=3" --set "model.path=$work/mixtral-hf"
 agrees adapter 2 "--set parallel.expert=2 --set parallel.stage=0" --set "model.path=$work/mixtral-hf"
+agrees pairs 2 "--set parallel.expert=2 --set parallel.stage=2" --set "model.path=$work/mixtral-hf" --set 'adapter.targets=[all-linear]'
+agrees pairs 4 "--set parallel.expert=4 --set parallel.stage=0" --set "model.path=$work/mixtral-hf" --set 'adapter.targets=[all-linear]'
+if is_within "$work/pairs.losses" "$work/adapter.losses" 1e-5; then fail "pairs on experts are not seen in the comparison"; fi
 agrees packed 4 "--set parallel.expert=2 --set parallel.stage=3" --set "model.path=$work/mixtral-hf" --set adapter.base=nf4_double
 if is_within "$work/packed.losses" "$work/adapter.losses" 1e-5; then fail "a base in fewer bits is not seen in the comparison"; fi

@@ -126,11 +126,38 @@ static void test_divided(void **state) {
     config_free(&config);
 }
 
+/* flops_with_pairs - of a token, with pairs of rank 16 on the experts, of which the model has so many. */
+static double flops_with_pairs(const struct config *config, int num_experts) {
+    struct model_config model = mixtral();
+    model.num_experts = num_experts;
+    model.adapter.method = ADAPTER_LORA;
+    for (int layer = 0; layer < model.num_layers; layer++)
+        layer_set_add(&model.adapter.layers, layer);
+    for (int target = ADAPTER_GATE; target <= ADAPTER_DOWN; target++) {
+        model.adapter.ranks[target] = 16;
+        model.adapter.alphas[target] = 16;
+    }
+    const struct model_figures figures = figures_count(config, &model);
+    return estimate_flops_per_token(&figures, 4096);
+}
+
+/* Pairs on experts that a token does not go to cost it nothing: more experts are a wider router, frozen, whose products are the forward and
+ * the gradient of what it read. */
+static void test_pairs(void **state) {
+    (void)state;
+    struct config config;
+    load(&config);
+    double few = flops_with_pairs(&config, 8), many = flops_with_pairs(&config, 128);
+    assert_true(fabs(many - few - 4 * 32.0 * 120 * 4096) < 1);
+    config_free(&config);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flops),
         cmocka_unit_test(test_shares),
         cmocka_unit_test(test_divided),
+        cmocka_unit_test(test_pairs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

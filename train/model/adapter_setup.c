@@ -266,9 +266,11 @@ static int check_rest(const struct config *config, struct err *err) {
 }
 
 /* check_experts - what pairs on experts cannot be, for peft would not load it, or would load another one: in its models gate and up are one
- * parameter, for which it takes twice r and lora_alpha. */
-static int check_experts(const struct model_config *model, struct err *err) {
+ * parameter, for which it takes twice r and lora_alpha.  Of an adapter that was read little can be changed: it can be merged. */
+static int check_experts(const struct model_config *model, const struct config *config, struct err *err) {
     const struct adapter *adapter = &model->adapter;
+    const char *merge =
+        "merge that adapter ('atelier export --to hf') and train a new one on the merged model";
     const int64_t gate = adapter->ranks[ADAPTER_GATE], up = adapter->ranks[ADAPTER_UP];
     if (!adapter_has_experts(model))
         return 0;
@@ -277,17 +279,20 @@ static int check_experts(const struct model_config *model, struct err *err) {
                        "adapter.method dora has no lengths for experts, nor has peft: set adapter.method: "
                        "lora, or leave gate, up and down out of adapter.targets");
     if (adapter->dropout > 0)
-        return err_set(
-            err, "adapter.dropout beside pairs on experts is not supported, nor is it by peft: remove it, "
-                 "or leave gate, up and down out of adapter.targets");
+        return err_set(err, "adapter.dropout beside pairs on experts is not supported, nor is it by peft: %s",
+                       config->adapter.path ? "set adapter.dropout: 0"
+                                            : "remove it, or leave gate, up and down out of adapter.targets");
     if (adapter->rank_stabilised)
-        return err_set(err,
-                       "adapter.rslora beside pairs on experts is not supported: peft would load them with "
-                       "another scale; remove it, and set adapter.alpha to alpha x the root of the rank");
+        return err_set(
+            err,
+            "adapter.rslora beside pairs on experts is not supported: peft would load them with another scale; %s",
+            config->adapter.path ? merge
+                                 : "remove it, and set adapter.alpha to alpha x the root of the rank");
     if (gate != up || adapter->alphas[ADAPTER_GATE] != adapter->alphas[ADAPTER_UP])
         return err_set(err,
                        "adapter.targets: gate and up of experts have pairs of the same rank and alpha, or "
-                       "neither has some: peft has them as one parameter; name both alike, or neither");
+                       "neither has some: peft has them as one parameter; %s",
+                       config->adapter.path ? merge : "name both alike, or neither");
     return 0;
 }
 
@@ -372,7 +377,7 @@ int adapter_setup(struct model_config *model, const struct config *config, struc
         return -1;
     model->adapter.dtype = config->model.save_dtype == DTYPE_COUNT ? DTYPE_F32 : config->model.save_dtype;
     model->adapter.dropout = dropout;
-    return check_experts(model, err);
+    return check_experts(model, config, err);
 }
 
 /* By adapter_base. */

@@ -5,20 +5,26 @@
 #include "train/model/kept.h"
 #include "train/model/optimizer.h"
 
-/* count_matrices - that multiply a row: of the experts of a layer as many as it goes to. */
-static void count_matrices(struct model_figures *f) {
+/* count_matrices - that multiply a row: of the experts of a layer as many as it goes to.  Returns how many trained values it does
+ * not meet, in the others. */
+static double count_matrices(struct model_figures *f) {
     const struct model_config *model = f->model;
     struct param at = PARAM_START;
+    double idle = 0;
     f->matrices = (double)model->width * (double)model->vocab_size;
     while (family_next_param(model, &at)) {
         const struct param_spec *spec = param_spec(model, at.role);
         struct tensor shape = param_shape(model, at);
         bool is_expert = spec->traits & PARAM_EXPERT;
-        if (shape.ndim < 2 || spec->place != PLACE_LAYER || (is_expert && at.expert >= model->num_chosen))
+        bool is_idle = is_expert && at.expert >= model->num_chosen;
+        if (is_idle && param_is_trained(model, at.role))
+            idle += (double)tensor_count(shape);
+        if (shape.ndim < 2 || spec->place != PLACE_LAYER || is_idle)
             continue;
         f->matrices += (double)tensor_count(shape);
         f->in_experts += is_expert ? (double)tensor_count(shape) : 0;
     }
+    return idle;
 }
 
 static double below_share(const struct model_config *model) {
@@ -54,8 +60,8 @@ struct model_figures figures_count(const struct config *config, const struct mod
                               .state_bytes =
                                   optimizer_state_bytes(optimizer, model, config->optimizer.state_dtype),
                               .update_flops = optimizer_flops(optimizer, model)};
-    count_matrices(&f);
+    double idle = count_matrices(&f);
     count_layers(&f);
-    f.trained_share = model_has_adapter(model) ? f.trained / f.matrices : 1;
+    f.trained_share = model_has_adapter(model) ? (f.trained - idle) / f.matrices : 1;
     return f;
 }

@@ -37,9 +37,8 @@ struct layout layout_make(const struct config *config, const struct model_config
           "a layout was asked for before 'auto' was replaced");
     unsigned divided = grid_axes(grid, DIVIDES_PARAMETERS);
     int num_shards = grid_num_shards(grid), stage = (int)config->parallel.zero_stage;
-    unsigned alike = grid_replica_axes(grid), parts = grid_axes(grid, DIVIDES_TENSORS);
-    const struct divided alone = {1, 0}, none = {0, 0}, replicas = place_along(grid, alike),
-                         tensor = place_along(grid, parts),
+    const struct divided alone = {1, 0}, none = {0, 0}, replicas = place_along(grid, grid_replica_axes(grid)),
+                         tensor = place_along(grid, grid_axes(grid, DIVIDES_TENSORS)),
                          experts = place_along(grid, grid_axes(grid, DIVIDES_EXPERTS));
     bool is_apart = config->parallel.sync_every > 0;
     if (num_shards ==
