@@ -166,7 +166,9 @@ static bool try_nodes(struct advice *advice, const struct run_plan *plan, const 
     int64_t sharing = config->parallel.context * (freedom.tensor ? 1 : config->parallel.tensor);
     const struct search_ranks ranks = {(int)(nodes * place->ranks_per_node), (int)place->ranks_per_node,
                                        &place->machine};
-    if (ranks.num_ranks > config->train.batch_sequences * sharing || is_refused(config))
+    bool crosses_nothing =
+        config->parallel.wire == WIRE_INT8 && trial.parallel.replicas == 1; /* refused so */
+    if (ranks.num_ranks > config->train.batch_sequences * sharing || is_refused(config) || crosses_nothing)
         return false;
     if (!layout_search(&advice->proposal, &trial, plan->model, &ranks, freedom))
         return false;
@@ -181,8 +183,8 @@ static bool try_nodes(struct advice *advice, const struct run_plan *plan, const 
         trial.parallel.reduce = advice->proposal.reduce;
     struct config from = plan->config;
     from.slurm.nodes = place->nodes;
-    from.parallel.replicas =
-        plan->grid.axes[AXIS_REPLICA].size; /* a 0 in the run file: as many as there are nodes */
+    from.parallel.replicas = config->parallel.replicas == 0 ? nodes /* as many as there will be */
+                                                            : plan->grid.axes[AXIS_REPLICA].size;
     tell_change(advice->change, sizeof advice->change, &from, &trial);
     double share = (double)nodes / (double)place->nodes;
     advice->nodes = nodes;

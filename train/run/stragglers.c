@@ -66,7 +66,12 @@ void stragglers_step(struct stragglers *stragglers, double compute_s, int64_t st
     double *all = xcalloc((size_t)num_ranks, sizeof *all);
     comm_gather_f64(comm, &mean, 1, all);
     int found = straggler_find(all, num_ranks, &median, &slowest);
-    straggler_advice(advice, sizeof advice, host, hosts_of(comm, slowest, host));
+    bool has_others = hosts_of(comm, slowest, host);
+    if (stragglers->divides_experts)
+        snprintf(advice, sizeof advice,
+                 "; ranks divide the experts, and the routers may send it more tokens (fullest_expert)");
+    else
+        straggler_advice(advice, sizeof advice, host, has_others);
     metrics_ranks(metrics, step, median, all[slowest], slowest, host);
     if (found >= 0 && found != stragglers->told_rank)
         metrics_note(metrics,

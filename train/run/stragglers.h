@@ -10,7 +10,8 @@ enum { STRAGGLER_STEPS = 20 };
 struct stragglers {
     double compute_s; /* of this rank, since the last comparison */
     int num_steps;
-    int told_rank; /* who was named last; -1: nobody */
+    int told_rank;        /* who was named last; -1: nobody */
+    bool divides_experts; /* the ranks do, so that what one computes depends on the routers */
 };
 
 /* straggler_find - the slowest of the ranks' times where it is more than 1.15 times their median, else -1;

@@ -299,7 +299,7 @@ static void link_step(struct trainer *t, struct step_record *record) {
 static bool train_step(struct trainer *t) {
     struct step_sums sums;
     struct op_counts before = t->rank.dev.counts;
-    const int64_t sent[2] = {t->rank.link->sent_bytes, t->rank.across->sent_bytes};
+    const int64_t sent[2] = {trainer_sent_inside(t), t->rank.across->sent_bytes};
     double start = clock_s();
     t->params.comm_s = 0;
     if (!take_batch(t, &sums))

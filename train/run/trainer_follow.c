@@ -37,13 +37,23 @@ void trainer_follow_loss(struct trainer *t, double loss) {
     trainer_confirm(t);
 }
 
+int64_t trainer_sent_inside(const struct trainer *t) {
+    const struct rank_device *rank = &t->rank;
+    int64_t sum = rank->link->sent_bytes;
+    if (rank->holders && rank->holders != rank->link)
+        sum += rank->holders->sent_bytes;
+    if (rank->expert && rank->expert != rank->link)
+        sum += rank->expert->sent_bytes;
+    return sum;
+}
+
 void trainer_follow_exchanges(struct trainer *t, const struct step_record *record, const int64_t sent[2]) {
     const struct params_setup *setup = &t->params.setup;
     char text[EXCHANGE_WATCH_ROOM];
     const struct exchange_step step = {.waited_s = record->phase_s[PHASE_COMM],
                                        .products_s =
                                            record->phase_s[PHASE_FORWARD] + record->phase_s[PHASE_BACKWARD],
-                                       .inside_bytes = t->rank.link->sent_bytes - sent[0],
+                                       .inside_bytes = trainer_sent_inside(t) - sent[0],
                                        .across_bytes = t->rank.across->sent_bytes - sent[1]};
     const struct exchange_ways ways = {.zero_stage = setup->zero_stage,
                                        .num_shards = setup->num_ranks,

@@ -33,6 +33,7 @@ static void begin(struct trainer *t, const struct config *given, struct comm *co
     t->given = given;
     t->comm = comm;
     t->stragglers.told_rank = -1;
+    t->stragglers.divides_experts = t->given->parallel.expert > 1;
     t->loss_scale = loss_scale_start(config_activations(given));
     t->valid_loss = NAN;
     chain_start(t->link);
