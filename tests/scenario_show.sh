@@ -121,7 +121,7 @@ expect_output -- '--show needs the tokenizer that made the file: --tokenizer MOD
 run 2 "$atelier" inspect "$work/chats.h5" --show 2 --tokenizer "$tokenizer" --run "$work/chats.yaml"
 expect_output -- '--tokenizer and --run both name a tokenizer: leave one of them out'
 run 1 "$atelier" inspect "$tokenizer/tokenizer.json" --show 2 --tokenizer "$tokenizer"
-expect_output "is no token file: --show has no samples"
+expect_output "is not a token file: --show has no samples"
 run 1 "$atelier" inspect "$work/chats.h5" --show 2 --tokenizer tests/golden/tekken/tekken.json
 expect_output "^error: '$work/chats.h5' was made by another tokenizer \([0-9a-f]{12}; this one is [0-9a-f]{12}\)"
 say "all said before it is trained"

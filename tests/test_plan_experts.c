@@ -5,6 +5,7 @@
 
 #include "tests/check.h"
 #include "train/plan/estimate.h"
+#include "train/plan/links.h"
 #include "train/plan/timetable.h"
 
 static const char RUN[] =
@@ -152,12 +153,31 @@ static void test_pairs(void **state) {
     config_free(&config);
 }
 
+/* links_of - of 16 ranks, four to a node, of which so many divide the experts. */
+static struct timeline_rates links_of(int num_expert) {
+    const struct machine machine = {.link_bytes_per_s = 3e11, .node_bytes_per_s = 1e11};
+    const struct grid_shape shape = {16, 4, 1, 1, 1, num_expert};
+    struct timeline_rates rates = {.forward_s = 0};
+    struct grid grid;
+    assert_int_equal(grid_make(&grid, &shape, 0, NULL), 0);
+    links_take(&rates, &grid, 4, &machine);
+    return rates;
+}
+
+/* Experts inside a node use its links, and the rings of those that have the same ones share its network; experts over all nodes leave
+ * one shard, and nothing of it is inside a node for that. */
+static void test_links(void **state) {
+    (void)state;
+    const struct timeline_rates near = links_of(4), far = links_of(16);
+    assert_true(near.bytes_per_s[EXCHANGE_EXPERT] == 3e11 && far.bytes_per_s[EXCHANGE_EXPERT] == 1e11 / 4);
+    assert_true(near.bytes_per_s[EXCHANGE_HOLDERS] == 1e11 / 4);
+    assert_true(near.bytes_per_s[EXCHANGE_INSIDE] == 1e11 && far.bytes_per_s[EXCHANGE_INSIDE] == 1e11);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flops),
-        cmocka_unit_test(test_shares),
-        cmocka_unit_test(test_divided),
-        cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_flops), cmocka_unit_test(test_shares), cmocka_unit_test(test_divided),
+        cmocka_unit_test(test_pairs), cmocka_unit_test(test_links),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -303,7 +303,7 @@ static void print_advice(const struct run_plan *plan) {
     }
     if (!plan->proposal.fits && plan->num_advice == 0)
         printf(
-            "better       nothing that was tried fits: shorter sequences, more ranks to a text (parallel.context) or to a layer (parallel.tensor), a smaller model, or GPUs with "
+            "better       nothing that was tried fits: shorter sequences, more ranks to a text (parallel.context) or to a layer (parallel.tensor; of experts parallel.expert), a smaller model, or GPUs with "
             "more memory\n");
 }
 
