@@ -87,7 +87,7 @@ expect_output 'pairs are on attention alone, which vLLM serves as it is: experts
 run 0 "$atelier" export "$work/oss/step-000002" --to peft --output "$work/oss-peft"
 expect_output '^8 of 8 modules hit \(GptOssForCausalLM\)'
 train 2 0 "$work/never" --set "model.path=$work/gpt_oss-hf" --set 'adapter.targets=[down]'
-expect_output "'down' is no matrix of a layer of this model \(gpt_oss\); there are q, k, v, o, and all-linear"
+expect_output "'down' is not a matrix of a layer of this model \(gpt_oss\); there are q, k, v, o, and all-linear"
 
 # --- what is refused ---
 tiny=tests/scenario/tiny.yaml

@@ -122,7 +122,7 @@ run 0 "$atelier" export "$step" --to gguf --out "$work/merged.gguf"
 run 0 "$atelier" export "$step" --to gguf-lora --for "$work/merged.gguf" --out "$work/lora.gguf"
 expect_output "^14 of 14 modules hit \(llama\)"
 run 1 "$atelier" export "$step" --to peft --for tests/golden/models/qwen3 --out "$work/never"
-expect_output "0 of 14 modules of the adapter hit .*Qwen3ForCausalLM: 'model.layers.0.self_attn.q_proj' is no module"
+expect_output "0 of 14 modules of the adapter hit .*Qwen3ForCausalLM: 'model.layers.0.self_attn.q_proj' is not a module"
 run 1 "$atelier" export "$work/merged" --to peft --out "$work/never"
 expect_output "is not an adapter"
 [ ! -e "$work/never" ] || fail "something was written"
@@ -137,15 +137,15 @@ refused() { # SENTENCE SETTING...
     [ ! -e "$work/refused/metrics.jsonl" ] || fail "something was written"
 }
 refused "rank of adapter target 'q' is 100, more than the smaller side of its matrix \(64\)" --set adapter.rank=100
-refused "'router' is no matrix of a layer of this model \(llama\); there are q, k, v, o, gate, up, down" \
+refused "'router' is not a matrix of a layer of this model \(llama\); there are q, k, v, o, gate, up, down" \
     --set 'adapter.targets=[q, router]'
-refused "adapter.layers: '1-2' is no layer of this model.*layers 0 to 1" --set 'adapter.layers=[1-2]'
+refused "adapter.layers: '1-2' is not a layer of this model.*layers 0 to 1" --set 'adapter.layers=[1-2]'
 refused "adapter.method.*loha" --set adapter.method=loha
 refused "muon is for whole matrices" --set optimizer.kind=muon --set optimizer.momentum=0.9
 refused "'adapter.rank' .*adapter.method" --set adapter.method=none
 refused "model.add_tokens would add rows that never learn" --set 'model.add_tokens=[<affaire>]'
 refused "model.tied_head would make another base" --set model.tied_head=false
-refused "'q' is no matrix of a layer of this model \(phi3\); there are o, down, qkv, gate_up, and all-linear" \
+refused "'q' is not a matrix of a layer of this model \(phi3\); there are o, down, qkv, gate_up, and all-linear" \
     --set model.path=tests/golden/models/phi3 --set data.sequence_tokens=16 --set 'adapter.targets=[q]'
 for key in rank=5 alpha=7; do
     refused "adapter.${key%=*} would have no effect: adapter.path .* is an adapter with its own" \

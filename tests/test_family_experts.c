@@ -57,7 +57,7 @@ static void test_dense_layers(void **state) {
     assert_refused(text, "3 of 3 layers are dense");
     free(text);
     text = xasprintf("{\"model_type\":\"qwen3_moe\",%s\"mlp_only_layers\":[3]," SIZES "}", sparse);
-    assert_refused(text, "mlp_only_layers[0] is no layer");
+    assert_refused(text, "mlp_only_layers[0] is not a layer");
     free(text);
     assert_refused("{\"model_type\":\"mixtral\",\"mlp_only_layers\":[1]," SIZES "}",
                    "mlp_only_layers is [1]");

@@ -352,6 +352,9 @@ static void test_elements(void **state) {
     job = job_for("bad.xml");
     job.source.element = element;
     fails(&job, "bad.xml' line 3: line 2: Opening and ending tag mismatch", "on_bad_line");
+    write_text("none.xml", "");
+    job = job_for("none.xml");
+    fails(&job, "none.xml' is empty", "no XML");
     write_text("some.txt", "x");
     job = job_for("some.txt");
     job.source.element = element;

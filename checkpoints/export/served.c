@@ -115,7 +115,7 @@ static void count(struct served_hits *hits, bool is_hit, const char *module, str
     hits->num_modules++;
     hits->num_hit += is_hit;
     if (!is_hit && !err->text[0])
-        err_set(err, "'%s' is no module of it, or one of another shape", module);
+        err_set(err, "'%s' is not a module of it, or has another shape", module);
 }
 
 static int finish(const struct served_hits *hits, const char *target, struct err *err) {

@@ -82,7 +82,7 @@ static int parse_dense(struct model_config *config, const struct family *family,
         const json_t *layer = json_array_get(listed, i);
         int64_t number = json_is_integer(layer) ? json_integer_value(layer) : -1;
         if (number < 0 || number >= config->num_layers)
-            return err_set(err, "mlp_only_layers[%zu] is no layer, expected 0 to %d", i,
+            return err_set(err, "mlp_only_layers[%zu] is not a layer, expected 0 to %d", i,
                            config->num_layers - 1);
         layer_set_add(&config->dense_layers, (int)number);
     }

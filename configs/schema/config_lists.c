@@ -106,7 +106,7 @@ static const struct config_key source_keys[] = {
     MAPPING(
         "where", SOURCE_AT(where), SOURCE_AT(num_filters), &filter_table,
         "of formats other than text: {field: value} or {field: [values]}; a record of which one of these fields has "
-        "another value, or none, is left out and counted.  Texts are compared as they are written, numbers by their value (1 is 1.0), true and false in any case"),
+        "another value, or none, is left out and counted.  Texts are compared as they are written, numbers by their value (1 is 1.0), true and false in any case; decimals of Parquet are texts, with all their digits (1.50)"),
     TEXT(
         "element", SOURCE_AT(element), NULL,
         "xml: the name of the elements that are records, cut out of a file that holds many; default: a file is one"),

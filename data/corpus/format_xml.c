@@ -108,6 +108,8 @@ static int next_document(struct record_stream *stream, struct raw_record *record
             return -1;
         reader_skip(stream->reader, block.length_bytes);
     }
+    if (status == 0 && stream->record.length_bytes == 0)
+        return err_set(err, "'%s' is empty: no XML", stream->file->path);
     *record =
         (struct raw_record){stream->record.bytes ? stream->record.bytes : "", stream->record.length_bytes, 0};
     return status == 0 ? 1 : -1;

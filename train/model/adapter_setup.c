@@ -110,7 +110,7 @@ static int set_entry(struct model_config *model, const struct config *config,
         return set_target(model, target, rank, alpha, err);
     return err_set(
         err,
-        "adapter.targets: '%.80s' is no matrix of a layer of this model (%s); there are %s, and all-linear, or a "
+        "adapter.targets: '%.80s' is not a matrix of a layer of this model (%s); there are %s, and all-linear, or a "
         "pattern over whole names of modules",
         entry->name, model->model_type, there_are(model, has, sizeof has));
 }
@@ -145,7 +145,7 @@ static int set_layers(struct model_config *model, const struct config *config, s
         if (!parse_layers(text, &first, &last) || last >= model->num_layers)
             return err_set(
                 err,
-                "adapter.layers: '%.40s' is no layer of this model, nor a range of them such as 0-3; there are "
+                "adapter.layers: '%.40s' is not a layer of this model, nor a range of them such as 0-3; there are "
                 "layers 0 to %d",
                 text, model->num_layers - 1);
         for (long layer = first; layer <= last; layer++)
