@@ -46,7 +46,7 @@ LIBS := $(HDF5) yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash l
 WARN := $(if $(WERROR),-Werror) -Wall -Wextra -Wshadow -Wpointer-arith -Wvla -Wwrite-strings
 WARN_C := $(WARN) -Wstrict-prototypes -Wmissing-prototypes
 SANFLAGS = $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-CFLAGS  = -std=c11 -D_GNU_SOURCE -DH5_USE_110_API -DATELIER_VERSION='"$(VERSION)"' -O3 -g -fopenmp \
+CFLAGS  = -std=c11 -D_GNU_SOURCE -DH5_USE_110_API -DATELIER_VERSION='"$(VERSION)"' $(if $(SAN),-O2 -g1,-O3 -g) -fopenmp \
           -ffp-contract=off -fno-math-errno $(WARN_C) -I. -MMD -MP $(SANFLAGS) $(call pkg,--cflags,$(LIBS))
 LDFLAGS = $(SANFLAGS) -fopenmp
 LDLIBS  = $(call pkg,--libs,$(LIBS)) -ldnnl -lm -lpthread
@@ -194,7 +194,7 @@ ptx-fast:
 SIMT ?= $(if $(filter x86_64,$(shell uname -m)),1,0)
 SIMT_OUT := $(if $(filter build/$(NAME),$(OUT)),build/simt$(if $(SAN),-$(SAN)),$(OUT)-simt)
 SIMT_FLAGS = -Itests/simt -Itests/simt/include
-SIMT_CXXFLAGS = -std=c++17 -D_GNU_SOURCE -DOMPI_SKIP_MPICXX $(if $(SAN),-O1,-O2) -g -fopenmp -pthread -ffp-contract=off -fno-math-errno \
+SIMT_CXXFLAGS = -std=c++17 -D_GNU_SOURCE -DOMPI_SKIP_MPICXX $(if $(SAN),-O1,-O2) -g1 -fopenmp -pthread -ffp-contract=off -fno-math-errno \
                 $(WARN) -Wno-unknown-pragmas $(SIMT_FLAGS) -I. -MMD -MP $(SANFLAGS)
 SIMT_CPP := $(wildcard tests/simt/*.cpp)
 SIMT_OBJ := $(patsubst %,$(SIMT_OUT)/%.o,$(GPU_C) $(GPU_CU) $(filter-out tests/simt/test_%,$(SIMT_CPP)))
