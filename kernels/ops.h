@@ -309,7 +309,7 @@ typedef void xielu_backward_fn(struct device *, struct tensor dx, struct xielu_g
 typedef void add_fn(struct device *, struct tensor y, struct tensor a, struct tensor b);
 
 /* op_take_columns - y = scale * x[:, first .. first + K), dense.  args->write is not read.
- *   out  y [N, K]   in  x [N, O] */
+ *   out  y [N, K], which may be x itself where K is O   in  x [N, O] */
 typedef void take_columns_fn(struct device *, struct tensor y, struct tensor x,
                              const struct column_args *args);
 

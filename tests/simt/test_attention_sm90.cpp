@@ -19,6 +19,7 @@
 #include "kernels/cuda/attention.cuh"
 #include "kernels/device_cuda.h"
 #include "kernels/half.h"
+#include "on_device.h"
 #include "turned.h"
 
 namespace {
@@ -156,29 +157,6 @@ results reference::run() const {
 }
 
 /* --- The kernels. */
-
-/* Device memory of one tensor, from and to host values. */
-template <class T> struct on_device {
-    T *data = nullptr;
-    size_t count;
-
-    explicit on_device(size_t count_) : count(count_) {
-        CUDA_CHECK(cudaMalloc((void **)&data, count * sizeof(T)));
-        CUDA_CHECK(cudaMemset(data, 0xff, count * sizeof(T))); /* NaN: what nobody writes, shows */
-    }
-    explicit on_device(const std::vector<T> &values) : on_device(values.size()) {
-        CUDA_CHECK(cudaMemcpy(data, values.data(), count * sizeof(T), cudaMemcpyHostToDevice));
-    }
-    on_device(const on_device &) = delete;
-    ~on_device() {
-        cudaFree(data);
-    }
-    std::vector<T> host() const {
-        std::vector<T> values(count);
-        CUDA_CHECK(cudaMemcpy(values.data(), data, count * sizeof(T), cudaMemcpyDeviceToHost));
-        return values;
-    }
-};
 
 struct outputs {
     std::vector<uint16_t> out, dqkv;
