@@ -182,6 +182,19 @@ last_step() {
     say "${last%% *}" | grep '[0-9]' || echo 0
 }
 
+# trained_sums FOLDER STEP - of all that is trained, and kept beside it, in the checkpoint step-STEP.
+trained_sums() {
+    (cd "$work/$1" && sha256sum "step-$2/model.safetensors" "step-$2"/state/*.safetensors)
+}
+
+# copy_as_it_was FOLDER OF STEP LATER - a run that went on to step-LATER, as when it had ended at step-STEP.
+copy_as_it_was() {
+    rm -rf "${work:?}/$1"
+    cp -r "$work/$2" "$work/$1"
+    rm -rf "$work/$1/step-$4"
+    echo "step-$3" >"$work/$1/latest"
+}
+
 # saved_step FOLDER - of the checkpoint that `latest` names.
 saved_step() {
     sed 's/step-0*//' "$1/latest"

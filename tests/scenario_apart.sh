@@ -17,17 +17,14 @@ apart() {
         --set checkpoint.every_steps=4 --set valid.every_steps=3 "$@"
 }
 
-# bytes FOLDER - of all that is trained, and kept beside it, after 8 steps.
+# bytes FOLDER - after 8 steps.
 bytes() {
-    (cd "$work/$1" && sha256sum step-000008/model.safetensors step-000008/state/*.safetensors)
+    trained_sums "$1" 000008
 }
 
 # resume_from_four FOLDER OF - a run that ended after 4 steps, between two outer steps.
 resume_from_four() {
-    rm -rf "${work:?}/$1"
-    cp -r "$work/$2" "$work/$1"
-    rm -rf "$work/$1/step-000008"
-    echo step-000004 >"$work/$1/latest"
+    copy_as_it_was "$1" "$2" 000004 000008
 }
 
 for stage in 0 1 3; do
