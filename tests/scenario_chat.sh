@@ -75,6 +75,14 @@ expect_output "documents +2,"
 prepare 0 long # control: without a limit nothing is said
 ! grep -q "more than" "$log" || fail "a conversation is too long without a limit"
 
+# --- the name of who speaks, which this template does not write, is told; that of a tool is not meant; control: without names
+printf '%s\n' '{"messages": [{"role": "user", "name": "Jeanne", "content": "q"}, {"role": "assistant", "name": "", "content": "r"}]}' >"$work/named.jsonl"
+prepare 0 named
+expect_output "names +of 1 messages are left out: the chat template does not write who speaks"
+sed 's/"name": "Jeanne", //' "$work/named.jsonl" >"$work/nameless.jsonl"
+prepare 0 nameless
+! grep -q "^names" "$log" || fail "names are told where there are none"
+
 # --- what a weight of nothing leaves: the same tokens, fewer of them learnt
 cat >"$work/weights.jsonl" <<'LINES'
 {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "train": false}, {"role": "user", "content": "c", "weight": 0}, {"role": "assistant", "content": [{"type": "text", "text": "d"}], "weight": 1, "tool_calls": null}]}

@@ -126,6 +126,7 @@ static void note_kept(struct prepare_job *job, const struct batch *batch,
     for (int band = 0; band < job->config->near.num_bands && document->has_bands; band++)
         hashes_add(&job->near, bands_of(job, batch, document)[band]);
     job->totals->num_nulls += document->num_nulls;
+    job->totals->num_names += document->num_names;
     if (document->num_marked > 0)
         note_marked(job, document);
 }

@@ -148,6 +148,7 @@ struct prepare_totals {
     int64_t num_bad_chats;  /* conversations left out, by bad_chat */
     int64_t num_kept_chats; /* conversations that teach nothing or are too long, kept by bad_chat */
     int64_t num_marked;     /* messages that hold the text of a special token, written as other text */
+    int64_t num_names;      /* messages with the name of who speaks, which the template does not write */
     int64_t num_nulls;      /* of columns below tools and their calls, which are no arguments: left out */
     int64_t num_left[LEFT_COUNT]; /* records left out */
     int64_t num_invalid_utf8;     /* documents with invalid UTF-8 or NUL: repaired or left out */

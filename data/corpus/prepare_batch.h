@@ -59,6 +59,7 @@ struct batch_document {
     int num_marked;    /* messages that hold the text of a special token; the first of them, and the token: */
     int marked_message;
     int32_t marked_id;
+    int64_t num_names; /* of messages, which the template does not write */
     int64_t num_nulls; /* left out of tools and calls (prepare_padding.c) */
     int64_t first_token, num_tokens;
     enum token_side side;            /* of a record; SIDE_PLAIN: the document is one */

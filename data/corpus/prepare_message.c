@@ -266,6 +266,14 @@ static enum verdict read_content(struct worker *worker, struct batch_document *d
     return VERDICT_ERROR;
 }
 
+/* has_lost_name - a name of who speaks that the template does not write; that of a tool is in its call as well. */
+static bool has_lost_name(const struct worker *worker, const json_t *entry, const struct conversation *read) {
+    const char *role = json_string_value(json_object_get(entry, "role"));
+    bool is_tool = strcmp(role, "tool") == 0 || strcmp(role, "function") == 0;
+    return !is_tool && !is_empty(json_object_get(entry, "name")) &&
+           !is_written(worker, "name", read->tools != NULL);
+}
+
 /* read_message - role, weight, fields and text of an entry; the pointer to the text is set by the caller once scratch no
  * longer moves. */
 static enum verdict read_message(struct worker *worker, struct batch_document *document, const json_t *entry,
@@ -280,6 +288,7 @@ static enum verdict read_message(struct worker *worker, struct batch_document *d
     if (check_fields(worker, entry, read->tools != NULL, i, err) != 0 ||
         read_message_weight(worker, entry, read->roles[i], i, &read->unlearnt[i], err) != 0)
         return VERDICT_ERROR;
+    document->num_names += has_lost_name(worker, entry, read);
     if (worker->style->own)
         keep_fields(entry, &read->more[i]);
     read->has_more = read->has_more || read->more[i].fields;

@@ -127,6 +127,7 @@ static void print_json(const struct prepare_config *config, const struct prepare
         (json_int_t)t->valid_documents, "valid_tokens", (json_int_t)t->valid_tokens, "seconds", t->seconds);
     CHECK(root, "out of memory, or an output path that is not UTF-8");
     json_object_set_new(root, "left_out_records", left_json(t));
+    json_object_set_new(root, "left_out_names", json_integer((json_int_t)t->num_names));
     json_object_set_new(root, "left_out_nulls", json_integer((json_int_t)t->num_nulls));
     if (t->personal)
         json_object_set_new(root, "personal_data", personal_json(config, t->personal));
@@ -184,6 +185,10 @@ static void print_totals(const struct prepare_config *config, const struct prepa
         printf(
             "special tokens   their text stands in %lld messages: written as other text, never as the token\n",
             (long long)t->num_marked);
+    if (t->num_names > 0)
+        printf(
+            "names            of %lld messages are left out: the chat template does not write who speaks\n",
+            (long long)t->num_names);
     if (t->num_nulls > 0)
         printf(
             "nulls            %lld left out of tools and calls of Parquet: a column's place in rows without it; a "
