@@ -252,6 +252,11 @@ static void test_markup_first(void **state) {
     write_text("saved/a.jsonl", "no JSON\n");
     write_gzip("saved/z.txt.gz", "<!DOCTYPE html><html>un texte</html>", 1);
     fails(&job, "saved/z.txt.gz' is HTML", "pandoc");
+    job = job_for("saved");
+    write_gzip("saved/z.txt.gz",
+               "\xEF\xBB\xBF<?xml version=\"1.0\"?>\n<!-- a page -->\n<!DOCTYPE html><html>un texte</html>",
+               1);
+    fails(&job, "saved/z.txt.gz' is HTML", "pandoc");
     char *path = path_of("saved/z.txt.gz");
     unlink(path);
     free(path);

@@ -2,6 +2,8 @@
  * is damaged, cut or hostile.  The same against Python's tarfile: tests/interop/check_tar.py. */
 #include "tests/prepare_fixture.h"
 
+#include <zlib.h>
+
 #include "data/corpus/tar.h"
 #include "data/file.h"
 #include "kernels/units.h"
@@ -308,6 +310,31 @@ static void member_fails(const char *name, const char *content, const char *plac
     fails(&job, place, why);
 }
 
+/* A flipped bit of a compressed archive may be found in a member's text, long before the checksum at the end; the control: of an archive
+ * that is not compressed nothing is said of damage. */
+static void test_packed(void **state) {
+    (void)state;
+    struct text tar = {0};
+    add(&tar, "good.txt", "good");
+    add(&tar, "bad.txt", "caf\xE9");
+    char *path = xasprintf("%s/packed.tar.gz", folder);
+    gzFile file = gzopen(path, "wb");
+    end(&tar);
+    assert_int_equal(gzwrite(file, tar.bytes, (unsigned)tar.length_bytes), (int)tar.length_bytes);
+    assert_int_equal(gzclose(file), Z_OK);
+    struct job job = job_for("packed.tar.gz");
+    job.config.bad_utf8 = BAD_UTF8_FAIL;
+    fails(&job, "packed.tar.gz:bad.txt': invalid UTF-8", "or the archive is damaged, which 'gzip -t' tells");
+    write_bytes("plain.tar", tar.bytes, tar.length_bytes);
+    job = job_for("plain.tar");
+    job.config.bad_utf8 = BAD_UTF8_FAIL;
+    assert_int_equal(run(&job), -1);
+    assert_null(strstr(job.err.text, "damaged"));
+    release(&job);
+    text_release(&tar);
+    free(path);
+}
+
 /* tar_fails - what stands in a file. */
 static void tar_fails(const char *bytes, size_t length_bytes, const char *why) {
     write_bytes("bad.tar", bytes, length_bytes);
@@ -409,9 +436,10 @@ static void test_sources(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_members), cmocka_unit_test(test_legi),    cmocka_unit_test(test_slashes),
-        cmocka_unit_test(test_names),   cmocka_unit_test(test_many),    cmocka_unit_test(test_looking),
-        cmocka_unit_test(test_faults),  cmocka_unit_test(test_hostile), cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_members), cmocka_unit_test(test_legi),   cmocka_unit_test(test_slashes),
+        cmocka_unit_test(test_names),   cmocka_unit_test(test_many),   cmocka_unit_test(test_looking),
+        cmocka_unit_test(test_faults),  cmocka_unit_test(test_packed), cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_sources),
     };
     folder = test_folder("tar");
     tok = tiny_tokenizer(TINY_ALL);

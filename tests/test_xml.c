@@ -352,6 +352,12 @@ static void test_elements(void **state) {
     job = job_for("bad.xml");
     job.source.element = element;
     fails(&job, "bad.xml' line 3: line 2: Opening and ending tag mismatch", "on_bad_line");
+    write_text("open.xml", "<ARTICLE><META><ID>a</ID></META><BLOC_TEXTUEL><CONTENU>Un texte coup");
+    job = job_for("open.xml");
+    fails(&job, "line 1: the file ends in an open element: it was cut (", "Extra content");
+    write_text("more.xml", "<ARTICLE>x</ARTICLE><ARTICLE/>"); /* the control */
+    job = job_for("more.xml");
+    fails(&job, "line 1: Extra content at the end of the document", "on_bad_line");
     write_text("none.xml", "");
     job = job_for("none.xml");
     fails(&job, "none.xml' is empty", "no XML");

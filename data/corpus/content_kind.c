@@ -118,11 +118,31 @@ const struct content_kind *content_kind_find(struct text_span first) {
 static const struct content_kind HTML = {
     "HTML", PANDOC "; to learn the markup itself, list the file as a source of its own with format: text"};
 
+/* skip_between - from `at`, where `first` may stand, to after `last`; `at` where it does not, or does not end. */
+static size_t skip_between(struct text_span text, size_t at, const char *first, const char *last) {
+    size_t length = strlen(first);
+    if (text.length_bytes - at < length || memcmp(text.bytes + at, first, length) != 0)
+        return at;
+    const char *end = memmem(text.bytes + at + length, text.length_bytes - at - length, last, strlen(last));
+    return end ? (size_t)(end - text.bytes) + strlen(last) : at;
+}
+
+/* skip_prolog - what a page may have before its document type: a mark, blanks, comments, XML's declaration. */
+static size_t skip_prolog(struct text_span text) {
+    size_t at = skip_between(text, 0, "\xEF\xBB\xBF", ""), before;
+    do {
+        before = at;
+        while (at < text.length_bytes && strchr(" \t\r\n", text.bytes[at]) && text.bytes[at])
+            at++;
+        at = skip_between(text, at, "<!--", "-->");
+        at = skip_between(text, at, "<?xml", "?>");
+    } while (at > before);
+    return at;
+}
+
 const struct content_kind *content_kind_of_markup(struct text_span text) {
     static const char *const starts[] = {"<!doctype html", "<html"};
-    size_t at = 0;
-    while (at < text.length_bytes && strchr(" \t\r\n", text.bytes[at]) && text.bytes[at])
-        at++;
+    size_t at = skip_prolog(text);
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
         size_t length = strlen(starts[i]);
         if (text.length_bytes > at + length && strncasecmp(text.bytes + at, starts[i], length) == 0 &&

@@ -25,6 +25,7 @@ struct corpus_file {
     const struct format *format; /* NULL: an archive, whose members have theirs */
     void *header;                /* what its format found at its beginning; NULL: nothing */
     int64_t size_bytes;
+    const char *packed_by; /* of a compressed archive it is a member of: "gzip"; NULL: of none */
 };
 
 /* A file that is being read. */

@@ -82,7 +82,8 @@ static int open_member(struct corpus *corpus, const struct tar_member *member, c
     opened->file = (struct corpus_file){.source = archive->source,
                                         .path = xasprintf("%s:%s", archive->path, member->name),
                                         .format = format,
-                                        .size_bytes = member->size_bytes};
+                                        .size_bytes = member->size_bytes,
+                                        .packed_by = reader_named_coding(archive->path)};
     corpus->member = opened;
     corpus->num_members++;
     if (source_takes_file(source, &opened->file, err) != 0)

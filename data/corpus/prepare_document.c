@@ -211,6 +211,11 @@ static void name_place(const struct worker *worker, const struct batch_document 
                 what.text);
     else if (is_bad_line(worker, document) && worker->config->on_bad_line == BAD_LINE_FAIL)
         err_set(err, "%.700s; prepare.on_bad_line 'skip' leaves such lines out", what.text);
+    what = *err;
+    if (document->file->packed_by && document->outcome != OUTCOME_BAD_CHAT &&
+        document->outcome != OUTCOME_BAD_RECORD)
+        err_set(err, "%.800s; or the archive is damaged, which '%s -t' tells", what.text,
+                document->file->packed_by);
     err_prefix(err, "%s", place);
     free(place);
 }

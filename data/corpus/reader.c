@@ -155,6 +155,11 @@ static enum coding coding_of_name(const char *path) {
     return name_ends_with(path, ".tgz") ? CODING_GZIP : CODING_PLAIN;
 }
 
+const char *reader_named_coding(const char *path) {
+    enum coding coding = coding_of_name(path);
+    return coding == CODING_PLAIN ? NULL : CODINGS[coding].name;
+}
+
 const char *reader_unnamed_coding(const struct reader *reader) {
     return coding_of_name(reader->path) == CODING_PLAIN ? CODINGS[reader->coding].name : NULL;
 }

@@ -45,6 +45,9 @@ int reader_rest(struct reader *reader, size_t max_bytes, char **bytes, size_t *l
 int reader_peek(struct reader *reader, struct text_span *ready, struct err *err);
 void reader_skip(struct reader *reader, size_t length_bytes);
 
+/* reader_named_coding - "gzip" or "zstd", the program whose file it is by its name (.gz, .tgz, .zst); NULL: neither. */
+const char *reader_named_coding(const char *path);
+
 /* reader_unnamed_coding - "gzip" or "zstd" where the file is compressed and its name does not end in .gz or .zst, else
  * NULL. */
 const char *reader_unnamed_coding(const struct reader *reader);

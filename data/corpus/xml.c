@@ -8,6 +8,7 @@
 
 struct xml {
     xmlTextReaderPtr reader;
+    size_t length_bytes; /* of the document */
     const char *name;
     struct text_span text;
     bool was_empty;  /* the element that was opened is closed by the next event */
@@ -54,6 +55,7 @@ struct xml *xml_open(struct text_span document) {
     xml->reader = xmlReaderForMemory(document.length_bytes ? document.bytes : "", (int)document.length_bytes,
                                      NULL, "UTF-8", OPTIONS);
     CHECK(xml->reader, "out of memory for a reader of XML");
+    xml->length_bytes = document.length_bytes;
     xmlTextReaderSetErrorHandler(xml->reader, note_fault, xml);
     return xml;
 }
@@ -65,9 +67,14 @@ void xml_close(struct xml *xml) {
     free(xml);
 }
 
+/* fail - a document that libxml2 has read to its end while elements were open is told as such: its own words are of what it missed. */
 static enum xml_event fail(const struct xml *xml, struct err *err) {
     const char *why = xml->fault_line ? xml->fault.text : "it is not XML";
-    err_set(err, "line %d: %s", xml->fault_line ? xml->fault_line : 1, why);
+    long read_bytes = xmlTextReaderByteConsumed(xml->reader);
+    bool is_cut =
+        read_bytes >= 0 && (size_t)read_bytes == xml->length_bytes && xmlTextReaderDepth(xml->reader) > 0;
+    err_set(err, "line %d: %s%s%s", xml->fault_line ? xml->fault_line : 1,
+            is_cut ? "the file ends in an open element: it was cut (" : "", why, is_cut ? ")" : "");
     return XML_EVENT_FAULT;
 }
 
