@@ -18,7 +18,7 @@ base=$work/base/step-000001
 before=$(sha256sum "$base/model.safetensors")
 sed '/^model:/,/^$/d' "$tiny" >"$work/from_model.yaml"
 tiny=$work/from_model.yaml # train and train_start take it
-set -- --set "model.path=$base" --set adapter.method=lora --set adapter.rank=4 --set optimizer.learning_rate=5e-3 \
+set -- --set "model.path=$base" --set adapter.method=lora --set adapter.rank=4 --set optimizer.learning_rate=5e-4 \
     --set valid.sequences=1
 
 # random MAX - a number from 0 to MAX - 1; the same ones for the same seed.
