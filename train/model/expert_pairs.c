@@ -73,15 +73,8 @@ void expert_pair_backward(struct model *model, const struct expert_product *prod
     op_grouped_backward_input(dev, dx, back, pair->a.value, starts, &added);
 }
 
-/* num_places - of the largest batch: all layers with experts send a row to as many, and where ranks divide experts all of their
- * rows may come here. */
-static int64_t num_places(const struct model *model) {
-    int64_t num_ranks = experts_are_divided(model) ? model->setup.experts.size : 1;
-    return num_ranks * model_own_tokens(&model->setup) * model->setup.config->num_chosen;
-}
-
 struct tensor expert_pairs_take(struct model *model, enum adapter_target target) {
-    return arena_take_2d(&model->arena, model->setup.compute, num_places(model),
+    return arena_take_2d(&model->arena, model->setup.compute, experts_most_places(model),
                          model->setup.config->adapter.ranks[target]);
 }
 
@@ -93,5 +86,5 @@ void expert_pairs_take_shared(struct model *model) {
             most = config->adapter.ranks[t];
     if (most > 0)
         model->experts.pair_rows =
-            arena_take_2d(&model->arena, model->setup.compute, num_places(model), most);
+            arena_take_2d(&model->arena, model->setup.compute, experts_most_places(model), most);
 }

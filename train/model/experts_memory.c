@@ -14,12 +14,10 @@ void experts_take(struct model *model, const struct layer_plan *plan, struct lay
                                .places = arena_take_2d(arena, DTYPE_I32, n, k),
                                .sources = arena_take_1d(arena, DTYPE_I32, n * k),
                                .starts = arena_take_1d(arena, DTYPE_I32, plan->num_experts + 1)};
-    if (experts_are_divided(model)) {
-        experts_sent_take(model, plan, &a->experts);
-    } else {
-        a->experts.gate_up = arena_take_2d(arena, type, n * k, 2 * c->ffn_width);
-        a->experts.hidden = arena_take_2d(arena, type, n * k, c->ffn_width);
-    }
+    if (experts_are_divided(model))
+        experts_sent_take(model, &a->experts);
+    a->experts.gate_up = arena_take_2d(arena, type, experts_most_places(model), 2 * c->ffn_width);
+    a->experts.hidden = arena_take_2d(arena, type, experts_most_places(model), c->ffn_width);
     a->experts.out = arena_take_2d(arena, type, n * k, c->width);
 }
 
@@ -37,18 +35,15 @@ void experts_take_shared(struct model *model) {
     struct arena *arena = &model->arena;
     if (!plan)
         return;
-    int64_t n = model_own_tokens(&model->setup), places = n * plan->route.num_chosen;
+    int64_t n = model_own_tokens(&model->setup), places = experts_most_places(model);
     if (plan->clamps_experts)
         model->experts.router_bias = arena_take_1d(arena, DTYPE_F32, plan->num_experts);
-    bool is_divided = experts_are_divided(model);
-    if (is_divided)
-        experts_sent_take_shared(model, plan);
-    else
-        model->experts.spread = arena_take_2d(arena, model->setup.compute, places, c->width);
+    if (experts_are_divided(model))
+        experts_sent_take_shared(model);
+    model->experts.spread = arena_take_2d(arena, model->setup.compute, places, c->width);
     if (!model->setup.trains)
         return;
-    if (!is_divided)
-        model->experts.dhidden = arena_take_2d(arena, model->setup.compute, places, c->ffn_width);
+    model->experts.dhidden = arena_take_2d(arena, model->setup.compute, places, c->ffn_width);
     model->experts.dweights = arena_take_2d(arena, DTYPE_F32, n, plan->route.num_chosen);
     model->experts.dlogits = arena_take_2d(arena, DTYPE_F32, n, plan->num_experts);
 }

@@ -14,46 +14,41 @@ static int64_t own_experts(const struct model *model) {
     return model->setup.config->num_experts / model->setup.experts.size;
 }
 
-/* most_places - rows that may come to this rank's experts: a row goes to each of them at most once. */
-static int64_t most_places(const struct model *model, const struct layer_plan *plan) {
-    int64_t chosen = plan->route.num_chosen, own = own_experts(model);
+int64_t experts_most_places(const struct model *model) {
+    int64_t chosen = model->setup.config->num_chosen, own;
+    if (!experts_are_divided(model))
+        return model_own_tokens(&model->setup) * chosen;
+    own = own_experts(model);
     return model_own_tokens(&model->setup) * model->setup.experts.size * (chosen < own ? chosen : own);
 }
 
-void experts_sent_take(struct model *model, const struct layer_plan *plan, struct expert_acts *acts) {
-    int64_t most = most_places(model, plan), width = model->setup.config->ffn_width;
+void experts_sent_take(struct model *model, struct expert_acts *acts) {
+    int64_t most = experts_most_places(model);
     struct arena *arena = &model->arena;
     acts->arrived = (struct expert_routes){.places = arena_take_2d(arena, DTYPE_I32, most, 1),
                                            .sources = arena_take_1d(arena, DTYPE_I32, most),
                                            .starts = arena_take_1d(arena, DTYPE_I32, own_experts(model) + 1)};
-    acts->gate_up = arena_take_2d(arena, model->setup.compute, most, 2 * width);
-    acts->hidden = arena_take_2d(arena, model->setup.compute, most, width);
 }
 
-void experts_sent_take_shared(struct model *model, const struct layer_plan *plan) {
+void experts_sent_take_shared(struct model *model) {
     const struct model_config *c = model->setup.config;
-    int64_t most = most_places(model, plan), n = model_own_tokens(&model->setup);
+    int64_t most = experts_most_places(model), own = model_own_tokens(&model->setup) * c->num_chosen;
     struct arena *arena = &model->arena;
     enum dtype type = model->setup.compute;
-    model->experts.outgoing = arena_take_2d(arena, type, n * plan->route.num_chosen, c->width);
+    model->experts.outgoing = arena_take_2d(arena, type, own, c->width);
     model->experts.arrived = arena_take_2d(arena, type, most, c->width);
-    model->experts.spread = arena_take_2d(arena, type, most, c->width);
     model->experts.out = arena_take_2d(arena, type, most, c->width);
-    if (model->setup.trains)
-        model->experts.dhidden = arena_take_2d(arena, type, most, c->ffn_width);
 }
 
 void experts_sent_create(struct model *model) {
     const struct model_config *c = model->setup.config;
     if (!experts_are_divided(model))
         return;
-    struct layer_plan plan = family_layer_plan(c, c->num_layers - 1);
-    plan.route.num_chosen = c->num_chosen;
     CHECK(c->num_experts % model->setup.experts.size == 0, "%d experts are not divided by %d ranks",
           c->num_experts, model->setup.experts.size);
     model->experts.counts =
         xcalloc((size_t)(2 * c->num_layers * c->num_experts), sizeof *model->experts.counts);
-    model->experts.order = xcalloc((size_t)(2 * most_places(model, &plan)), sizeof *model->experts.order);
+    model->experts.order = xcalloc((size_t)(2 * experts_most_places(model)), sizeof *model->experts.order);
 }
 
 void experts_sent_free(struct model *model) {

@@ -16,10 +16,14 @@
 /* experts_are_divided - whether other ranks have other experts. */
 bool experts_are_divided(const struct model *model);
 
+/* experts_most_places - rows that may come to this rank's experts: its own, and of ranks that divide experts those of all, each of which goes
+ * to each of its experts at most once. */
+int64_t experts_most_places(const struct model *model);
+
 /* experts_sent_take - memory of one layer, and experts_sent_take_shared - of all; from the arena.  experts_sent_create,
  * experts_sent_free - in host memory. */
-void experts_sent_take(struct model *model, const struct layer_plan *plan, struct expert_acts *acts);
-void experts_sent_take_shared(struct model *model, const struct layer_plan *plan);
+void experts_sent_take(struct model *model, struct expert_acts *acts);
+void experts_sent_take_shared(struct model *model);
 void experts_sent_create(struct model *model);
 void experts_sent_free(struct model *model);
 
