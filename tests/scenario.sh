@@ -3,6 +3,7 @@
 # `scenario THING` first, and uses the program as a user does.  It ends with 0 (passed), 77 (skipped, the reason is its
 # last line) or 1 (failed; what was expected and what came are printed).
 #   OUT=build/cpu   where the program is; everything written goes to build/tmp/THING, made anew each time
+#   KEEP=1          leaves that folder where it passed, too: together they are 12 GB
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -27,13 +28,18 @@ scenario() {
     [ -x "$atelier" ] || fail "no '$atelier': build it first (make), or set OUT"
 }
 
-# end_scenario - nothing of this scenario stays behind, however it ended.
+# end_scenario - nothing of this scenario is left, however it ended; its folder is, where it failed.
 end_scenario() {
+    ended=$?
     for pid in $(own_processes); do
         kill -9 "$pid" 2>/dev/null
     done
     if [ -n "${mounted:-}" ]; then
         umount "$mounted"
+    fi
+    if [ "$ended" -eq 0 ] && [ -z "${KEEP:-}" ]; then
+        chmod -R u+w "$work" 2>/dev/null
+        rm -rf "$work"
     fi
 }
 

@@ -7,7 +7,9 @@ scenario prune
 prepare_sample
 old=$work/run/step-000002
 free_old() {
+    set -- $? # how the scenario ended is what end_scenario asks for
     chattr -i "$old"/* 2>/dev/null
+    return "$1"
 }
 trap 'free_old; end_scenario' EXIT
 
