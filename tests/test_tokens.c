@@ -217,6 +217,35 @@ static void test_two_writers(void **state) {
     free(left);
 }
 
+/* Another process changes a side file between two documents: the second one is long enough that the first is on the disk. */
+static void test_changed_meanwhile(void **state) {
+    (void)state;
+    enum { NUM = 1 << 16 };
+    static const off_t lengths[] = {-1, 0, 7, 5 * NUM}; /* -1: left alone, the control */
+    static int32_t tokens[NUM];
+    char *path = xasprintf("%s/changed.h5", folder), *side = xasprintf("%s.partial.tokens", path);
+    for (int i = 0; i < NUM; i++)
+        tokens[i] = 1 + i % 9;
+    for (size_t c = 0; c < sizeof lengths / sizeof lengths[0]; c++) {
+        struct err err = {{0}};
+        struct token_writer *writer = token_writer_create(path, "h", 10, &err);
+        assert_non_null(writer);
+        assert_int_equal(token_writer_add_source(writer, "a", NULL, NULL), 0);
+        for (int document = 0; document < 2; document++) {
+            assert_int_equal(token_writer_append(writer, 0, tokens, NULL, NUM, &err), 0);
+            assert_true(document > 0 || lengths[c] < 0 || truncate(side, lengths[c]) == 0);
+        }
+        assert_int_equal(token_writer_finish(writer, &err), lengths[c] < 0 ? 0 : -1);
+        if (lengths[c] >= 0)
+            assert_non_null(strstr(err.text, "another process changed it meanwhile"));
+        assert_int_equal(access(path, F_OK), lengths[c] < 0 ? 0 : -1);
+        assert_int_equal(access(side, F_OK), -1);
+        unlink(path);
+    }
+    free(path);
+    free(side);
+}
+
 /* unseal - the file as an older version wrote it: HDF5 cuts what follows its own end. */
 static void unseal(const char *path) {
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
@@ -377,8 +406,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),          cmocka_unit_test(test_sides),
         cmocka_unit_test(test_empty_and_abandoned), cmocka_unit_test(test_two_writers),
-        cmocka_unit_test(test_bad_values),          cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_bad_structure),       cmocka_unit_test(test_links_and_storage),
+        cmocka_unit_test(test_changed_meanwhile),   cmocka_unit_test(test_bad_values),
+        cmocka_unit_test(test_truncated),           cmocka_unit_test(test_bad_structure),
+        cmocka_unit_test(test_links_and_storage),
     };
     folder = test_folder("tokens");
     int status = cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,9 +47,13 @@ struct token_writer {
     struct token_chat chat;
 };
 
+/* open_side - what is written goes to the end that the file has then: after another process made it shorter, a write at a place of
+ * our own would leave zeros before it, and the size would be right. */
 static int open_side(struct token_writer *writer, enum token_part side, struct err *err) {
     struct side_file *file = &writer->sides[side];
     file->stream = file_create_stream(file->path, err);
+    if (file->stream && fcntl(fileno(file->stream), F_SETFL, O_APPEND) != 0)
+        return err_set(err, "cannot write '%s': %s", file->path, strerror(errno));
     return file->stream ? 0 : -1;
 }
 
@@ -321,6 +325,21 @@ static int write_counts(struct token_writer *writer, int fd, const struct h5_dat
     return 0;
 }
 
+/* rewind_side - all of it is written, and it is as long as what was written. */
+static int rewind_side(const struct side_file *file, int64_t size_bytes, struct err *err) {
+    struct stat found;
+    if (fflush(file->stream) != 0 || fseeko(file->stream, 0, SEEK_SET) != 0 ||
+        fstat(fileno(file->stream), &found) != 0)
+        return err_set(err, "cannot write '%s': %s", file->path, strerror(errno));
+    return (int64_t)found.st_size == size_bytes
+               ? 0
+               : err_set(
+                     err,
+                     "'%s' has %lld bytes, and %lld were written: another process changed it meanwhile; find "
+                     "out which, and prepare again",
+                     file->path, (long long)found.st_size, (long long)size_bytes);
+}
+
 /* copy_side - a whole side file to its dataset. */
 static int copy_side(struct token_writer *writer, int fd, enum token_part side,
                      const struct h5_dataset *dataset, struct err *err) {
@@ -328,9 +347,7 @@ static int copy_side(struct token_writer *writer, int fd, enum token_part side,
     int64_t left = dataset->count * (int64_t)h5_type_bytes(dataset->type),
             offset_bytes = dataset->offset_bytes;
     char *buffer = xmalloc(COPY_BYTES);
-    int status = 0;
-    if (fflush(file->stream) != 0 || fseeko(file->stream, 0, SEEK_SET) != 0)
-        status = err_set(err, "cannot write '%s': %s", file->path, strerror(errno));
+    int status = rewind_side(file, left, err);
     while (status == 0 && left > 0) {
         size_t part = left < COPY_BYTES ? (size_t)left : COPY_BYTES;
         if (fread(buffer, 1, part, file->stream) != part)
