@@ -59,6 +59,19 @@ expect "files of the page" report.html "$(cd "$work/run" && echo report.html*)"
 echo mine >"$work/mine.html.partial"
 mkdir "$work/mine.csv.partial"
 run 0 "$atelier" report "$work/run" --output "$work/mine.html" --csv "$work/mine.csv"
+# Standard output has the page, or the table, and nothing else; no file is called '-'.
+"$atelier" report "$work/run" --output - --csv "$work/piped.csv" >"$work/piped.html" 2>"$work/told" ||
+    fail "a page to standard output"
+expect "what is said beside the page" "wrote '$work/piped.csv'" "$(cat "$work/told")"
+"$atelier" report "$work/run" --output "$work/mine.html" --csv - >"$work/piped-too.csv" 2>"$work/told" ||
+    fail "a table to standard output"
+expect "what is said beside the table" "wrote '$work/mine.html'" "$(cat "$work/told")"
+[ ! -e - ] || fail "a file '-' was made"
+checked "$work/piped.html" "$work/run"
+cmp "$work/mine.csv" "$work/piped.csv" || fail "the table beside a page differs"
+cmp "$work/mine.csv" "$work/piped-too.csv" || fail "the table on standard output differs"
+run 1 "$atelier" report "$work/run" --output - --csv -
+expect_output "is where the page goes"
 expect "the file beside a report" mine "$(cat "$work/mine.html.partial")"
 
 # The controls: each kind of fault is seen.

@@ -152,6 +152,32 @@ static void test_each_option(void **state) {
     assert_true(num_lists >= 4); /* --set of prepare, train, plan and submit */
 }
 
+/* '-' is standard input or output where the help says so, and never the name of a file that is made. */
+static void test_dashes(void **state) {
+    (void)state;
+    const struct command *command;
+    int num_paths = 0, num_dashes = 0;
+    for (int c = 0; (command = command_at(c)); c++)
+        for (int i = 0; i < command->num_options; i++) {
+            const struct option *option = &command->options[i];
+            struct line line = {.count = 0};
+            if (!option_is_path(option))
+                continue;
+            put_required(&line, command, i);
+            put(&line, option->name);
+            struct line named = line;
+            put(&named, "./-");
+            reads(command, &named, NULL);
+            put(&line, "-");
+            reads(command, &line, option->takes_dash ? NULL : "takes no '-'");
+            assert_int_equal(strstr(option->help, "-: standard") != NULL, option->takes_dash);
+            num_dashes += option->takes_dash;
+            num_paths++;
+        }
+    assert_int_equal(num_dashes, 5); /* two of generate, two of report, one of card */
+    assert_true(num_paths > 10);
+}
+
 static void test_unknown(void **state) {
     (void)state;
     const struct command *command;
@@ -317,7 +343,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_help),    cmocka_unit_test(test_required), cmocka_unit_test(test_each_option),
         cmocka_unit_test(test_unknown), cmocka_unit_test(test_values),   cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_checks),  cmocka_unit_test(test_dashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include "train/commands/commands.h"
 #include "train/record/card.h"
 #include "train/record/provenance.h"
+#include "train/report/output.h"
 
 struct card_words {
     const char *model, *language, *path;
@@ -30,14 +31,15 @@ static const struct option OPTIONS[] = {
     {.name = "--output",
      .older = "--out",
      .value = "FILE",
-     .help = "the file to write, which must not exist; left out: standard output",
+     .help = "the file to write, which must not exist; left out, or -: standard output",
      .kind = OPTION_TEXT,
+     .takes_dash = true,
      .at = offsetof(struct card_words, path)},
 };
 
 static int check(const void *given, struct err *err) {
     const struct card_words *words = given;
-    if (words->path && path_exists(words->path))
+    if (words->path && !output_is_stdout(words->path) && path_exists(words->path))
         return err_set(err, "'%s' exists already; remove it or choose another --output", words->path);
     return 0;
 }
@@ -75,7 +77,7 @@ static int write_card(const struct card_words *words, struct err *err) {
     json_t *provenance = folder ? provenance_load(folder, err) : NULL;
     char *text = provenance ? card_text(provenance, language) : NULL;
     int status = text ? 0 : -1;
-    if (text && words->path)
+    if (text && words->path && !output_is_stdout(words->path))
         status = file_create(words->path, text, strlen(text), err);
     else if (text)
         fputs(text, stdout); /* what cannot be written is told when the command ends: streams.h */

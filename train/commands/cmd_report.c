@@ -36,13 +36,15 @@ static const struct option OPTIONS[] = {
     {.name = "--output",
      .value = "FILE",
      .help =
-         "the page; an earlier report there is replaced, nothing else; left out: RUN/report.html, of one run",
+         "the page; an earlier report there is replaced, nothing else; -: standard output; left out: RUN/report.html, of one run",
      .kind = OPTION_TEXT,
+     .takes_dash = true,
      .at = offsetof(struct report_words, output)},
     {.name = "--csv",
      .value = "FILE",
-     .help = "also the metrics of every step as a table (CSV), for a spreadsheet",
+     .help = "also the metrics of every step as a table (CSV), for a spreadsheet; -: standard output",
      .kind = OPTION_TEXT,
+     .takes_dash = true,
      .at = offsetof(struct report_words, csv)},
 };
 
@@ -71,9 +73,17 @@ static int write_page(const struct report *report, const char *path, struct err 
     return output_close(&out, path, 0, err);
 }
 
+/* tell - of a file: what goes to standard output is seen there, and nothing else may stand in it. */
+static void tell(FILE *out, const char *path) {
+    if (!output_is_stdout(path))
+        fprintf(out, "wrote '%s'\n", path);
+}
+
 static int write_all(const struct report_words *words, struct report *report, const char *path,
                      struct err *err) {
     const char *folders[REPORT_RUNS_MAX] = {words->run};
+    bool is_piped = output_is_stdout(path) || (words->csv && output_is_stdout(words->csv));
+    FILE *told = is_piped ? stderr : stdout;
     for (int i = 0; i < words->others.count; i++)
         folders[i + 1] = words->others.words[i];
     if (words->csv && file_is_same_place(path, words->csv))
@@ -82,11 +92,11 @@ static int write_all(const struct report_words *words, struct report *report, co
         (words->csv && output_check(words->csv, METRICS_CSV_MARK, "--csv", err) != 0) ||
         report_read(report, folders, words->others.count + 1, err) != 0 || write_page(report, path, err) != 0)
         return -1;
-    printf("wrote '%s'\n", path);
+    tell(told, path);
     if (words->csv && metrics_csv_write(report, words->csv, err) != 0)
         return -1;
     if (words->csv)
-        printf("wrote '%s'\n", words->csv);
+        tell(told, words->csv);
     return 0;
 }
 

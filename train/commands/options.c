@@ -24,6 +24,11 @@ bool option_is_argument(const struct option *option) {
     return option->name[0] != '-';
 }
 
+bool option_is_path(const struct option *option) {
+    return !option_is_argument(option) && option->kind == OPTION_TEXT &&
+           (strcmp(option->value, "PATH") == 0 || strncmp(option->value, "FILE", 4) == 0);
+}
+
 const char *option_text(const struct option *option, char *text, size_t room_bytes) {
     bool is_choice = option->kind == OPTION_CHOICE && option_is_argument(option);
     if (is_choice || option->kind == OPTION_REST)
@@ -88,11 +93,13 @@ static int store_number(const struct option *option, void *field, const char *te
     return 0;
 }
 
-/* check_tilde - the shell leaves '--output=~/x' as it is: a folder called '~' would be made. */
-static int check_tilde(const struct option *option, const char *text, struct err *err) {
-    bool is_path = !option_is_argument(option) &&
-                   (strcmp(option->value, "PATH") == 0 || strncmp(option->value, "FILE", 4) == 0);
-    if (!is_path || strncmp(text, "~/", 2) != 0)
+/* check_path - the shell leaves '--output=~/x' as it is: a folder called '~' would be made; likewise a file called '-'. */
+static int check_path(const struct option *option, const char *text, struct err *err) {
+    if (option_is_path(option) && !option->takes_dash && strcmp(text, "-") == 0)
+        return err_set(
+            err, "%s: it takes no '-' for standard input or output: name a %s ('./-' is one called '-')",
+            option->name, strcmp(option->value, "PATH") == 0 ? "path" : "file");
+    if (!option_is_path(option) || strncmp(text, "~/", 2) != 0)
         return 0;
     return err_set(err, "%s: '%.200s' begins with a '~' that the shell did not replace: write %s %s or $HOME",
                    option->name, text, option->name, "~/...");
@@ -120,7 +127,7 @@ static int store(const struct reading *reading, const struct option *option, con
         return 0;
     case OPTION_TEXT:
         *(const char **)field = text;
-        return check_tilde(option, text, err);
+        return check_path(option, text, err);
     case OPTION_INT:
     case OPTION_REAL:
         return store_number(option, field, text, err);

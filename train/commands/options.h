@@ -33,6 +33,8 @@ struct option {
     const char *fallback; /* the value where it is not given; NULL: zero, false, NULL */
     double min, max;
     bool is_required;
+    bool
+        takes_dash; /* of a path: "-" is standard input or output, as the help says; without it "-" is refused */
     const char *older; /* a name that it had in an earlier version, taken without a word; or NULL */
 };
 
@@ -47,9 +49,10 @@ int options_read(const struct option *options, int num_options, void *words, int
 int options_refuse(const struct option *options, int num_options, const char *word, struct err *err);
 
 /* option_text - "--output PATH", "CONFIG": a row as it is typed; at most room_bytes.  option_is_argument - a row that has its place
- * on the line and no name of its own. */
+ * on the line and no name of its own.  option_is_path - a row whose value is a file or a folder. */
 const char *option_text(const struct option *option, char *text, size_t room_bytes);
 bool option_is_argument(const struct option *option);
+bool option_is_path(const struct option *option);
 
 /* options_print_usage - " CONFIG [--ranks N] [--set KEY=VALUE]...", from column 'at' on.  options_print_help - a line or
  * more for each row. */

@@ -10,9 +10,13 @@
 #include "data/file.h"
 #include "kernels/units.h"
 
+bool output_is_stdout(const char *path) {
+    return strcmp(path, "-") == 0;
+}
+
 int output_check(const char *path, const char *mark, const char *option, struct err *err) {
     char head[KIB + 1] = "";
-    if (!path_exists(path))
+    if (output_is_stdout(path) || !path_exists(path))
         return 0;
     FILE *file = file_open_stream(path, err);
     if (!file)
@@ -38,6 +42,10 @@ int output_check_folder(const char *path, const char *option, struct err *err) {
 
 int output_open(struct output *out, const char *path, const char *option, struct err *err) {
     struct err why = {""};
+    if (output_is_stdout(path)) {
+        *out = (struct output){stdout, NULL};
+        return 0;
+    }
     char *partial = file_own_name(path);
     *out = (struct output){file_create_stream(partial, &why), partial};
     if (out->file)
@@ -46,7 +54,10 @@ int output_open(struct output *out, const char *path, const char *option, struct
     return err_set(err, "%.3900s; choose another %s", why.text, option);
 }
 
+/* Whether standard output took all of it is told when the command ends (train/commands/streams.h). */
 int output_close(struct output *out, const char *path, int status, struct err *err) {
+    if (!out->partial)
+        return status;
     bool is_written = fflush(out->file) == 0 && !ferror(out->file) && fsync(fileno(out->file)) == 0;
     int why = errno;
     if (fclose(out->file) != 0)

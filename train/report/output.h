@@ -5,6 +5,9 @@
 
 #include "kernels/error.h"
 
+/* output_is_stdout - "-": standard output in place of a file.  The functions below take it for what can be written always. */
+bool output_is_stdout(const char *path);
+
 /* output_check - before anything is read: 0, or -1 with err set where what stands at path does not begin with `mark` within its
  * first KiB, or is no regular file; option names what to change. */
 int output_check(const char *path, const char *mark, const char *option, struct err *err);
@@ -16,7 +19,7 @@ int output_check_folder(const char *path, const char *option, struct err *err);
 /* A file that is being written, under a name of its own beside path: what else stands there is left as it is. */
 struct output {
     FILE *file;
-    char *partial;
+    char *partial; /* NULL: standard output */
 };
 
 /* output_open - option as above.  output_close - on the disk, and renamed to path; with status not 0 it is removed instead.
