@@ -169,7 +169,8 @@ static size_t world_end(const struct look *look, size_t at) {
     return num_digits >= 8 && num_digits <= 15 ? end : 0;
 }
 
-static size_t telephone_length(const struct look *look, size_t at) {
+/* telephone_end - by its form alone, whatever digits stand around it; 0: it is not one. */
+static size_t telephone_end(const struct look *look, size_t at) {
     size_t end = 0;
     bool begins = !follows_word(look, at);
     if (!begins)
@@ -186,7 +187,61 @@ static size_t telephone_length(const struct look *look, size_t at) {
         end = french_end(look, at + 1);
     if (end == 0 && byte_at(look, at) == '+')
         end = world_end(look, at + 1);
-    return end && !continues_word(look, end) ? end - at : 0;
+    return end && !continues_word(look, end) ? end : 0;
+}
+
+/* mark_at - of a separator its kind: ' ', '.', '/' or '-'; 0: there is none. */
+static char mark_at(const struct look *look, size_t at) {
+    unsigned char c = byte_at(look, at);
+    if (separator(look, at, "") > 0)
+        return ' ';
+    if (separator(look, at, ".-/") == 0)
+        return 0;
+    return (char)(c == '.' || c == '/' ? c : '-');
+}
+
+/* mark_before - likewise of the one that ends before `at`; *begin is where it begins. */
+static char mark_before(const struct look *look, size_t at, size_t *begin) {
+    for (size_t length = 1; length <= 3 && length <= at; length++) {
+        *begin = at - length;
+        if (separator(look, *begin, ".-/") == length)
+            return mark_at(look, *begin);
+    }
+    return 0;
+}
+
+/* is_pair - two digits from `at` on and no third, or before it. */
+static bool is_pair(const struct look *look, size_t at) {
+    return is_digit(byte_at(look, at)) && is_digit(byte_at(look, at + 1)) &&
+           !is_digit(byte_at(look, at + 2)) && (at == 0 || !is_digit(byte_at(look, at - 1)));
+}
+
+/* joins - whether digits on the other side of a mark belong to a number that is written with `own` between its pairs (0: nothing):
+ * after a blank another pair; after another mark any, but where "/57" or "-57" names the last pair of a second number. */
+static bool joins(char mark, char own, bool other_is_pair) {
+    if (mark == ' ')
+        return own == ' ' && other_is_pair;
+    return mark == own || (own == 0 && (mark == '.' || !other_is_pair));
+}
+
+/* is_inside - whether the telephone number from at to end is a part of a longer run of digits, as a decimal or a reference number is.
+ * What was found before `from`, and what has the form of a telephone number itself, is beside it. */
+static bool is_inside(const struct look *look, size_t from, size_t at, size_t end) {
+    size_t before, next = end + separator(look, end, ".-/");
+    char own = mark_before(look, end - 2, &before), mark = mark_at(look, end);
+    if (mark && is_digit(byte_at(look, next)) && joins(mark, own, is_pair(look, next)) &&
+        telephone_end(look, next) == 0)
+        return true;
+    mark = byte_at(look, at) == '0' ? mark_before(look, at, &before) : 0;
+    if (!mark || before == 0 || before == from || !is_digit(byte_at(look, before - 1)))
+        return false;
+    return joins(mark, own, before >= 2 && is_pair(look, before - 2));
+}
+
+/* telephone_length - not before `from`, where the last find ended. */
+static size_t telephone_length(const struct look *look, size_t from, size_t at) {
+    size_t end = telephone_end(look, at);
+    return end && !is_inside(look, from, at, end) ? end - at : 0;
 }
 
 /* --- NIR --- */
@@ -306,7 +361,7 @@ const char *personal_mark(enum personal_kind kind) {
 }
 
 /* number_at - what begins with a digit, a '+', a '(' or a letter. */
-static size_t number_at(const struct look *look, size_t at, enum personal_kind *kind) {
+static size_t number_at(const struct look *look, size_t from, size_t at, enum personal_kind *kind) {
     unsigned char c = byte_at(look, at);
     size_t length = 0;
     if (is_letter(c)) {
@@ -319,7 +374,7 @@ static size_t number_at(const struct look *look, size_t at, enum personal_kind *
     }
     if (length == 0) {
         *kind = PERSONAL_TELEPHONE;
-        length = c == '+' || c == '(' || c == '0' ? telephone_length(look, at) : 0;
+        length = c == '+' || c == '(' || c == '0' ? telephone_length(look, from, at) : 0;
     }
     return length;
 }
@@ -336,7 +391,7 @@ size_t personal_find(const char *bytes, size_t length_bytes, size_t *at, enum pe
         } else if (is_digit(c) || c == '+' || c == '(' ||
                    (is_letter(c) && i + 3 < length_bytes && is_digit((unsigned char)bytes[i + 2]) &&
                     is_digit((unsigned char)bytes[i + 3])))
-            length = number_at(&look, i, kind);
+            length = number_at(&look, from, i, kind);
         if (length > 0) {
             *at = begin;
             return length;
