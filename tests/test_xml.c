@@ -154,6 +154,48 @@ static void test_titles(void **state) {
     titles_give("2999-01-01", "<TM><TITRE_TM/><TM><TITRE_TM>b</TITRE_TM></TM></TM>", "", "b");
 }
 
+/* titles_refused - of the same article: a day that is not one, and which. */
+static void titles_refused(const char *end, const char *titles, const char *day) {
+    const struct prepare_source plain = {.path = NULL};
+    char *document =
+        xasprintf("<ARTICLE><META><META_SPEC><META_ARTICLE><DATE_FIN>%s</DATE_FIN></META_ARTICLE></META_SPEC>"
+                  "</META><CONTEXTE><TEXTE>%s</TEXTE></CONTEXTE></ARTICLE>",
+                  end, titles);
+    says(document, &plain, day);
+    free(document);
+}
+
+/* A day that is not one says nothing of which title is in force; of one title alone it is not asked. */
+static void test_wrong_days(void **state) {
+    static const char *const days[] = {"8 mai 2010", "2010-5-8",   "2010-13-01",      "2010-00-10",
+                                       "2011-02-29", "2010/05/08", "2010-05-08T00:00"};
+    static const char good[] = TITLE("TITRE_TXT", "1979-12-01", "2010-05-08", "Ancien");
+    (void)state;
+    for (size_t i = 0; i < sizeof days / sizeof *days; i++) {
+        char *titles =
+            xasprintf("%s<TITRE_TXT debut='%s' fin='2999-01-01'>Nouveau</TITRE_TXT>", good, days[i]);
+        char *turned =
+            xasprintf("<TITRE_TXT debut='2010-05-08' fin='%s'>Nouveau</TITRE_TXT>%s", days[i], good);
+        char *alone = xasprintf("<TITRE_TXT debut='%s' fin='%s'>Nouveau</TITRE_TXT>", days[i], days[i]);
+        char *want = xasprintf("('title') one is in force on a day that is not one, '%s'", days[i]);
+        titles_refused("2999-01-01", titles, want);
+        titles_refused("2999-01-01", turned, want);
+        titles_give("2999-01-01", alone, "Nouveau", "");
+        free(titles);
+        free(turned);
+        free(alone);
+        free(want);
+    }
+    titles_refused("demain",
+                   TITLE("TITRE_TXT", "2012-02-29", "2999-01-01", "Un")
+                       TITLE("TITRE_TXT", "", "2012-02-29", "Deux"),
+                   "that is not one, 'demain'");
+    titles_give("2999-01-01",
+                TITLE("TITRE_TXT", "2012-02-29", "2999-01-01", "Un")
+                    TITLE("TITRE_TXT", "", "2012-02-29", "Deux"),
+                "Un", "");
+}
+
 static void test_paths(void **state) {
     static char body[] = "A/B", attribute[] = "A/@k", deep[] = "//C", own[] = "@k", missing[] = "X/Y";
     struct prepare_word words[] = {{body}, {attribute}, {deep}, {own}, {missing}};
@@ -437,10 +479,10 @@ static int setup(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),     cmocka_unit_test(test_tables),    cmocka_unit_test(test_roots),
-        cmocka_unit_test(test_titles),   cmocka_unit_test(test_paths),     cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_files),    cmocka_unit_test(test_encodings), cmocka_unit_test(test_cuts),
-        cmocka_unit_test(test_elements),
+        cmocka_unit_test(test_text),    cmocka_unit_test(test_tables),     cmocka_unit_test(test_roots),
+        cmocka_unit_test(test_titles),  cmocka_unit_test(test_wrong_days), cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_hostile), cmocka_unit_test(test_files),      cmocka_unit_test(test_encodings),
+        cmocka_unit_test(test_cuts),    cmocka_unit_test(test_elements),
     };
     folder = test_folder("xml");
     tok = tiny_tokenizer(TINY_ALL);

@@ -14,6 +14,8 @@
 struct xml_period {
     bool is_in_force, has_begun; /* on the day before the document's end */
     char from[sizeof XML_NO_END];
+    char wrong
+        [64]; /* the beginning of the first of its days that is not one: nothing follows from the others; else empty */
 };
 
 /* xml_period_of - empty days are before, and after, all others. */

@@ -1,6 +1,7 @@
 /* xml_record.c - one pass over the events of a document; each field that is open takes the characters for itself. */
 #include "data/corpus/xml_record.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "data/corpus/json_line.h"
@@ -37,6 +38,8 @@ struct document {
     struct capture *captures;
     int num_captures, num_named; /* the root's own come first */
     struct text scratch;
+    char wrong_day[64],
+        wrong_title[64]; /* a day that is not one, of titles beside each other, and their field; else empty */
 };
 
 /* --- what is looked for --- */
@@ -136,12 +139,24 @@ static struct xml_period period_of(const struct document *document) {
     return period;
 }
 
+/* note_wrong_day - of two titles beside each other the days decide; of one alone they are not asked. */
+static void note_wrong_day(struct document *document, const struct capture *capture,
+                           const struct xml_period *period) {
+    const char *wrong = period->wrong[0] ? period->wrong : capture->period.wrong;
+    if (!wrong[0] || document->wrong_day[0])
+        return;
+    snprintf(document->wrong_day, sizeof document->wrong_day, "%s", wrong);
+    snprintf(document->wrong_title, sizeof document->wrong_title, "%s", capture->name);
+}
+
 /* begin_title - a title with a period: in the place of the one beside it, or after that of the level above.  Returns false where
  * the one beside it stays. */
-static bool begin_title(const struct document *document, struct capture *capture) {
+static bool begin_title(struct document *document, struct capture *capture) {
     bool is_beside =
         capture->several == XML_IN_FORCE ? capture->num_found > 0 : capture->level == document->depth;
     struct xml_period period = period_of(document);
+    if (is_beside)
+        note_wrong_day(document, capture, &period);
     if (is_beside && xml_period_is_before(&period, &capture->period))
         return false;
     capture->period = period;
@@ -155,7 +170,7 @@ static bool begin_title(const struct document *document, struct capture *capture
 }
 
 /* begin_place - another place of a field.  Returns false where the text of an earlier one stays. */
-static bool begin_place(const struct document *document, struct capture *capture) {
+static bool begin_place(struct document *document, struct capture *capture) {
     if (capture->several == XML_IN_FORCE || capture->several == XML_CHAIN) {
         if (!begin_title(document, capture))
             return false;
@@ -249,6 +264,12 @@ static int nothing_known(const char *root, struct err *err) {
 /* write_record - the fields; those of a known root are there also where the document lacks them. */
 static int write_record(const struct document *document, struct text *out, struct err *err) {
     int num_found = 0;
+    if (document->wrong_day[0])
+        return err_set(
+            err,
+            "of several titles ('%s') one is in force on a day that is not one, '%s' (" XML_FROM ", " XML_TO
+            " or %s; a day is written 2010-05-08): which of them belongs to the document cannot be told",
+            document->wrong_title, document->wrong_day, document->root->end);
     for (int i = 0; i < document->num_captures; i++)
         num_found += document->captures[i].num_found > 0;
     if (!document->root && num_found == 0 && document->source->num_filters == 0)
