@@ -80,15 +80,48 @@ static void test_encodings(void **state) {
     refuses(encoded("utf8.txt", ENCODING_LATIN1), "is UTF-8 already", "leave out");
     refuses(encoded("utf8.txt", ENCODING_WINDOWS_1252), "is UTF-8 already", "leave out");
     write_text("undefined.txt", "a\x81");
-    refuses(encoded("undefined.txt", ENCODING_WINDOWS_1252), "invalid UTF-8", "byte 2");
+    refuses(encoded("undefined.txt", ENCODING_WINDOWS_1252),
+            "undefined.txt': a byte that windows-1252 leaves undefined at character 2", "bad_utf8");
     write_bytes("half.txt",
                 "\xFF\xFE=\xD8"
                 "a\0",
                 6);
-    refuses(encoded("half.txt", ENCODING_UTF16), "invalid UTF-8", "half.txt");
+    refuses(encoded("half.txt", ENCODING_UTF16), "half.txt': half a surrogate pair of UTF-16 at character 1",
+            "prepare.bad_utf8 to 'replace' or 'skip'");
+    write_bytes("late.txt", "\xFF\xFE\xE9\0=\xD8\0\xDE\0\xDE", 10);
+    refuses(encoded("late.txt", ENCODING_UTF16), "half a surrogate pair of UTF-16 at character 3",
+            "late.txt");
+    write_bytes("odd.txt", "\xFF\xFE\xE9\0t\0\n", 7);
+    refuses(encoded("odd.txt", ENCODING_UTF16),
+            "odd.txt': half a unit of UTF-16 (the file has an odd number of bytes) at character 3",
+            "bad_utf8");
+    write_text("own.txt", "a\xFF"); /* the control: of UTF-8 such a byte is what it is */
+    refuses(exact_job("own.txt"), "invalid UTF-8 (0xFF) at byte 2", "encoding (latin1");
     refuses(exact_job("half.txt"), "text in UTF-16", "encoding to utf-16");
     write_bytes("four.txt", "\xFF\xFE\0\0a\0\0\0", 8);
     refuses(exact_job("four.txt"), "text in UTF-32", "iconv");
+}
+
+/* A mark that says another encoding than the source does; a right one, as those above, is passed over. */
+static void test_contradicted_marks(void **state) {
+    (void)state;
+    write_bytes("le.txt", "\xFF\xFE\xE9\0", 4);
+    write_bytes("be.txt", "\xFE\xFF\0\xE9", 4);
+    write_bytes("four.txt", "\xFF\xFE\0\0a\0\0\0", 8);
+    write_text("mark.txt", "\xEF\xBB\xBFok");
+    write_text("mixed.txt", "\xEF\xBB\xBF\xE9"); /* not UTF-8 after it */
+    gives(encoded("le.txt", ENCODING_UTF16LE), "\xC3\xA9");
+    gives(encoded("be.txt", ENCODING_UTF16BE), "\xC3\xA9");
+    refuses(encoded("le.txt", ENCODING_UTF16BE), "begins with the byte order mark of utf-16le",
+            "leave out the encoding");
+    refuses(encoded("be.txt", ENCODING_UTF16LE), "begins with the byte order mark of utf-16be", "be.txt");
+    refuses(encoded("four.txt", ENCODING_UTF16), "begins with the byte order mark of UTF-32", "iconv");
+    refuses(encoded("mark.txt", ENCODING_UTF16), "begins with the byte order mark of UTF-8",
+            "leave out the encoding");
+    refuses(encoded("mark.txt", ENCODING_UTF16LE), "begins with the byte order mark of UTF-8", "contradicts");
+    refuses(encoded("mark.txt", ENCODING_LATIN1), "begins with the byte order mark of UTF-8", "contradicts");
+    refuses(encoded("mixed.txt", ENCODING_WINDOWS_1252), "begins with the byte order mark of UTF-8",
+            "contradicts");
 }
 
 /* Lines are found after the conversion, whatever falls between two blocks of the reader. */
@@ -444,12 +477,13 @@ static void test_folders(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_encodings),     cmocka_unit_test(test_encoded_lines),
-        cmocka_unit_test(test_binary),        cmocka_unit_test(test_other_fields),
-        cmocka_unit_test(test_missing_field), cmocka_unit_test(test_bad_lines_left_out),
-        cmocka_unit_test(test_plain),         cmocka_unit_test(test_chat_lines),
-        cmocka_unit_test(test_folders),       cmocka_unit_test(test_coding_of_name),
-        cmocka_unit_test(test_special_text),  cmocka_unit_test(test_invisible_answers),
+        cmocka_unit_test(test_contradicted_marks), cmocka_unit_test(test_encodings),
+        cmocka_unit_test(test_encoded_lines),      cmocka_unit_test(test_binary),
+        cmocka_unit_test(test_other_fields),       cmocka_unit_test(test_missing_field),
+        cmocka_unit_test(test_bad_lines_left_out), cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_chat_lines),         cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_coding_of_name),     cmocka_unit_test(test_special_text),
+        cmocka_unit_test(test_invisible_answers),
     };
     folder = test_folder("corpora");
     tok = tiny_tokenizer(TINY_ALL);

@@ -2,8 +2,59 @@
  * (bestfit1252.txt of the Unicode consortium); RFC 2781. */
 #include "data/corpus/encoding.h"
 
-/* A byte that UTF-8 never has: prepare.bad_utf8 then decides, as it does about damage in a file of UTF-8. */
-static const char INVALID[] = "\xFF";
+/* Bytes that UTF-8 never has: prepare.bad_utf8 then decides, as it does about damage in a file of UTF-8. */
+enum fault { FAULT_UNDEFINED, FAULT_ODD, FAULT_HALF, NUM_FAULTS };
+static const struct {
+    char byte[2];
+    const char *what;
+} FAULTS[NUM_FAULTS] = {[FAULT_UNDEFINED] = {"\xFD", "a byte that windows-1252 leaves undefined"},
+                        [FAULT_ODD] = {"\xFE", "half a unit of UTF-16 (the file has an odd number of bytes)"},
+                        [FAULT_HALF] = {"\xFF", "half a surrogate pair of UTF-16"}};
+
+static void append_fault(struct text *out, enum fault fault) {
+    text_append(out, FAULTS[fault].byte, 1);
+}
+
+const char *encoding_fault(unsigned char byte) {
+    for (int fault = 0; fault < NUM_FAULTS; fault++)
+        if (byte == (unsigned char)FAULTS[fault].byte[0])
+            return FAULTS[fault].what;
+    return NULL;
+}
+
+/* Marks at the beginning of a file (Unicode, section 23.8), UTF-32 before UTF-16, which begins likewise; `right` and `also` may be said of
+ * such a file. */
+static const struct {
+    const char *bytes;
+    size_t length_bytes;
+    const char *name, *way_out;
+    enum text_encoding right, also;
+} MARKS[] = {
+    {"\xFF\xFE\0\0", 4, "UTF-32", "convert it with iconv -f UTF-32 -t UTF-8, and leave out", ENCODING_UTF8,
+     ENCODING_UTF8},
+    {"\0\0\xFE\xFF", 4, "UTF-32", "convert it with iconv -f UTF-32 -t UTF-8, and leave out", ENCODING_UTF8,
+     ENCODING_UTF8},
+    {"\xEF\xBB\xBF", 3, "UTF-8", "leave out", ENCODING_UTF8, ENCODING_UTF8},
+    {"\xFF\xFE", 2, "utf-16le", "leave out", ENCODING_UTF16LE, ENCODING_UTF16},
+    {"\xFE\xFF", 2, "utf-16be", "leave out", ENCODING_UTF16BE, ENCODING_UTF16},
+};
+
+/* check_mark - that the file's mark, where it has one, is not another encoding's. */
+static int check_mark(enum text_encoding encoding, struct text_span first, const char *path,
+                      struct err *err) {
+    for (size_t i = 0; i < sizeof MARKS / sizeof *MARKS; i++) {
+        if (first.length_bytes < MARKS[i].length_bytes ||
+            memcmp(first.bytes, MARKS[i].bytes, MARKS[i].length_bytes) != 0)
+            continue;
+        if (encoding == MARKS[i].right || encoding == MARKS[i].also)
+            return 0;
+        return err_set(
+            err,
+            "'%s' begins with the byte order mark of %s, which the source's encoding contradicts; %s the encoding",
+            path, MARKS[i].name, MARKS[i].way_out);
+    }
+    return 0;
+}
 
 /* Code points of 0x80 to 0x9F in windows-1252; 0: undefined. */
 static const uint16_t WINDOWS_1252[32] = {0x20AC, 0,      0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021,
@@ -27,6 +78,8 @@ static bool is_utf8(struct text_span text) {
 int encoding_start(struct encoding_state *state, struct text_span first, const char *path, struct err *err) {
     const unsigned char *p = (const unsigned char *)first.bytes;
     bool has_two = first.length_bytes >= 2;
+    if (state->encoding != ENCODING_UTF8 && check_mark(state->encoding, first, path, err) != 0)
+        return -1;
     switch (state->encoding) {
     case ENCODING_UTF8:
     case ENCODING_UTF16LE:
@@ -59,7 +112,7 @@ static void append_single(enum text_encoding encoding, struct text_span bytes, s
         if (encoding == ENCODING_WINDOWS_1252 && c >= 0x80 && c < 0xA0)
             c = WINDOWS_1252[c - 0x80];
         if (c == 0 && bytes.bytes[i] != 0)
-            text_append(out, INVALID, 1);
+            append_fault(out, FAULT_UNDEFINED);
         else
             text_append_char(out, c);
     }
@@ -74,10 +127,10 @@ static void append_unit(struct encoding_state *state, uint32_t unit, struct text
         return;
     }
     if (state->high)
-        text_append(out, INVALID, 1);
+        append_fault(out, FAULT_HALF);
     state->high = unit >= 0xD800 && unit < 0xDC00 ? unit : 0;
     if (is_low)
-        text_append(out, INVALID, 1);
+        append_fault(out, FAULT_HALF);
     else if (!state->high)
         text_append_char(out, unit);
 }
@@ -109,8 +162,10 @@ void encoding_append(struct encoding_state *state, struct text_span bytes, struc
 }
 
 void encoding_end(struct encoding_state *state, struct text *out) {
-    if (state->has_byte || state->high)
-        text_append(out, INVALID, 1);
+    if (state->high)
+        append_fault(out, FAULT_HALF);
+    if (state->has_byte)
+        append_fault(out, FAULT_ODD);
     state->has_byte = false;
     state->high = 0;
 }
@@ -122,8 +177,8 @@ bool encoding_is_utf16(struct text_span first) {
     if (first.length_bytes < 4 || encoding_start(&state, first, "", &err) != 0)
         return false;
     encoding_append(&state, first, &text);
-    bool is_text =
-        !memchr(text.bytes, INVALID[0], text.length_bytes) && !memchr(text.bytes, '\0', text.length_bytes);
+    bool is_text = text_valid_bytes(text.bytes, text.length_bytes) == text.length_bytes &&
+                   !memchr(text.bytes, '\0', text.length_bytes);
     text_release(&text);
     return is_text;
 }

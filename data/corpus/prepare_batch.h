@@ -55,6 +55,7 @@ struct batch_document {
     int64_t number; /* of the record, in the unit of the format; 0: the whole file is the document */
     size_t first_byte, length_bytes;
     enum outcome outcome;
+    bool is_converted; /* the file is in another encoding than UTF-8 (encoding_fault) */
     bool has_bad_text; /* invalid UTF-8, a NUL byte or a lone surrogate was in it */
     int num_marked;    /* messages that hold the text of a special token; the first of them, and the token: */
     int marked_message;

@@ -220,12 +220,13 @@ char *corpus_place(const struct batch_document *document) {
 
 /* add_document - its bytes join the batch's.  A line was read with its line feed, which counts as text read. */
 static void add_document(struct corpus *corpus, struct batch *batch, const struct raw_record *record) {
-    batch->documents[batch->num_documents++] =
-        (struct batch_document){.source = corpus->files[corpus->file].source,
-                                .file = corpus->member ? &corpus->member->file : &corpus->files[corpus->file],
-                                .number = record->number,
-                                .first_byte = batch->raw.length_bytes,
-                                .length_bytes = record->length_bytes};
+    batch->documents[batch->num_documents++] = (struct batch_document){
+        .source = corpus->files[corpus->file].source,
+        .is_converted = corpus->stream.reader && reader_is_converted(corpus->stream.reader),
+        .file = corpus->member ? &corpus->member->file : &corpus->files[corpus->file],
+        .number = record->number,
+        .first_byte = batch->raw.length_bytes,
+        .length_bytes = record->length_bytes};
     if (corpus->member)
         batch_use_member(batch, corpus->member);
     text_reserve(&batch->raw, record->length_bytes);

@@ -26,18 +26,43 @@ static void append_without_nul(struct text *out, const char *bytes, size_t lengt
 /* What else may help: bytes may be text in another encoding, an escape of JSON means the same in all. */
 static const char OF_BYTES[] = "the source's encoding (latin1, windows-1252, utf-16) if it is not UTF-8, or ";
 static const char OF_ESCAPES[] = "";
+static const char OF_CONVERTED[] = "the source's encoding if it is another one, or ";
 
-/* judge - bad text was found at byte at: what the policy says. */
-static enum verdict judge(const struct worker *worker, struct batch_document *document, const char *what,
-                          size_t at, const char *other_way, struct err *err) {
+/* What was found. */
+struct fault {
+    const char *what, *unit; /* unit: what `at` counts */
+    size_t at;               /* from 0 */
+    const char *other_way;
+};
+
+/* judge - bad text was found: what the policy says. */
+static enum verdict judge(const struct worker *worker, struct batch_document *document, struct fault fault,
+                          struct err *err) {
     document->has_bad_text = true;
     if (worker->config->bad_utf8 == BAD_UTF8_REPLACE)
         return VERDICT_REPAIRED;
     if (worker->config->bad_utf8 == BAD_UTF8_SKIP)
         return VERDICT_SKIP;
-    err_set(err, "%s at byte %zu; set %sprepare.bad_utf8 to 'replace' or 'skip' to go on", what, at + 1,
-            other_way);
+    err_set(err, "%s at %s %zu; set %sprepare.bad_utf8 to 'replace' or 'skip' to go on", fault.what,
+            fault.unit, fault.at + 1, fault.other_way);
     return VERDICT_ERROR;
+}
+
+/* num_characters - of valid UTF-8. */
+static size_t num_characters(const char *bytes, size_t length_bytes) {
+    size_t count = 0;
+    for (size_t i = 0; i < length_bytes; i++)
+        count += ((unsigned char)bytes[i] & 0xC0) != 0x80;
+    return count;
+}
+
+/* fault_at - of a byte.  Of a text that was converted its characters are counted: the file has other bytes. */
+static struct fault fault_at(const struct batch_document *document, const char *bytes, size_t at,
+                             const char *what) {
+    const char *fault = document->is_converted ? encoding_fault((unsigned char)bytes[at]) : NULL;
+    if (!document->is_converted)
+        return (struct fault){what, "byte", at, OF_BYTES};
+    return (struct fault){fault ? fault : what, "character", num_characters(bytes, at), OF_CONVERTED};
 }
 
 /* Of invalid UTF-8 and NUL the one that comes first is named, with its place from 1. */
@@ -50,8 +75,9 @@ enum verdict worker_clean_bytes(struct worker *worker, struct batch_document *do
     char what[40];
     snprintf(what, sizeof what, "invalid UTF-8 (0x%02X)",
              (unsigned char)(valid < *length_bytes ? (*bytes)[valid] : 0));
-    enum verdict verdict = nul < valid ? judge(worker, document, "NUL byte", nul, OF_BYTES, err)
-                                       : judge(worker, document, what, valid, OF_BYTES, err);
+    struct fault fault =
+        nul < valid ? fault_at(document, *bytes, nul, "NUL byte") : fault_at(document, *bytes, valid, what);
+    enum verdict verdict = judge(worker, document, fault, err);
     if (verdict != VERDICT_REPAIRED)
         return verdict;
     struct text no_nul = {0};
@@ -94,8 +120,10 @@ enum verdict worker_clean_surrogates(const struct worker *worker, struct batch_d
         }
         if (is_high || is_escape(at, end, 0xDC00, 0xDFFF)) {
             verdict =
-                judge(worker, document, "half a surrogate pair (an escape \\uD8.. to \\uDF..) in the field",
-                      (size_t)(at - line), OF_ESCAPES, err);
+                judge(worker, document,
+                      (struct fault){"half a surrogate pair (an escape \\uD8.. to \\uDF..) in the field",
+                                     "byte", (size_t)(at - line), OF_ESCAPES},
+                      err);
             if (verdict != VERDICT_REPAIRED)
                 return verdict;
             memcpy(at + 2, "FFFD", 4);
@@ -110,7 +138,9 @@ enum verdict worker_append(const struct worker *worker, struct batch_document *d
     size_t nul = strnlen(text.bytes, text.length_bytes);
     enum verdict verdict =
         nul < text.length_bytes
-            ? judge(worker, document, "NUL character (the escape \\u0000) in the text", nul, OF_ESCAPES, err)
+            ? judge(worker, document,
+                    (struct fault){"NUL character (the escape \\u0000) in the text", "byte", nul, OF_ESCAPES},
+                    err)
             : VERDICT_CLEAN;
     if (verdict == VERDICT_CLEAN || verdict == VERDICT_REPAIRED)
         append_without_nul(out, text.bytes, text.length_bytes);
