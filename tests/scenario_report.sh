@@ -209,14 +209,20 @@ num_damaged=$(grep -c "$(printf '\001')" "$work/damaged/metrics.jsonl")
 expect_output "warning: $num_damaged of the [0-9]+ lines of '.*damaged/metrics.jsonl' cannot be read"
 tr -d '\n' <"$work/damaged/report.html" | grep -q "Damaged lines of the record[^<]*</th><td[^>]*>$num_damaged<" ||
     fail "damaged lines are not on the page"
-# So are those that no run can have written: a text for a number, a step beyond its last.
+# So are those that no run can have written: a text for a number, a step beyond its last, a negative loss, no time.  The control: a
+# loss of pairs, which may be negative, and a time as a run writes it.
 mkdir "$work/impossible"
 cp "$work/run/metrics.jsonl" "$work/impossible"
 for values in '7, "loss": "x"' '99999999999, "loss": 1' '25, "loss": 1' '-1, "loss": 1' '"7", "loss": 1'; do
     printf '{"step": %s, "tokens": 512, "seconds": 1}\n' "$values" >>"$work/impossible/metrics.jsonl"
 done
+for values in '"loss": -1' '"loss": 1, "seconds": -1' '"loss": 1, "tokens": -5' '"loss": 1, "time": "2026-13-01T00:00:00.000Z"' \
+    '"loss": 1, "time": "yesterday"' '"loss": 1, "time": 7' '"loss": 1, "time": "2026-11-29T24:00:00.000Z"' \
+    '"loss": -1, "rewards/chosen": 0.5' '"loss": 1, "time": "2026-11-29T23:59:59.999Z"'; do
+    printf '{"step": 7, %s}\n' "$values" >>"$work/impossible/metrics.jsonl"
+done
 run 0 "$atelier" report "$work/impossible"
-expect_output "warning: 5 of the [0-9]+ lines of '.*impossible/metrics.jsonl' cannot be read"
+expect_output "warning: 12 of the [0-9]+ lines of '.*impossible/metrics.jsonl' cannot be read"
 grep -q '24 of 24' "$work/impossible/report.html" || fail "an impossible line moves the end of the run"
 ! grep -q '99,999,999,999' "$work/impossible/report.html" || fail "a step that no run has is on the page"
 ! grep -q "Damaged lines" "$work/run/report.html" || fail "a whole record has damaged lines"

@@ -1,6 +1,7 @@
 /* metrics_walk.c - two readings of metrics.jsonl: for its starts, then line by line. */
 #include "train/report/metrics_walk.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,10 +139,32 @@ void metrics_walk_close(struct metrics_walk *walk) {
 
 /* --- every line --- */
 
-/* is_number - of a member: one, null where it was not finite, or none. */
-static bool is_number(const json_t *object, const char *key) {
+/* is_number - of a member: one that is not less than `least`, null where it was not finite, or none. */
+static bool is_number(const json_t *object, const char *key, double least) {
     const json_t *value = json_object_get(object, key);
-    return !value || json_is_null(value) || json_is_number(value);
+    return !value || json_is_null(value) || (json_is_number(value) && json_number_value(value) >= least);
+}
+
+/* is_time - of the member "time": as train/record/metrics.c writes it, 2026-11-29T08:15:30.125Z, or none. */
+static bool is_time(const json_t *object) {
+    static const char form[] =
+        "9999-19-39T29:59:69.999Z"; /* of each place the largest digit, or the sign itself */
+    const json_t *value = json_object_get(object, "time");
+    const char *time = json_string_value(value);
+    if (!value || !time || json_string_length(value) != strlen(form))
+        return !value;
+    for (size_t i = 0; form[i]; i++) {
+        bool is_digit = form[i] >= '0' && form[i] <= '9';
+        if (is_digit ? time[i] < '0' || time[i] > form[i] : time[i] != form[i])
+            return false;
+    }
+    return atoi(time + 5) >= 1 && atoi(time + 5) <= 12 && atoi(time + 8) >= 1 && atoi(time + 8) <= 31 &&
+           atoi(time + 11) <= 23;
+}
+
+/* least_loss - a divergence may round to a little less than nothing, and the robust loss of pairs, which have rewards, may be less. */
+static double least_loss(const json_t *object) {
+    return json_object_get(object, "rewards/chosen") ? -INFINITY : -1e-3;
 }
 
 /* is_step_of - of a member: one that the run can have, or none. */
@@ -151,16 +174,17 @@ static bool is_step_of(const struct metrics_walk *walk, const json_t *object, co
                      json_integer_value(step) <= largest_step(walk));
 }
 
-/* is_possible - a record that a run can have written: the step is one of its own, what is summed are numbers. */
+/* is_possible - a record that a run can have written: the step is one of its own, its time one, and what
+ * is summed are numbers, none of them negative. */
 static bool is_possible(const struct metrics_walk *walk, const json_t *object) {
-    static const char *const numbers[] = {"loss",   "grad_norm",     "learning_rate",
-                                          "tokens", "target_tokens", "seconds"};
+    static const char *const numbers[] = {"grad_norm", "learning_rate", "tokens", "target_tokens", "seconds"};
     const json_t *event = json_object_get(object, "event");
     if (!is_step_of(walk, object, "step") || !is_step_of(walk, object, "after_step") ||
-        (event && !json_is_string(event)))
+        (event && !json_is_string(event)) || !is_time(object) ||
+        !is_number(object, "loss", least_loss(object)))
         return false;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        if (!is_number(object, numbers[i]))
+        if (!is_number(object, numbers[i], 0))
             return false;
     return true;
 }

@@ -1,7 +1,7 @@
 /* metrics_walk.h - RUN/metrics.jsonl from its beginning to its end, in bounded memory, told apart what is still the run's: a
  * start line says after which step a start goes on, and later steps that stand before it belong to a line that was left
  * (train/record/metrics.h).  The file may be hostile: lines that are not JSON, too long, of a step beyond the run's or with a
- * text for a number are told as such, a last one without its end is passed over. */
+ * text for a number, a negative loss or no time for a time are told as such, a last one without its end is passed over. */
 #pragma once
 
 #include "data/corpus/json.h"
