@@ -45,6 +45,13 @@ strip() { # what was chosen, without the numbers
 [ "$(strip "$work/2.jsonl")" = "$(strip "$work/alone.jsonl")" ] || fail "other forwards, other choices"
 cmp -s "$work/2.jsonl" "$work/alone.jsonl" && fail "other forwards should show in the last digits"
 
+# Each line says whether the choice is right, and which it is: together they make the mean, and the choice is right where it is gold.
+sed -n 's/.*"gold":\([0-9]*\),"acc":[01],"acc_norm":\([01]\),.*"chosen":{"acc":[0-9]*,"acc_norm":\([0-9]*\),.*/\1 \2 \3/p' "$work/alone.jsonl" >"$work/answers"
+expect "lines with an answer" "$(grep -c . "$work/alone.jsonl")" "$(grep -c . "$work/answers")"
+expect "answers that are right as the choice is" 0 "$(awk '$2 != ($1 == $3)' "$work/answers" | wc -l)"
+expect "the mean of the answers" "$(sed -n '/"all"/,/}/p' "$work/alone.json" | sed -n 's/.*"acc_norm": \([0-9.]*\).*/\1/p')" \
+    "$(awk '{ n += $2 } END { print n / NR }' "$work/answers")"
+
 # Controls: the choices turned round are other items, and another model says other numbers.
 sed 's/"mairie", "plage"/"plage", "mairie"/' "$items" >"$work/turned.jsonl"
 run 0 "$atelier" eval "$model" --tasks "$work/turned.jsonl" --output "$work/turned.out"
@@ -227,6 +234,10 @@ expect_output "^evaluations  of eval.tasks, 2 times: not in the time: the model'
 printf '%s\n' '{"query": "Pour demander une car", "choices": ["te d\u0027identité", "avane"], "gold": 0, "delimiter": "", "id": "joint"}' >"$work/joint.jsonl"
 train 0 0 "$work/joint" --set "eval.tasks=[$work/joint.jsonl]" --set train.steps=1
 expect_output "eval.tasks: of 1 of 1 items the last token of the query takes letters of a choice.*item 'joint'"
+printf '%s\n' '{"query": "Le", "choices": ["dossier", "chat"], "gold": 0, "id": 7}' '{"query": "La", "choices": ["mairie", "chat"], "gold": 0, "id": 7}' >"$work/twice.jsonl"
+train 0 0 "$work/twice" --set "eval.tasks=[$work/twice.jsonl]" --set train.steps=1
+expect_output "eval.tasks: 1 of 2 items have the id of an item before them in their file: .*has that of line 1"
+! grep -q "have the id of an item before them" "$work/run/log.txt" || fail "items with ids of their own are told"
 # A start that goes on asks no first time, and a file that is no task is refused before anything is written.
 ask_train 0 "$work/parts" --set train.steps=5
 ask_train 0 "$work/parts"

@@ -130,8 +130,7 @@ def compare(report, name, folder, model, tokenizer, count, scratch):
         for measure in ("acc", "acc_norm", "acc_bytes"):
             values = [scores(item, asked["choices"], measure) for item, asked in zip(sums, items)]
             clear = [i for i, value in enumerate(values) if not is_tie(value)]
-            same = sum(lines[i][measure] == int(np.argmax(values[i])) and
-                       (lines[i][measure] == items[i]["gold"]) == bool(right[i][measure]) for i in clear)
+            same = sum(lines[i]["chosen"][measure] == int(np.argmax(values[i])) and lines[i][measure] == right[i][measure] for i in clear)
             report.expect(same == len(clear) >= 0.9 * len(items), f"{shown}: the same choice by {measure} in {same} of {len(clear)}")
         if len(kept) == results["all"]["items"] and len(clear) == len(items):
             for measure in ("acc", "acc_norm", "acc_bytes"):

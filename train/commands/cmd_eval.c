@@ -92,7 +92,8 @@ static const struct option OPTIONS[] = {
      .value = "FILE",
      .help =
          "the file to write, which must not exist: of --top-k the teacher's, and what an earlier start began is "
-         "continued; of --tasks a line of JSON for each item, with the log-probability of each choice",
+         "continued; of --tasks a line of JSON for each item: acc and the others 1 where the choice is right, else 0, which it is (chosen), and the "
+         "log-probability of each",
      .kind = OPTION_TEXT,
      .at = offsetof(struct eval_words, output)},
     {.name = "--results",

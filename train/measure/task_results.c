@@ -141,9 +141,13 @@ static json_t *item_json(const struct task_results *results, int64_t item) {
         return json;
     }
     json_object_set_new(json, "gold", json_integer(at->gold));
-    for (int m = 0; m < TASK_MEASURES; m++)
-        json_object_set_new(json, NAMES[m],
-                            json_integer(task_chosen(tokens, results->logps, item, (enum task_measure)m)));
+    json_t *chosen = json_object();
+    for (int m = 0; m < TASK_MEASURES; m++) {
+        int number = task_chosen(tokens, results->logps, item, (enum task_measure)m);
+        json_object_set_new(json, NAMES[m], json_integer(number == at->gold));
+        json_object_set_new(chosen, NAMES[m], json_integer(number));
+    }
+    json_object_set_new(json, "chosen", chosen);
     choices = json_array();
     for (int64_t c = tokens->first_choice[item]; c < tokens->first_choice[item + 1]; c++)
         json_array_append_new(choices, json_pack("{s:f, s:I, s:I, s:I}", "logp", results->logps[c], "tokens",

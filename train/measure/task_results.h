@@ -57,8 +57,8 @@ double task_error(const struct task_result *result, enum task_measure measure);
 json_t *task_results_json(const struct task_results *results, const char *model);
 void task_results_print(const struct task_results *results, FILE *out);
 
-/* task_results_write_items - a line of JSON for each item: {"id", "group", "gold", "acc": the choice taken, "acc_norm", "acc_bytes",
- * "acc_token", "choices": [{"logp", "tokens", "chars", "bytes"}]}, or {"id", "group", "left_out": "too_long"}.  An item without id
+/* task_results_write_items - a line of JSON for each item: {"id", "group", "gold", "acc": 1 where the choice taken is right, else 0, as
+ * lm-evaluation-harness has it, "acc_norm", "acc_bytes", "acc_token", "chosen": {"acc": the choice taken, from 0, ...}, "choices": [{"logp", "tokens", "chars", "bytes"}]}, or {"id", "group", "left_out": "too_long"}.  An item without id
  * has its file and line there.  Returns 0, or -1 with err set: the disk. */
 int task_results_write_items(const struct task_results *results, FILE *out, const char *path,
                              struct err *err);

@@ -70,6 +70,13 @@ void trainer_tasks_tell(struct trainer *t) {
             "the two counts as the answer (%s is the first)",
             (long long)t->tasks.set.num_double, (long long)t->tasks.set.num_items,
             task_item_name(&t->tasks.set, t->tasks.set.first_double, name));
+    if (t->tasks.set.num_same_id > 0)
+        metrics_note(
+            t->metrics,
+            "warning: eval.tasks: %lld of %lld items have the id of an item before them in their file: %s has that of line %lld",
+            (long long)t->tasks.set.num_same_id, (long long)t->tasks.set.num_items,
+            task_item_name(&t->tasks.set, t->tasks.set.first_same_id, name),
+            (long long)t->tasks.set.items[t->tasks.set.same_id_as].line);
     if (tokens->num_joined > 0)
         metrics_note(
             t->metrics,
