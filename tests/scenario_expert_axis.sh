@@ -118,6 +118,32 @@ expect_output "[MG]B between ranks that divide experts"
 [ -n "$taken" ] || fail "the run does not tell its memory"
 expect "memory by plan and by train" "$taken" "$(sed -n 's/^memory  *\([0-9.]*\) GiB a rank.*/\1/p' "$log")"
 
+# --- auto: the number that by plan takes the least time, and train's as plan's ---
+mkdir "$work/wide"
+cat >"$work/wide/config.json" <<END
+{"architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "hidden_size": 4096, "intermediate_size": 14336,
+ "num_hidden_layers": 4, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32000, "num_local_experts": 8,
+ "num_experts_per_tok": 2, "max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": 1e6, "hidden_act": "silu",
+ "torch_dtype": "bfloat16", "tie_word_embeddings": false, "sliding_window": null, "bos_token_id": 1, "eos_token_id": 2}
+END
+by_number() { # NUMBER - seconds of a step by plan, on four nodes
+    run 0 "$atelier" plan configs/jeanzay_h100_8b_continue.yaml --set "model.path=$work/wide" --set slurm.nodes=4 \
+        --set data.sequence_tokens=2048 --set train.batch_sequences=64 --set "parallel.expert=$1" --json
+    json_number step_s "$log"
+}
+by_hand=$(for number in 1 2 4 8; do by_number "$number"; done | sort -g | head -n 1)
+expect "the step of parallel.expert: auto" "$by_hand" "$(by_number auto)"
+grep -q '"chosen": "expert [248], ' "$log" || fail "parallel.expert: auto takes none: $(grep chosen "$log")"
+[ "$(by_number 1)" != "$by_hand" ] || fail "without parallel.expert a step takes as long"
+settings="$mixtral --set train.steps=1 --set parallel.stage=1 --set parallel.replicas=1 --set parallel.expert=auto"
+# shellcheck disable=SC2086 # words
+run 0 "$atelier" plan "$tiny" --ranks 4 --set run.device=cpu --set "run.folder=$work/planned" --set "data.train=$work/fiches.h5" $settings --json
+chosen=$(sed -n 's/.*"chosen": "\(expert [124]\), the fastest expected.*/\1/p' "$log")
+# shellcheck disable=SC2086 # words
+train 0 4 "$work/chosen" $settings
+expect "what train chose" "$chosen" "$(sed -n 's/^chosen: \(expert [124]\), the fastest expected.*/\1/p' "$log")"
+[ -n "$chosen" ] || fail "what parallel.expert: auto chose is not told"
+
 # --- what is refused ---
 # refused PHRASE RANKS SETTING...
 refused() {

@@ -53,6 +53,7 @@ static bool comes_before(const struct proposal *a, const struct proposal *b) {
                               {a->fits ? a->time.step_s : 0, b->fits ? b->time.step_s : 0},
                               {(double)a->memory.device, (double)b->memory.device},
                               {a->grid.axes[AXIS_TENSOR].size, b->grid.axes[AXIS_TENSOR].size},
+                              {a->grid.axes[AXIS_EXPERT].size, b->grid.axes[AXIS_EXPERT].size},
                               {a->grid.axes[AXIS_REPLICA].size, b->grid.axes[AXIS_REPLICA].size},
                               {a->zero_stage, b->zero_stage},
                               {a->recompute, b->recompute},
@@ -108,7 +109,7 @@ static void expect_same(const struct proposal *got, const struct proposal *want)
                  want->time.step_s);
 }
 
-static const struct search_freedom ALL = {true, true, true, true, true, false};
+static const struct search_freedom ALL = {true, true, true, true, true, false, false};
 
 static void test_brute_force(void **state) {
     (void)state;
@@ -159,19 +160,19 @@ static void test_fixed_parts(void **state) {
     assert_true(layout_search(&all, &config, &model, &ranks, ALL));
     config.parallel.replicas = 4;
     assert_true(layout_search(&fixed, &config, &model, &ranks,
-                              (struct search_freedom){false, true, true, true, true, false}));
+                              (struct search_freedom){false, true, true, true, true, false, false}));
     assert_true(fixed.grid.axes[AXIS_REPLICA].size == 4 && fixed.time.step_s >= all.time.step_s);
     config.parallel.replicas = 0; /* one in each node */
     assert_true(layout_search(&fixed, &config, &model, &ranks,
-                              (struct search_freedom){false, true, true, true, true, false}));
+                              (struct search_freedom){false, true, true, true, true, false, false}));
     assert_int_equal(fixed.grid.axes[AXIS_REPLICA].size, 2);
     config.train.recompute = RECOMPUTE_FFN;
     assert_true(layout_search(&fixed, &config, &model, &ranks,
-                              (struct search_freedom){false, true, false, true, true, false}));
+                              (struct search_freedom){false, true, false, true, true, false, false}));
     assert_int_equal(fixed.recompute, RECOMPUTE_FFN);
     config.parallel.zero_stage = 2;
     assert_true(layout_search(&fixed, &config, &model, &ranks,
-                              (struct search_freedom){false, true, false, false, true, false}));
+                              (struct search_freedom){false, true, false, false, true, false, false}));
     assert_int_equal(fixed.zero_stage, 2);
     config_free(&config);
 }
@@ -262,7 +263,7 @@ static struct proposal best_of_each(struct config config, const struct model_con
  * fits; and where the model's heads cannot be divided, one. */
 static void test_tensor(void **state) {
     (void)state;
-    static const struct search_freedom FREE = {true, true, true, true, true, true};
+    static const struct search_freedom FREE = {true, true, true, true, true, true, false};
     struct model_config model = llama(8192, 22016, 8, 64, 32000);
     const struct machine machines[] = {machine_with(5e14, 150, 450, 80), machine_with(5e14, 150, 0.5, 80),
                                        machine_with(5e14, 150, 450, 24)};
@@ -286,6 +287,55 @@ static void test_tensor(void **state) {
     model.num_heads = model.num_kv_heads = 63;
     layout_search(&alone, &config, &model, &ranks, FREE);
     assert_int_equal(alone.grid.axes[AXIS_TENSOR].size, 1);
+    config_free(&config);
+}
+
+/* best_of_experts - of every number of ranks that divides experts, set by hand, the best. */
+static struct proposal best_of_experts(struct config config, const struct model_config *model,
+                                       const struct search_ranks *ranks) {
+    struct proposal best = {.zero_stage = -1}, next;
+    for (int expert = 1; expert <= ranks->num_ranks; expert++) {
+        config.parallel.expert = expert;
+        if (ranks->num_ranks % expert != 0 || layout_check_expert(&config, model, NULL) != 0)
+            continue;
+        layout_search(&next, &config, model, ranks, ALL);
+        if (best.zero_stage < 0 || comes_before(&next, &best))
+            best = next;
+    }
+    return best;
+}
+
+/* Ranks that divide experts where they are free to choose: the best of all numbers; more than one where the network between them is
+ * what takes time; a divisor of the experts alone; and one where the model has none. */
+static void test_expert(void **state) {
+    (void)state;
+    static const struct search_freedom FREE = {true, true, true, true, true, false, true};
+    struct model_config model = llama(2048, 6144, 4, 16, 32000);
+    const struct machine machines[] = {machine_with(5e14, 150, 450, 80), machine_with(5e14, 5, 450, 24)};
+    static const int num_experts[] = {6, 16};
+    struct config config;
+    struct proposal got;
+    int most = 1;
+    load(&config);
+    snprintf(model.model_type, sizeof model.model_type, "mixtral");
+    model.num_chosen = 2;
+    for (int k = 0; k < 4; k++) {
+        const struct search_ranks ranks = {16, 8, &machines[k / 2]};
+        model.num_experts = num_experts[k % 2];
+        struct proposal want = best_of_experts(config, &model, &ranks);
+        assert_int_equal(layout_search(&got, &config, &model, &ranks, FREE), want.fits);
+        expect_same(&got, &want);
+        int size = got.grid.axes[AXIS_EXPERT].size;
+        assert_int_equal(size, want.grid.axes[AXIS_EXPERT].size);
+        assert_int_equal(model.num_experts % size, 0);
+        print_message("%d experts: %d ranks divide them, %.4g s\n", model.num_experts, size, got.time.step_s);
+        most = size > most ? size : most;
+    }
+    assert_true(most > 1);
+    const struct search_ranks ranks = {16, 8, &machines[1]};
+    model = llama(2048, 6144, 4, 16, 32000);
+    layout_search(&got, &config, &model, &ranks, FREE);
+    assert_int_equal(got.grid.axes[AXIS_EXPERT].size, 1);
     config_free(&config);
 }
 
@@ -323,7 +373,7 @@ static int chosen_stage(int memory_gib, enum adapter_resident resident, bool *fi
     for (int layer = 0; layer < model.num_layers; layer++)
         layer_set_add(&model.adapter.layers, layer);
     *fits = layout_search(&best, &config, &model, &ranks,
-                          (struct search_freedom){false, true, true, true, true, false});
+                          (struct search_freedom){false, true, true, true, true, false, false});
     config_free(&config);
     return best.zero_stage;
 }
@@ -368,7 +418,7 @@ int main(void) {
         cmocka_unit_test(test_no_padding),   cmocka_unit_test(test_straddling),
         cmocka_unit_test(test_quick),        cmocka_unit_test(test_resident),
         cmocka_unit_test(test_layers_below), cmocka_unit_test(test_tensor_links),
-        cmocka_unit_test(test_tensor),
+        cmocka_unit_test(test_tensor),       cmocka_unit_test(test_expert),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

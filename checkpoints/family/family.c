@@ -21,12 +21,17 @@ static const struct family unsupported[] = {
 };
 enum { NUM_UNSUPPORTED = sizeof unsupported / sizeof unsupported[0] };
 
+/* is_named - strcmp is called for the few that begin alike: `auto` asks for every expert of every layout that it tries. */
+static bool is_named(const struct family *family, const char *model_type) {
+    return family->model_type[0] == model_type[0] && strcmp(family->model_type, model_type) == 0;
+}
+
 const struct family *family_find(const char *model_type) {
     for (int i = 0; i < num_families; i++)
-        if (strcmp(family_list[i]->model_type, model_type) == 0)
+        if (is_named(family_list[i], model_type))
             return family_list[i];
     for (int i = 0; i < NUM_UNSUPPORTED; i++)
-        if (strcmp(unsupported[i].model_type, model_type) == 0)
+        if (is_named(&unsupported[i], model_type))
             return &unsupported[i];
     return NULL;
 }

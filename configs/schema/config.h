@@ -15,7 +15,7 @@
 /* RECOMPUTE_AUTO and the AUTO_ values are what a run file may say; train/plan/auto_layout.h puts a choice in their
  * place before anything is laid out. */
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_ATTENTION, RECOMPUTE_FFN, RECOMPUTE_LAYER, RECOMPUTE_AUTO };
-enum { AUTO_MICRO_SEQUENCES = 0, AUTO_STAGE = -1, AUTO_REPLICAS = -1, AUTO_TENSOR = 0 };
+enum { AUTO_MICRO_SEQUENCES = 0, AUTO_STAGE = -1, AUTO_REPLICAS = -1, AUTO_TENSOR = 0, AUTO_EXPERT = 0 };
 /* parallel.stage until config_complete puts a stage in its place, or AUTO_STAGE. */
 enum { USUAL_STAGE = -2 };
 /* Optimizers by name: what optimizer.kind may be.  Each is a file train/model/optimizer_NAME.c with its table. */
@@ -222,7 +222,7 @@ struct config {
         enum reduce_when reduce;
         int64_t context; /* ranks that share the rows of a micro-batch */
         int64_t tensor;  /* ranks that divide the tensors of a layer, or AUTO_TENSOR */
-        int64_t expert;  /* ranks that divide the experts of a layer */
+        int64_t expert;  /* ranks that divide the experts of a layer, or AUTO_EXPERT */
         enum wire_type wire;
         int64_t sync_every; /* steps that the replicas make apart; 0: they add up each step's gradients */
         double outer_learning_rate, outer_momentum; /* of what they then do together */

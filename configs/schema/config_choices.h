@@ -12,6 +12,7 @@ static const struct config_choice auto_micros[] = {{"auto", AUTO_MICRO_SEQUENCES
 static const struct config_choice auto_stages[] = {{"auto", AUTO_STAGE}, {"usual", USUAL_STAGE}, {NULL, 0}};
 static const struct config_choice auto_replicas[] = {{"auto", AUTO_REPLICAS}, {NULL, 0}};
 static const struct config_choice auto_tensors[] = {{"auto", AUTO_TENSOR}, {NULL, 0}};
+static const struct config_choice auto_experts[] = {{"auto", AUTO_EXPERT}, {NULL, 0}};
 static const struct config_choice probes[] = {
     {"auto", PROBE_AUTO}, {"off", PROBE_OFF}, {"on", PROBE_ON}, {NULL, 0}};
 static const struct config_choice computes[] = {

@@ -293,9 +293,11 @@ static const struct config_key run_file_keys[] = {
         "neighbouring ranks of a node that divide the matrices of each layer by heads and by elements of the feed-forward; a "
         "divisor of the model's heads and keys and of its feed-forward's width; auto: more than 1 only where that is faster",
         FREE),
-    INT("parallel.expert", AT(parallel.expert), "1", 1, 256, "ranks",
+    INT_OR(
+        "parallel.expert", AT(parallel.expert), "1", 1, 256, "ranks", auto_experts,
         "ranks that divide the experts of each layer, whole ones, and send each other's the rows that go to them; a divisor of "
-        "the model's experts. Each has samples of its own, and its share of all other parameters as parallel.stage says",
+        "the model's experts. Each has samples of its own, and its share of all other parameters as parallel.stage says; auto: "
+        "more than 1 only where that is faster",
         FREE),
     CHOICE(
         "parallel.wire", AT(parallel.wire), "compute", wires,

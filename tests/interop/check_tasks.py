@@ -142,7 +142,7 @@ def compare(report, name, folder, model, tokenizer, count, scratch):
 
 def compare_shots(report, name, folder, model, tokenizer, scratch):
     """Items of one group, as lm-eval's pool is one split."""
-    items = [{**item, "group": "all"} for item in make_items(" ", 24, 11) if item["query"].strip() == item["query"]]
+    items = [{**item, "group": "one"} for item in make_items(" ", 24, 11) if item["query"].strip() == item["query"]]
     for count in (1, 3):
         lines, results = program(folder, items, scratch, "--shots", str(count), "--shots-order", "first")
         sums, _, _ = harness(model, tokenizer, items, " ", count)

@@ -97,9 +97,11 @@ bool auto_layout_choose(struct config *config, const struct model_config *model,
                                            .recompute = config->train.recompute == RECOMPUTE_AUTO,
                                            .zero_stage = config->parallel.zero_stage == AUTO_STAGE,
                                            .reduce = config->parallel.reduce == REDUCE_AUTO,
-                                           .tensor = config->parallel.tensor == AUTO_TENSOR};
+                                           .tensor = config->parallel.tensor == AUTO_TENSOR,
+                                           .expert = config->parallel.expert == AUTO_EXPERT};
     struct proposal best;
-    bool split_alone = !freedom.replicas && !freedom.micro_sequences && !freedom.recompute && !freedom.tensor;
+    bool split_alone = !freedom.replicas && !freedom.micro_sequences && !freedom.recompute &&
+                       !freedom.tensor && !freedom.expert;
     if (split_alone && !may_split(config, ranks)) { /* nothing to say */
         settle_split(config);
         return true;
@@ -116,8 +118,11 @@ bool auto_layout_choose(struct config *config, const struct model_config *model,
     if (freedom.zero_stage)
         config->parallel.zero_stage = best.zero_stage;
     config->parallel.tensor = best.grid.axes[AXIS_TENSOR].size;
+    config->parallel.expert = best.grid.axes[AXIS_EXPERT].size;
     if (freedom.tensor)
         add(why, "tensor %d, ", best.grid.axes[AXIS_TENSOR].size);
+    if (freedom.expert)
+        add(why, "expert %d, ", best.grid.axes[AXIS_EXPERT].size);
     if (freedom.replicas)
         add(why, "replicas %d, ", best.grid.axes[AXIS_REPLICA].size);
     if (freedom.zero_stage)

@@ -94,7 +94,7 @@ struct proposal estimate_proposal(const struct config *config, const struct mode
 
 /* What layout_search may choose; the rest stays as config has it. */
 struct search_freedom {
-    bool replicas, micro_sequences, recompute, zero_stage, reduce, tensor;
+    bool replicas, micro_sequences, recompute, zero_stage, reduce, tensor, expert;
 };
 
 /* The ranks that a layout is for. */
@@ -105,9 +105,9 @@ struct search_ranks {
 };
 
 /* layout_search - the fastest layout of all that fit into the device: every number of ranks of a node that can divide
- * tensors, every number of replicas that divides the ranks, every stage, every way to recompute, gradients reduced per micro-batch or per step, and the micro-batches that matter (of those that need the same
+ * tensors, every number of ranks that can divide experts, every number of replicas that divides the ranks, every stage, every way to recompute, gradients reduced per micro-batch or per step, and the micro-batches that matter (of those that need the same
  * number of passes the smallest is the fastest).  Of layouts exactly as fast the one with the least memory is
- * taken, then the simplest: fewer ranks that divide tensors, fewer replicas, a lower stage, less recomputed, fewer sequences at a time, gradients reduced per micro-batch.  Beside an adapter
+ * taken, then the simplest: fewer ranks that divide tensors, fewer that divide experts, fewer replicas, a lower stage, less recomputed, fewer sequences at a time, gradients reduced per micro-batch.  Beside an adapter
  * whose adapter.resident is auto, the fastest that has all of the base on each rank, unless it does not fit or lasts 5 % longer than
  * the fastest of all.  A pure function.  Returns false when none fits; best is then the smallest one, or has no rank
  * (a grid without axes) where config's replicas do not divide the ranks. */

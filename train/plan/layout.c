@@ -274,10 +274,9 @@ int layout_check_tensor(const struct config *config, const struct model_config *
     return 0;
 }
 
-/* check_expert - whether parallel.expert ranks can divide the model's experts, beside whatever else config asks for. */
-static int check_expert(const struct config *config, const struct model_config *model, struct err *err) {
+int layout_check_expert(const struct config *config, const struct model_config *model, struct err *err) {
     int64_t ranks = config->parallel.expert;
-    if (ranks <= 1)
+    if (ranks <= 1) /* auto: whichever number passes */
         return 0;
     if (model->num_experts == 0)
         return err_set(err, "parallel.expert is %lld, and model_type '%s' has no experts: set it to 1",
@@ -314,7 +313,7 @@ int layout_check_sizes(const struct config *config, const struct model_config *m
     int64_t sharing = config->parallel.context * (config->parallel.tensor > 1 ? config->parallel.tensor : 1);
     int64_t num_readers = num_ranks / sharing;
     if (check_context(config, model, err) != 0 || layout_check_tensor(config, model, err) != 0 ||
-        check_expert(config, model, err) != 0 || check_fp8(config, model, err) != 0 ||
+        layout_check_expert(config, model, err) != 0 || check_fp8(config, model, err) != 0 ||
         check_router(config, model, err) != 0)
         return -1;
     if (config->data.sequence_tokens > model->max_positions)

@@ -56,6 +56,9 @@ enum { GPU_HEADROOM_BYTES = GIB };
  * Returns 0, or -1 with err set. */
 int layout_check_tensor(const struct config *config, const struct model_config *model, struct err *err);
 
+/* layout_check_expert - likewise whether config.parallel.expert ranks can divide the model's experts. */
+int layout_check_expert(const struct config *config, const struct model_config *model, struct err *err);
+
 /* layout_check_sizes - what only model, data and ranks together can tell.  Returns 0, or -1 with err set: more positions
  * than the model has, or ranks that would have nothing to do. */
 int layout_check_sizes(const struct config *config, const struct model_config *model, int64_t num_ranks,

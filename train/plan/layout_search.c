@@ -20,6 +20,8 @@ struct search {
 static int compare_simplicity(const struct proposal *a, const struct proposal *b) {
     if (a->grid.axes[AXIS_TENSOR].size != b->grid.axes[AXIS_TENSOR].size)
         return a->grid.axes[AXIS_TENSOR].size < b->grid.axes[AXIS_TENSOR].size ? -1 : 1;
+    if (a->grid.axes[AXIS_EXPERT].size != b->grid.axes[AXIS_EXPERT].size)
+        return a->grid.axes[AXIS_EXPERT].size < b->grid.axes[AXIS_EXPERT].size ? -1 : 1;
     if (a->grid.axes[AXIS_REPLICA].size != b->grid.axes[AXIS_REPLICA].size)
         return a->grid.axes[AXIS_REPLICA].size < b->grid.axes[AXIS_REPLICA].size ? -1 : 1;
     if (a->zero_stage != b->zero_stage)
@@ -160,6 +162,27 @@ static bool can_divide(const struct search *search, const struct model_config *m
     return search->ranks->per_node % tensor == 0 && layout_check_tensor(&trial, model, NULL) == 0;
 }
 
+/* can_divide_experts - likewise, whole experts over ranks of any nodes. */
+static bool can_divide_experts(const struct search *search, const struct model_config *model, int expert) {
+    struct config trial = search->trial;
+    trial.parallel.expert = expert;
+    return search->ranks->num_ranks % expert == 0 && layout_check_expert(&trial, model, NULL) == 0;
+}
+
+/* try_experts - every number of ranks that divide experts, with the trial's that divide tensors. */
+static void try_experts(struct search *search, const struct model_config *model) {
+    int set = (int)search->trial.parallel.expert, first = search->freedom.expert ? 1 : set,
+        last = search->freedom.expert ? search->ranks->num_ranks : set;
+    for (int expert = first; expert <= last; expert++) {
+        if (search->freedom.expert && !can_divide_experts(search, model, expert))
+            continue;
+        search->trial.parallel.expert = expert;
+        search->figures = figures_count(&search->trial, model);
+        try_replicas(search);
+    }
+    search->trial.parallel.expert = set;
+}
+
 /* search_grids - of all axes; false where none fits. */
 static bool search_grids(struct proposal *best, const struct config *config, const struct model_config *model,
                          const struct search_ranks *ranks, struct search_freedom freedom) {
@@ -170,8 +193,7 @@ static bool search_grids(struct proposal *best, const struct config *config, con
         if (freedom.tensor && !can_divide(&search, model, tensor))
             continue;
         search.trial.parallel.tensor = tensor;
-        search.figures = figures_count(&search.trial, model);
-        try_replicas(&search);
+        try_experts(&search, model);
     }
     *best = search.best;
     return search.found && search.best.fits;

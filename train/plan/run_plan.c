@@ -132,6 +132,8 @@ static void tell_change(char *text, size_t room_bytes, const struct config *from
         say(text, room_bytes, "parallel.replicas=%lld", (long long)to->parallel.replicas);
     if (to->parallel.tensor != from->parallel.tensor)
         say(text, room_bytes, "parallel.tensor=%lld", (long long)to->parallel.tensor);
+    if (to->parallel.expert != from->parallel.expert)
+        say(text, room_bytes, "parallel.expert=%lld", (long long)to->parallel.expert);
     if (to->parallel.zero_stage != from->parallel.zero_stage)
         say(text, room_bytes, "parallel.stage=%lld", (long long)to->parallel.zero_stage);
     if (to->parallel.reduce != from->parallel.reduce)
@@ -158,7 +160,8 @@ static bool try_nodes(struct advice *advice, const struct run_plan *plan, const 
                                            .recompute = true,
                                            .zero_stage = is_open,
                                            .reduce = true,
-                                           .tensor = config->parallel.tensor == AUTO_TENSOR};
+                                           .tensor = config->parallel.tensor == AUTO_TENSOR,
+                                           .expert = config->parallel.expert == AUTO_EXPERT};
     const struct run_place *place = plan->place;
     struct config trial = *config;
     if (!is_open) /* a 0 in the run file would follow the nodes */
@@ -177,6 +180,7 @@ static bool try_nodes(struct advice *advice, const struct run_plan *plan, const 
     trial.train.recompute = advice->proposal.recompute;
     trial.parallel.replicas = advice->proposal.grid.axes[AXIS_REPLICA].size;
     trial.parallel.tensor = advice->proposal.grid.axes[AXIS_TENSOR].size;
+    trial.parallel.expert = advice->proposal.grid.axes[AXIS_EXPERT].size;
     if (grid_num_shards(&advice->proposal.grid) > 1)
         trial.parallel.zero_stage = advice->proposal.zero_stage;
     if (advice->proposal.zero_stage >= 2)
@@ -211,6 +215,11 @@ static void advise_smaller(struct run_plan *plan) {
     if (plan->num_advice == 0 && try_nodes(&advice, plan, &trial, plan->place->nodes))
         give(plan, &advice, "fits: ranks of a node divide each layer");
     trial.parallel.tensor = plan->config.parallel.tensor;
+    trial.parallel.expert = AUTO_EXPERT;
+    if (plan->num_advice == 0 && plan->model->num_experts > 0 &&
+        try_nodes(&advice, plan, &trial, plan->place->nodes))
+        give(plan, &advice, "fits: ranks divide the experts of each layer");
+    trial.parallel.expert = plan->config.parallel.expert;
     trial.optimizer.state_dtype = DTYPE_BF16;
     if (plan->num_advice == 0 && try_nodes(&advice, plan, &trial, plan->place->nodes))
         give(plan, &advice, "fits: moments of half the size");

@@ -33,7 +33,6 @@ static void begin(struct trainer *t, const struct config *given, struct comm *co
     t->given = given;
     t->comm = comm;
     t->stragglers.told_rank = -1;
-    t->stragglers.divides_experts = t->given->parallel.expert > 1;
     t->loss_scale = loss_scale_start(config_activations(given));
     t->valid_loss = NAN;
     chain_start(t->link);
@@ -127,6 +126,7 @@ static bool take_device(struct trainer *t) {
         return false;
     auto_layout_finish(&t->auto_layout, &t->model_config, &t->rank, t->comm);
     t->config = &t->auto_layout.config;
+    t->stragglers.divides_experts = t->config->parallel.expert > 1;
     int status = layout_check_device(t->config, &t->model_config, !t->rank.dev.ops->host_memory, &err);
     trainer_outer_warn(t);
     if (status == 0)
