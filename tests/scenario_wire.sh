@@ -88,7 +88,19 @@ plan() { # FILE [ARGUMENT...]
     cp "$log" "$to"
 }
 plan "$work/coded.json" --set parallel.wire=int8
+# All replicas on one node, or one alone: said.  The controls: another wire, and replicas on nodes of their own.
+hints_of() {
+    grep -o 'parallel.wire int8: [a-z]* [a-z0-9]* [a-z]*' "$1" || true
+}
+expect "the hint of two replicas on this node" "parallel.wire int8: the 2 replicas" "$(hints_of "$work/coded.json")"
+plan "$work/one.json" --set parallel.wire=int8 --set parallel.replicas=0
+expect "the hint of one replica" "parallel.wire int8: there is one" "$(hints_of "$work/one.json")"
 plan "$work/f32.json" --set parallel.wire=f32
+expect "hints of f32" "" "$(hints_of "$work/f32.json")"
+run 0 "$atelier" plan configs/jeanzay_h100_1b_continue.yaml --set model.path=data/sample/model --set data.sequence_tokens=256 \
+    --set slurm.nodes=2 --set parallel.stage=1 --set parallel.replicas=0 --set parallel.wire=int8 --json
+cp "$log" "$work/nodes.json"
+expect "hints of a replica on each node" "" "$(hints_of "$work/nodes.json")"
 awk -v c="$(json_number across "$work/coded.json")" -v f="$(json_number across "$work/f32.json")" \
     'BEGIN { share = (1 + 4 / 128 + 4) / (4 + 4); exit !(c > 0.995 * share * f && c < 1.02 * share * f) }' ||
     fail "a rank sends $(json_number across "$work/coded.json") bytes in 8 bits, $(json_number across "$work/f32.json") in f32"

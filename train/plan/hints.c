@@ -65,6 +65,26 @@ const char *hint_routers(const struct config *config, const struct model_config 
     return text;
 }
 
+const char *hint_wire(const struct config *config, const struct grid *grid, int ranks_per_node,
+                      char text[HINT_ROOM]) {
+    int num_replicas = grid->axes[AXIS_REPLICA].size;
+    text[0] = '\0';
+    if (config->parallel.wire != WIRE_INT8 || !grid_axis_is_local(grid, AXIS_REPLICA, ranks_per_node))
+        return text;
+    if (num_replicas == 1)
+        snprintf(
+            text, HINT_ROOM,
+            "parallel.wire int8: there is one replica, and no gradients cross between replicas; leave it out, "
+            "or give parallel.replicas a larger number");
+    else
+        snprintf(
+            text, HINT_ROOM,
+            "parallel.wire int8: the %d replicas are on one node, whose own links gain little by 8 bits, which "
+            "cost roundings and 4 bytes a value; leave it out, or give a replica to each node (parallel.replicas: 0)",
+            num_replicas);
+    return text;
+}
+
 /* offers_experts - whether the model's experts could have pairs. */
 static bool offers_experts(const struct model_config *model) {
     return adapter_is_of_experts(model, ADAPTER_DOWN) && adapter_limit(model, ADAPTER_DOWN) > 0;

@@ -3,8 +3,9 @@
 #pragma once
 
 #include "configs/schema/config.h"
+#include "train/ranks/grid.h"
 
-enum { MAX_HINTS = 7, HINT_ROOM = 320 };
+enum { MAX_HINTS = 8, HINT_ROOM = 320 };
 
 /* plan_served_hint - of an adapter that servers do not take as it is: which do not, and the way out; false: there is nothing to be
  * said.  The run says it as well. */
@@ -21,6 +22,11 @@ const char *hint_positions(const struct config *config, const struct model_confi
 
 /* hint_routers - of a model with experts: whether their load balance is trained, and who says so.  Into text; "" of other models. */
 const char *hint_routers(const struct config *config, const struct model_config *model, char text[HINT_ROOM]);
+
+/* hint_wire - of gradients in 8 bits: where no network lies between the replicas, or there is one.  Into text; "" where there is
+ * nothing to be said. */
+const char *hint_wire(const struct config *config, const struct grid *grid, int ranks_per_node,
+                      char text[HINT_ROOM]);
 
 /* hint_pairs - of an adapter on a model with experts: what has no pair.  Into text; "" where there is nothing to be said. */
 const char *hint_pairs(const struct model_config *model, char text[HINT_ROOM]);

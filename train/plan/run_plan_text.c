@@ -307,9 +307,16 @@ static void print_advice(const struct run_plan *plan) {
             "more memory\n");
 }
 
+/* collect_hints - of the plan's settings, and of its ranks. */
+static int collect_hints(const struct run_plan *plan, char hints[MAX_HINTS][HINT_ROOM]) {
+    int count = plan_hints(&plan->config, plan->model, hints);
+    bool has_more = hint_wire(&plan->config, &plan->grid, (int)plan->place->ranks_per_node, hints[count])[0];
+    return count + has_more;
+}
+
 static void print_hints(const struct run_plan *plan) {
     char hints[MAX_HINTS][HINT_ROOM];
-    int count = plan_hints(&plan->config, plan->model, hints);
+    int count = collect_hints(plan, hints);
     for (int i = 0; i < count; i++)
         printf("hint         %s\n", hints[i]);
 }
@@ -368,7 +375,7 @@ static json_t *memory_json(const struct layout_memory *memory) {
 
 static json_t *hints_json(const struct run_plan *plan) {
     char hints[MAX_HINTS][HINT_ROOM];
-    int count = plan_hints(&plan->config, plan->model, hints);
+    int count = collect_hints(plan, hints);
     json_t *list = json_array();
     for (int i = 0; i < count; i++)
         json_array_append_new(list, json_string(hints[i]));
