@@ -258,10 +258,11 @@ install: all
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' slurm/package/install.sh $(BUILT)
 package: all
 	@PACKAGE_OUT='$(PACKAGE_OUT)' slurm/package/deb.sh $(BUILT) $(VERSION)
-gpu-check: cuda $(CUDA_TESTS)
-	@tests/gpu/gpu_check.sh $(CUDA_OUT) $(PARTS)
-gpu-bench: cuda $(CUDA_TESTS)
-	@tests/gpu/gpu_bench.sh $(CUDA_OUT) $(PARTS)
+# A machine without a GPU is told before anything is compiled for one.
+gpu-check gpu-bench:
+	@tests/gpu/look.sh
+	@$(MAKE) --no-print-directory cuda $(CUDA_TESTS)
+	@tests/gpu/$(subst -,_,$@).sh $(CUDA_OUT) $(PARTS)
 simt-whole: simt
 	@ONLY=simt WHOLE=1 tests/run.sh $(OUT)/tests $(SIMT_OUT)/tests
 sanitized:

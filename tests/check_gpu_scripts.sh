@@ -54,6 +54,21 @@ SIMT_MEMORY_BYTES=139G "$simt/tests/gpu_bench" --plan >"$log" || fail "a step of
 test "$(grep -c 'twice |$' "$log")" -eq 6 || fail "the plan has not six lines"
 if SIMT_MEMORY_BYTES=70G "$simt/tests/gpu_bench" --plan --shape 8B >"$log"; then fail "8 B fit into 70 GiB"; fi
 
+# The look before a build: no GPU, one that nvidia-smi lists, one that is a device alone; and make asks it before it compiles.
+mkdir "$work/bin" "$work/dev"
+look() { PATH="$work/bin:$PATH" DEVICES="$work/dev" tests/gpu/look.sh >"$log" 2>&1; }
+lists() { printf '#!/bin/sh\n%s\n' "$1" >"$work/bin/nvidia-smi" && chmod +x "$work/bin/nvidia-smi"; }
+lists 'echo "No devices were found"; exit 6'
+look
+test $? -eq 77 || fail "the look does not say 77 where there is no GPU"
+grep -q '^no GPU: ' "$log" || fail "the look does not say that there is no GPU"
+touch "$work/dev/nvidia0"
+look || fail "a device is not seen"
+rm "$work/dev/nvidia0"
+lists 'echo "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-0)"'
+look || fail "what nvidia-smi lists is not seen"
+sed -n '/^gpu-check gpu-bench:/{n;p;}' Makefile | grep -q 'tests/gpu/look.sh' || fail "make compiles before it looks for a GPU"
+
 # Without a GPU, and with words that are none of theirs.
 for script in gpu_check gpu_bench; do
     SIMT_GPUS=0 tests/gpu/$script.sh "$simt" >"$log" 2>&1
