@@ -60,23 +60,27 @@ static size_t check(const int sizes[AXIS_COUNT]) {
 static void test_planned_is_mapped(void **state) {
     (void)state;
     int n = comm_num_ranks(comm);
-    size_t one_axis = 0, largest = 0;
+    size_t one_axis = 0, divides_experts = 0, largest = 0;
     for (int replicas = 1; replicas <= n; replicas++)
         for (int context = 1; context <= n; context++)
-            for (int tensor = 1; tensor <= n; tensor++) {
-                if (n % (replicas * context * tensor) != 0)
-                    continue;
-                size_t planned =
-                    check((const int[AXIS_COUNT]){[AXIS_REPLICA] = replicas,
-                                                  [AXIS_SHARD] = n / (replicas * context * tensor),
-                                                  [AXIS_EXPERT] = 1,
-                                                  [AXIS_CONTEXT] = context,
-                                                  [AXIS_TENSOR] = tensor});
-                one_axis = replicas == n ? planned : one_axis;
-                largest = planned > largest ? planned : largest;
-            }
+            for (int tensor = 1; tensor <= n; tensor++)
+                for (int expert = 1; expert <= n; expert++) {
+                    int others = replicas * context * tensor * expert;
+                    if (n % others != 0)
+                        continue;
+                    size_t planned = check((const int[AXIS_COUNT]){[AXIS_REPLICA] = replicas,
+                                                                   [AXIS_SHARD] = n / others,
+                                                                   [AXIS_EXPERT] = expert,
+                                                                   [AXIS_CONTEXT] = context,
+                                                                   [AXIS_TENSOR] = tensor});
+                    one_axis = replicas == n ? planned : one_axis;
+                    divides_experts = expert == n ? planned : divides_experts;
+                    largest = planned > largest ? planned : largest;
+                }
     assert_true(n > 1 ? one_axis >= (size_t)2 << 20 : largest == 0);
     assert_true(n < 4 || largest > one_axis); /* the control */
+    /* ranks that divide experts have what is between them, and what all ranks of a replica have */
+    assert_true(n > 1 ? divides_experts > one_axis : divides_experts == 0);
 }
 
 int main(int argc, char **argv) {
