@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "checkpoints/e2m1.h"
 #include "kernels/half.h"
 
 static float load_f16(const uint8_t *at) {
@@ -135,13 +136,17 @@ static void decode_q6_k(const uint8_t *block, float *out) {
     }
 }
 
+/* half_unit - an E2M1 value in halves, whole numbers; llama.cpp's zero has no sign. */
+static float half_unit(int bits) {
+    return 2 * E2M1_VALUES[bits] + 0.0f;
+}
+
 /* e | q[16]: E2M1 values, doubled here, times 2^(e - 128); the low nibbles are values 0..15, the high ones 16..31. */
 static void decode_mxfp4(const uint8_t *block, float *out) {
-    static const float doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
     float d = ldexpf(1, block[0] - 128);
     for (int j = 0; j < 16; j++) {
-        out[j] = doubled[block[1 + j] & 15] * d;
-        out[j + 16] = doubled[block[1 + j] >> 4] * d;
+        out[j] = half_unit(block[1 + j] & 15) * d;
+        out[j + 16] = half_unit(block[1 + j] >> 4) * d;
     }
 }
 

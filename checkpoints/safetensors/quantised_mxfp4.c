@@ -4,13 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/e2m1.h"
 #include "checkpoints/safetensors/quantised_schemes.h"
 #include "data/file.h"
 
 enum { GROUP = 32, GROUP_BYTES = GROUP / 2, SCALE_BIAS = 127, SCALE_NAN = 255 };
-
-/* One bit of sign, two of exponent, one of fraction. */
-static const float e2m1[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
 
 /* The two ways to call and to shape them. */
 static const struct {
@@ -104,7 +102,7 @@ int mxfp4_read(const struct quantised *quantised, const struct st_files *files, 
     for (int64_t i = range.first; i <= last && status == 0; i++) {
         uint8_t byte = bytes[i / 2 - first_byte];
         out[i - range.first] =
-            e2m1[i % 2 ? byte >> 4 : byte & 15] * scale_of(scales[i / GROUP - first_group]);
+            E2M1_VALUES[i % 2 ? byte >> 4 : byte & 15] * scale_of(scales[i / GROUP - first_group]);
     }
     free(scales);
     free(bytes);
