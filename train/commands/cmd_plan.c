@@ -13,8 +13,8 @@
 #include "checkpoints/hub_name.h"
 #include "checkpoints/vocabulary.h"
 #include "checkpoints/weights.h"
+#include "configs/schema/config_tokens.h"
 #include "data/corpus/json.h"
-#include "data/tokenizer/tokenizer_files.h"
 #include "kernels/units.h"
 #include "slurm/submit.h"
 #include "train/commands/commands.h"
@@ -75,23 +75,19 @@ static int read_config_json(struct model_config *model, const char *path, struct
  * helps nobody.  A folder may have config.json alone.  *found: the tokenizer, where there is one, also after a failure. */
 static int take_tokenizer(struct model_config *model, const struct config *config,
                           struct tokenizer_files *files, struct tokenizer **found, struct err *err) {
-    struct new_tokens new = {.num_rows = model->vocab_size};
-    struct new_token *tokens = config_new_tokens(config, &new.count);
     struct new_ids ids = {0, 0};
-    int status = 0;
-    new.tokens = tokens;
-    if (files->json && new.count > 0)
-        status = tokenizer_grow(&files->json, &files->config, &new, files->origin, &ids, err);
-    if (!files->json && new.count > 0) {
+    int status = 0, num_new = config_num_new_tokens(config);
+    if (files->json)
+        status = config_grow_tokenizer(config, files, model->vocab_size, &ids, err);
+    if (!files->json && num_new > 0) {
         warn("'%s' has no tokenizer here: each token of model.add_tokens is taken to add a row",
              config->model.path);
-        ids.end = model->vocab_size + new.count;
+        ids.end = model->vocab_size + num_new;
     }
     model->vocab_size = ids.end > model->vocab_size ? ids.end : model->vocab_size;
     *found = status == 0 && files->json ? tokenizer_files_open(files, err) : NULL;
     if (status == 0 && files->json)
         status = *found ? vocabulary_check(*found, model->vocab_size, err) : -1;
-    free(tokens);
     return status;
 }
 
@@ -143,26 +139,22 @@ static int read_vocabulary(struct model_config *model, const struct config *conf
                            struct err *err) {
     const char *path = config->model.tokenizer;
     struct tokenizer_files files = {NULL};
-    struct new_tokens new = {NULL, 0, 0};
-    struct new_ids ids = {0, 0};
+    struct new_ids ids;
     if (!path && model->vocab_size == 0)
         return err_set(
             err, "set model.tokenizer, or model.architecture.vocab_size, for the size of the embedding");
     if (!path || (model->vocab_size > 0 && !path_exists(path)))
         return 0;
-    struct new_token *tokens = config_new_tokens(config, &new.count);
-    new.tokens = tokens;
     int status = tokenizer_files_read(&files, path, err);
     if (status == 0 && !files.json)
         status = err_set(err, "'%s' holds neither tokenizer.json nor tekken.json", path);
-    if (status == 0 && new.count > 0)
-        status = tokenizer_grow(&files.json, &files.config, &new, files.origin, &ids, err);
+    if (status == 0)
+        status = config_grow_tokenizer(config, &files, 0, &ids, err);
     *found = status == 0 ? tokenizer_files_open(&files, err) : NULL;
     if (*found)
         model->vocab_size = model->vocab_size > 0 ? model->vocab_size : tokenizer_vocab_size(*found);
     status = *found ? 0 : -1;
     tokenizer_files_release(&files);
-    free(tokens);
     return status;
 }
 

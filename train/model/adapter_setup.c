@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "checkpoints/family/family_adapter.h"
+#include "configs/schema/config_tokens.h"
 #include "train/model/adapter_pattern.h"
 
 /* short_bytes - of "q" in "q_proj", "gate_up" in "gate_up_proj". */
@@ -252,7 +253,7 @@ static int check_rest(const struct config *config, struct err *err) {
         return err_set(
             err,
             "optimizer.kind muon is for whole matrices; the pairs of adapter.method are trained with adamw");
-    if (config->model.num_add_tokens + config->model.num_add_special_tokens > 0)
+    if (config_num_new_tokens(config) > 0)
         return err_set(
             err,
             "model.add_tokens would add rows that never learn: adapter.method freezes the embedding; remove one of "

@@ -7,8 +7,8 @@
 #include "checkpoints/hub_name.h"
 #include "checkpoints/vocabulary.h"
 #include "checkpoints/weights.h"
+#include "configs/schema/config_tokens.h"
 #include "data/file.h"
-#include "data/tokenizer/tokenizer_files.h"
 
 /* files_of_gguf - made from the file's metadata; *rows: of its embedding. */
 static int files_of_gguf(struct tokenizer_files *files, const char *path, int64_t *rows, struct err *err) {
@@ -41,15 +41,9 @@ static int files_of_path(struct tokenizer_files *files, const char *path, int64_
 /* add_tokens - what model.add_tokens lists, so that ids are those of the training; they have rows then. */
 static int add_tokens(struct tokenizer_files *files, const struct config *config, int64_t *rows,
                       struct err *err) {
-    struct new_tokens new = {.num_rows = *rows};
-    struct new_token *tokens = config_new_tokens(config, &new.count);
-    struct new_ids ids = {0, 0};
-    int status = 0;
-    new.tokens = tokens;
-    if (new.count > 0 && tokenizer_grow(&files->json, &files->config, &new, files->origin, &ids, err) != 0)
-        status = err_prefix(err, "model.add_tokens");
+    struct new_ids ids;
+    int status = config_grow_tokenizer(config, files, *rows, &ids, err);
     *rows = *rows > 0 && ids.end > *rows ? ids.end : *rows;
-    free(tokens);
     return status;
 }
 

@@ -8,8 +8,8 @@
 
 #include "checkpoints/files.h"
 #include "checkpoints/weights.h"
+#include "configs/schema/config_tokens.h"
 #include "data/sha256.h"
-#include "data/tokenizer/tokenizer_files.h"
 #include "train/record/provenance.h"
 
 enum { SMALL_MAX_BYTES = 256 << 20 };
@@ -192,18 +192,15 @@ static char *tokenizer_text(const char *path, struct err *err) {
 
 /* grown_text - the same with what the run file adds to it, as the checkpoints have it. */
 static char *grown_text(const struct config *config, struct err *err) {
-    struct new_tokens new = {.num_rows = 0};
+    struct tokenizer_files files = {.json = tokenizer_text(config->model.tokenizer, err),
+                                    .origin = config->model.tokenizer}; /* lent */
     struct new_ids ids;
-    char *text = tokenizer_text(config->model.tokenizer, err), *settings = NULL;
-    struct new_token *tokens = config_new_tokens(config, &new.count);
-    new.tokens = tokens;
-    if (text && new.count > 0 &&
-        tokenizer_grow(&text, &settings, &new, config->model.tokenizer, &ids, err) != 0) {
-        free(text);
-        text = NULL;
+    if (files.json && config_grow_tokenizer(config, &files, 0, &ids, err) != 0) {
+        free(files.json);
+        files.json = NULL;
     }
-    free(tokens);
-    return text;
+    free(files.config);
+    return files.json;
 }
 
 /* compare_tokenizer - both texts are there.  was, now: model.tokenizer as it was written, in quotes. */

@@ -9,8 +9,8 @@
 #include "checkpoints/files.h"
 #include "checkpoints/model_folder.h"
 #include "checkpoints/vocabulary.h"
+#include "configs/schema/config_tokens.h"
 #include "data/tokenizer/tekken.h"
-#include "data/tokenizer/tokenizer_files.h"
 #include "train/model/adapter_setup.h"
 #include "train/plan/data_check.h"
 #include "train/plan/data_open.h"
@@ -45,17 +45,12 @@ static int read_tokenizer(struct run_source *source, const struct config *config
 /* add_tokens - what the run file adds to the texts; *ids: whose rows are to be made. */
 static int add_tokens(struct run_source *source, const struct config *config, int64_t num_rows,
                       const char *origin, struct new_ids *ids, struct err *err) {
-    struct new_tokens new = {.num_rows = num_rows};
-    struct new_token *tokens = config_new_tokens(config, &new.count);
-    int status = 0;
-    new.tokens = tokens;
-    if (new.count > 0 && !source->tokenizer_json)
-        status = err_set(err, "model.add_tokens: the model has no tokenizer to add them to");
-    else if (new.count > 0)
-        status = tokenizer_grow(&source->tokenizer_json, &source->tokenizer_config, &new, origin, ids, err);
-    if (new.count > 0 && status != 0)
-        err_prefix(err, "model.add_tokens");
-    free(tokens);
+    struct tokenizer_files files = {.json = source->tokenizer_json,
+                                    .config = source->tokenizer_config,
+                                    .origin = (char *)(uintptr_t)origin}; /* lent */
+    int status = config_grow_tokenizer(config, &files, num_rows, ids, err);
+    source->tokenizer_json = files.json;
+    source->tokenizer_config = files.config;
     return status;
 }
 

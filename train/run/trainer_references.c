@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "checkpoints/identity.h"
+#include "configs/schema/config_tokens.h"
 #include "kernels/clock.h"
 #include "train/model/adapter_setup.h"
 #include "train/model/objective_preference.h"
@@ -43,7 +44,7 @@ static bool load_start(struct trainer *t, const char *hash) {
     struct err err = {""};
     json_t *base = NULL;
     const char *path = t->config->model.path;
-    int num_new = t->config->model.num_add_tokens + t->config->model.num_add_special_tokens;
+    int num_new = config_num_new_tokens(t->config);
     int status =
         num_new == 0
             ? 0
