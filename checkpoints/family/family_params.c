@@ -119,9 +119,10 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
     }
 }
 
-/* num_alike - how many parameters of a kind a layer that has it has: one, or one for each expert. */
-static int num_alike(const struct model_config *config, const struct param_spec *spec, int layer) {
-    return spec->traits & PARAM_EXPERT ? family_layer_plan(config, layer).num_experts : 1;
+/* num_alike - how many parameters of a kind a layer that has it has: one, or one for each expert, of which a layer has all or none
+ * (family_layer_plan): its plan is not made again for every expert. */
+static int num_alike(const struct model_config *config, const struct param_spec *spec) {
+    return spec->traits & PARAM_EXPERT ? config->num_experts : 1;
 }
 
 /* first_layer - from `layer` on, where a kind has a parameter; -1: nowhere. */
@@ -137,7 +138,7 @@ bool family_next_param(const struct model_config *config, struct param *at) {
     struct rows rows = rows_of(config);
     bool starts = at->layer < 0;
     int row = starts ? 0 : row_of(&rows, at->role), layer = starts ? 0 : at->layer + 1;
-    if (!starts && at->expert + 1 < num_alike(config, spec_at(&rows, row), at->layer)) {
+    if (!starts && at->expert + 1 < num_alike(config, spec_at(&rows, row))) {
         at->expert++;
         return true;
     }
@@ -155,7 +156,7 @@ bool family_next_param(const struct model_config *config, struct param *at) {
 static const struct param_spec *required(const struct model_config *config, struct param param) {
     const struct param_spec *spec = param_spec(config, param.role);
     CHECK(spec && param.layer >= 0 && in_layer(config, spec, param.layer) && param.expert >= 0 &&
-              param.expert < num_alike(config, spec, param.layer),
+              param.expert < num_alike(config, spec),
           "no parameter of role %d in layer %d, expert %d, of model_type '%s'", (int)param.role, param.layer,
           param.expert, config->model_type);
     return spec;

@@ -132,8 +132,10 @@ enum tensor_kind { MATRICES, VECTORS };
 
 static void add_tensors(struct params *params, enum tensor_kind kind) {
     struct param at = PARAM_START;
+    struct tensor shape = {.ndim = 0};
     while (family_next_param(params->setup.model, &at)) {
-        struct tensor shape = divided_shape(&params->setup, at);
+        if (at.expert == 0) /* those of a layer are alike */
+            shape = divided_shape(&params->setup, at);
         if ((shape.ndim >= 2) != (kind == MATRICES))
             continue;
         if (divided_has(&params->setup, at))
