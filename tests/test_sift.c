@@ -63,6 +63,8 @@ static const struct {
     {"3. 01 99 00 12 34; 3.01 99 00 12 34; 75001 01 99 00 12 34",
      "3. [TELEPHONE]; 3.[TELEPHONE]; 75001 [TELEPHONE]"},
     {"01 99 00 12 34 2 rue ; 01 99 00 12 34. 12 jours", "[TELEPHONE] 2 rue ; [TELEPHONE]. 12 jours"},
+    {"01 99 00 12 34 24h/24, 01 99 00 12 34 12 rue ; poste 12 01 99 00 12 34",
+     "[TELEPHONE] 24h/24, [TELEPHONE] 12 rue ; poste 12 [TELEPHONE]"},
     {"", ""},
     {"01 99 00 12 34", "[TELEPHONE]"}, /* no-break spaces */
 };

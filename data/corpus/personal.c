@@ -216,12 +216,23 @@ static bool is_pair(const struct look *look, size_t at) {
            !is_digit(byte_at(look, at + 2)) && (at == 0 || !is_digit(byte_at(look, at - 1)));
 }
 
-/* joins - whether digits on the other side of a mark belong to a number that is written with `own` between its pairs (0: nothing):
- * after a blank another pair; after another mark any, but where "/57" or "-57" names the last pair of a second number. */
-static bool joins(char mark, char own, bool other_is_pair) {
+/* has_word_beside - whether a pair is a part of a word, or has one after it or before it: "24h", "12 rue", "poste 12". */
+static bool has_word_beside(const struct look *look, size_t pair) {
+    size_t after = pair + 2 + separator(look, pair + 2, ""), before = pair;
+    if (!is_digit(byte_at(look, after)) && continues_word(look, after))
+        return true;
+    if (mark_before(look, pair, &before) != ' ')
+        before = pair;
+    return before > 0 && !is_digit(byte_at(look, before - 1)) && follows_word(look, before);
+}
+
+/* joins - whether the digits at `other`, on the other side of a mark, belong to a number that is written with `own` between its pairs
+ * (0: nothing): after a blank another pair that goes with no word; after another mark any, but where "/57" or "-57" names the last
+ * pair of a second number. */
+static bool joins(const struct look *look, char mark, char own, size_t other) {
     if (mark == ' ')
-        return own == ' ' && other_is_pair;
-    return mark == own || (own == 0 && (mark == '.' || !other_is_pair));
+        return own == ' ' && is_pair(look, other) && !has_word_beside(look, other);
+    return mark == own || (own == 0 && (mark == '.' || !is_pair(look, other)));
 }
 
 /* is_inside - whether the telephone number from at to end is a part of a longer run of digits, as a decimal or a reference number is.
@@ -229,13 +240,13 @@ static bool joins(char mark, char own, bool other_is_pair) {
 static bool is_inside(const struct look *look, size_t from, size_t at, size_t end) {
     size_t before, next = end + separator(look, end, ".-/");
     char own = mark_before(look, end - 2, &before), mark = mark_at(look, end);
-    if (mark && is_digit(byte_at(look, next)) && joins(mark, own, is_pair(look, next)) &&
+    if (mark && is_digit(byte_at(look, next)) && joins(look, mark, own, next) &&
         telephone_end(look, next) == 0)
         return true;
     mark = byte_at(look, at) == '0' ? mark_before(look, at, &before) : 0;
     if (!mark || before == 0 || before == from || !is_digit(byte_at(look, before - 1)))
         return false;
-    return joins(mark, own, before >= 2 && is_pair(look, before - 2));
+    return joins(look, mark, own, before >= 2 ? before - 2 : 0);
 }
 
 /* telephone_length - not before `from`, where the last find ended. */
