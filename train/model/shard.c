@@ -147,6 +147,14 @@ static void settle(struct params *params, struct unit_slot *slot) {
     slot->unit = -1;
 }
 
+/* settle_before - a unit's gradients have just set out: those of the one before it had its backward to travel beside inside the
+ * replica, and cross between the replicas from here on, not when their slot is needed again. */
+static void settle_before(struct params *params, int unit) {
+    for (int s = 0; s < SLOT_COUNT && params_is_split(&params->setup); s++)
+        if (params->gradient[s].closes && params->gradient[s].unit != unit)
+            settle(params, &params->gradient[s]);
+}
+
 void params_grad_reset(struct params *params) {
     for (int u = 0; u < params->num_units; u++) {
         params->units[u].fresh = true;
@@ -257,8 +265,10 @@ static void send_whole(struct params *params, struct transport *link, int unit) 
 
 /* end_whole - only after the step's last micro-batch is there anything to send, and at stage 0 not even then. */
 static void end_whole(struct params *params, struct transport *link, int unit) {
-    if (params->is_last && params->setup.zero_stage > 0)
-        send_whole(params, link, unit);
+    if (!params->is_last || params->setup.zero_stage == 0)
+        return;
+    send_whole(params, link, unit);
+    settle_before(params, unit);
 }
 
 /* end_exact - what is added to whole sums leaves the slot free. */
@@ -291,6 +301,7 @@ void params_grad_end(struct params *params, struct transport *link, int unit) {
     slot->adds = !u->fresh;
     u->fresh = false;
     send_gradients(params, link, slot);
+    settle_before(params, unit);
 }
 
 /* sum_whole - the owned range of an array [count] that every rank holds becomes the sum over the ranks. */

@@ -169,6 +169,12 @@ static void settle(struct walk *walk, struct walk_slot *slot) {
     slot->unit = -1;
 }
 
+static void settle_before(struct walk *walk, int unit) {
+    for (int s = 0; s < SLOT_COUNT && params_is_split(&walk->params.setup); s++)
+        if (walk->gradient[s].closes && walk->gradient[s].unit != unit)
+            settle(walk, &walk->gradient[s]);
+}
+
 void walk_grad_begin(struct walk *walk, int unit) {
     if (params_has_whole_gradients(&walk->params.setup))
         return;
@@ -187,14 +193,17 @@ static void send_whole(struct walk *walk, int unit) {
 
 void walk_grad_end(struct walk *walk, int unit) {
     if (params_has_whole_gradients(&walk->params.setup)) {
-        if (walk->is_last && walk->params.setup.zero_stage > 0 && !walk->params.setup.adds_exactly)
+        if (walk->is_last && walk->params.setup.zero_stage > 0 && !walk->params.setup.adds_exactly) {
             send_whole(walk, unit);
+            settle_before(walk, unit);
+        }
         return;
     }
     struct walk_slot *slot = slot_of(walk, walk->gradient, unit);
     slot->sending = true;
     slot->closes = walk->is_last && !walk->params.setup.adds_exactly;
     reduce(walk, unit, slot);
+    settle_before(walk, unit);
 }
 
 /* sum_between - so many values of it, for all ranks of an axis, which has so many besides this one. */
