@@ -81,10 +81,11 @@ struct device {
     void (*while_waiting)(void *user, double waited_s);
     void *waiting_user;
 
-    /* Called after each op of a device whose ops are over when they return: messages between ranks, which nobody else moves
-     * while this thread computes, move there.  NULL: there are none. */
-    void (*between_ops)(void *user);
-    void *between_user;
+    /* Called before and after each op of a device whose ops are over when they return: in between another thread may do what is
+     * otherwise this one's (train/ranks/mover.h: messages between ranks).  NULL: there is none. */
+    void (*before_op)(void *user);
+    void (*after_op)(void *user);
+    void *around_user;
 };
 
 /* device_open_cpu - the CPU device.  num_threads 0 means what OpenMP says.  device_close frees it.

@@ -58,6 +58,8 @@ int op_type_of(struct tensor t) {
 struct op_call op_call_begin(struct device *dev, enum op_id id, const char *name, double flops) {
     if (dev->ops->op_begin)
         dev->ops->op_begin(dev, id);
+    if (dev->before_op)
+        dev->before_op(dev->around_user);
     return (struct op_call){dev, id, name, flops, clock_s()};
 }
 
@@ -72,8 +74,8 @@ void op_call_end(struct op_call call) {
     double seconds = clock_s() - call.start_s;
     counts->seconds[call.id] += seconds;
     counts->section_seconds[call.dev->section] += seconds;
-    if (call.dev->between_ops)
-        call.dev->between_ops(call.dev->between_user);
+    if (call.dev->after_op)
+        call.dev->after_op(call.dev->around_user);
 }
 
 /* Slow, and only where the host reads the memory: for looking for the op in which a number went wrong. */

@@ -3,8 +3,8 @@
 # with a rank in each, which reach one another by Open MPI's TCP alone.  The run gives the bytes of the same run on one node, and the link
 # carries what plan counts.
 # OVERLAP=1 (make nodes): how much of the exchanges is hidden, with half a minute of computing.  Of those that the list of exchanges
-# (plan --schedule) has beside layers that compute, at least 30 % of their time on the link is: a step waits longer than over a link
-# without limit, but for less than all of them.  What was measured, and how far that is from the 80 % that it should be, is in
+# (plan --schedule) has beside layers that compute, at least 60 % of their time on the link is, on a machine that others load: a step
+# waits longer than over a link without limit, but for less than all of them.  What was measured (78 to 87 %; the goal is 80 %) is in
 # train/ranks/NOTES.md.  Control: at stage 0, where nothing computes beside the sum of gradients, a step waits for as good as all.
 # Skipped, with the reason, where namespaces cannot be made (containers, users other than root), or 'ip' or 'tc' are missing.
 # shellcheck source=tests/scenario.sh
@@ -121,8 +121,8 @@ awk -v more="$(waits limited1)" -v least="$(waits free1)" -v all="$across" -v al
     second = rate * 125000
     hidden = 1 - (more - least - alone / second) / ((all - alone) / second)
     printf "hidden: %.0f %% of %.2f s of exchanges that have something beside them\n", 100 * hidden, (all - alone) / second
-    exit !(hidden >= 0.3)
-}' || fail "less than 30 % is hidden"
+    exit !(hidden >= 0.6)
+}' || fail "less than 60 % is hidden"
 awk -v more="$(waits limited0)" -v least="$(waits free0)" -v all="$across" -v rate="$RATE_MBIT" 'BEGIN {
     exit !(more - least > 0.8 * all / (rate * 125000))
 }' || fail "the control: a sum with nothing beside it was hidden"

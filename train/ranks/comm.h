@@ -76,6 +76,11 @@ bool comm_has_messages(const struct comm *comm);
 /* comm_poll - let MPI move what is under way while this rank waits for something else.  Not collective. */
 void comm_poll(struct comm *comm);
 
+/* comm_move - what can be done, without waiting, for the transfers that are under way in the whole and its groups; true when some
+ * are left.  comm_is_moving - some are not known to be over.  Neither is collective, and no two threads are inside comm.h at a time. */
+bool comm_move(struct comm *comm);
+bool comm_is_moving(const struct comm *comm);
+
 /* comm_set_piece_bytes - largest piece of a long buffer handed to MPI at once (below 2 GiB), and scratch
  * memory of one sum.  The defaults suit; tests make them small.  Same on all ranks, before the first sum.
  * comm_piece_bytes - the first of them. */

@@ -90,18 +90,18 @@ struct comm *comm_start_within(int *argc, char ***argv, double limit_s) {
     struct comm *comm = xcalloc(1, sizeof *comm);
     int level = 0;
     /* The marks of this host come first: MPI_Init cannot be asked how far the others are, and is where a rank that did
-     * not start shows.  FUNNELED: the thread of the guard calls nothing of MPI, nor do OpenMP's. */
+     * not start shows.  SERIALIZED: a mover (mover.h) calls MPI while this thread computes; the guard's thread never, nor do OpenMP's. */
     comm->phase = (struct comm_phase){"starting", "run.start_timeout_s", limit_s};
     set_defaults();
     comm->marks = marks_open();
     marks_post(comm->marks, MARK_STARTING);
     struct guard *guard = guard_begin(comm->marks, "the start of MPI", MARK_STARTING, &comm->phase);
-    MPI_CHECK(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &level));
+    MPI_CHECK(MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &level));
     comm->world = MPI_COMM_WORLD;
     MPI_CHECK(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
     MPI_CHECK(MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN));
     error_set_abort_hook(abort_all_ranks);
-    CHECK(level >= MPI_THREAD_FUNNELED, "MPI does not support programs with threads (level %d)", level);
+    CHECK(level >= MPI_THREAD_SERIALIZED, "MPI does not support programs with threads (level %d)", level);
     comm_library_name(comm->library, sizeof comm->library);
     comm->piece_bytes = PIECE_BYTES;
     comm->scratch_bytes = SUM_SCRATCH_BYTES;

@@ -17,7 +17,9 @@ enum transfer_kind { TRANSFER_MESSAGES, TRANSFER_SUM, TRANSFER_SHARED };
 
 /* A transfer under way.  Kept in a list for reuse: nothing is allocated once the first step is over. */
 struct transfer_buffers {
-    struct transfer_buffers *next;
+    struct transfer_buffers *next; /* of those that are idle, or of those that move */
+    struct comm *comm;             /* whose it is; of one that moves */
+    bool is_moving;                /* in the list of the whole */
     enum transfer_kind kind;
     int num_requests, room;
     MPI_Request *requests; /* a sum: one for each half of terms; others: all their pieces */
@@ -27,6 +29,7 @@ struct transfer_buffers {
     int64_t shard_count, num_started; /* elements of the shard whose exchange has been posted */
     int64_t num_done;
     int64_t piece_count;
+    int half;        /* of terms, whose piece is the next to be added */
     float *terms[2]; /* [num_ranks, piece_count] each: one piece travels while the other is added */
     struct shared_transfer shared;
 };
@@ -41,6 +44,8 @@ struct comm {
     int64_t piece_bytes, scratch_bytes; /* see comm_set_piece_bytes */
     int64_t message_bytes; /* the least of a sum that goes to one rank at once, whatever scratch_bytes */
     struct transfer_buffers *idle;
+    struct transfer_buffers
+        *moving;        /* of the whole and its groups, in the whole's: begun and not known to be over */
     float *sum_scratch; /* of comm_sum_f32 */
     struct marks *marks;
     struct watch *watch;    /* NULL: one rank */
@@ -81,6 +86,9 @@ void comm_mpi_gather(struct comm *comm, const void *mine, int size_bytes, void *
 
 /* comm_mpi_transfer - one with room for so many requests, out of the list; comm_wait puts it back.  Not collective. */
 struct transfer_buffers *comm_mpi_transfer(struct comm *comm, int num_requests);
+
+/* comm_mpi_begin - all its messages have been posted: from here on comm_move looks after it.  Not collective. */
+void comm_mpi_begin(struct comm *comm, struct transfer_buffers *transfer);
 
 /* comm_mpi_scratch_bytes - terms of one piece of a sum, all ranks together. */
 int64_t comm_mpi_scratch_bytes(const struct comm *comm);

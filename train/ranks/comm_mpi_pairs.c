@@ -39,6 +39,7 @@ static void start(struct comm *comm, const struct leg *leg, const char *what, st
           "%s: rank %d of %d has no partner %d", what, comm->rank, comm->num_ranks, leg->rank);
     struct transfer_buffers *transfer = comm_mpi_transfer(comm, num_messages(comm, leg->size_bytes));
     post(comm, leg, transfer->requests);
+    comm_mpi_begin(comm, transfer);
     *request = (struct comm_request){transfer, what};
 }
 
@@ -70,5 +71,6 @@ void comm_all_to_all_start(struct comm *comm, const struct comm_pieces *pieces,
         next = post(comm, &(struct leg){true, sent, pieces->sent_bytes[r], r}, next);
         sent += pieces->sent_bytes[r];
     }
+    comm_mpi_begin(comm, transfer);
     *request = (struct comm_request){transfer, "all-to-all"};
 }

@@ -120,7 +120,32 @@ struct transfer_buffers *comm_mpi_transfer(struct comm *comm, int num_requests) 
     }
     transfer->num_requests = num_requests;
     transfer->kind = TRANSFER_MESSAGES;
+    transfer->is_moving = false;
     return transfer;
+}
+
+/* whole_of - the comm whose list has the transfers of all its groups. */
+static struct comm *whole_of(struct comm *comm) {
+    while (comm->parent)
+        comm = comm->parent;
+    return comm;
+}
+
+void comm_mpi_begin(struct comm *comm, struct transfer_buffers *transfer) {
+    struct comm *whole = whole_of(comm);
+    transfer->comm = comm;
+    transfer->is_moving = true;
+    transfer->next = whole->moving;
+    whole->moving = transfer;
+}
+
+/* end_moving - it is over, or somebody waits for it: out of the list. */
+static void end_moving(struct transfer_buffers *transfer) {
+    struct transfer_buffers **place = &whole_of(transfer->comm)->moving;
+    while (*place != transfer)
+        place = &(*place)->next;
+    *place = transfer->next;
+    transfer->is_moving = false;
 }
 
 /* block_type - count elements at the start of every stride_bytes. */
@@ -173,6 +198,7 @@ void comm_all_gather_start(struct comm *comm, void *full, const void *shard, siz
             MPI_Iallgather(from, 1, type, (char *)full + at, 1, type, comm->world, &transfer->requests[p]));
         MPI_CHECK(MPI_Type_free(&type)); /* freed for good when the transfer is complete */
     }
+    comm_mpi_begin(comm, transfer);
     *request = (struct comm_request){transfer, "all-gather"};
 }
 
@@ -227,25 +253,63 @@ void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *ful
             transfer->terms[half] = xmalloc(terms_bytes);
         post_piece(comm, transfer, half);
     }
+    transfer->half = 0;
+    comm_mpi_begin(comm, transfer);
     *request = (struct comm_request){transfer, "reduce-scatter"};
 }
 
-/* finish_sum - the rest of the pieces; only the first two were started with the transfer. */
+/* take_piece - the terms of the sum's next piece are here: they are added, and one more piece sets out in their place. */
+static void take_piece(struct comm *comm, struct transfer_buffers *transfer) {
+    int64_t left = transfer->shard_count - transfer->num_done;
+    int64_t n = left < transfer->piece_count ? left : transfer->piece_count;
+    add_terms(transfer->shard + transfer->num_done, transfer->terms[transfer->half], comm->num_ranks, n);
+    transfer->num_done += n;
+    post_piece(comm, transfer, transfer->half);
+    transfer->half = !transfer->half;
+}
+
 static void finish_sum(struct comm *comm, struct transfer_buffers *transfer, const char *what) {
-    for (int half = 0; transfer->num_done < transfer->shard_count; half = !half) {
-        int64_t left = transfer->shard_count - transfer->num_done;
-        int64_t n = left < transfer->piece_count ? left : transfer->piece_count;
-        comm_mpi_wait(comm, &transfer->requests[half], what);
-        add_terms(transfer->shard + transfer->num_done, transfer->terms[half], comm->num_ranks, n);
-        transfer->num_done += n;
-        post_piece(comm, transfer, half);
+    while (transfer->num_done < transfer->shard_count) {
+        comm_mpi_wait(comm, &transfer->requests[transfer->half], what);
+        take_piece(comm, transfer);
     }
+}
+
+/* move - what can be done for a transfer without waiting; true when it is over. */
+static bool move(struct transfer_buffers *transfer) {
+    int done = 1;
+    if (transfer->kind == TRANSFER_MESSAGES)
+        MPI_CHECK(MPI_Testall(transfer->num_requests, transfer->requests, &done, MPI_STATUSES_IGNORE));
+    while (transfer->kind == TRANSFER_SUM && transfer->num_done < transfer->shard_count && done) {
+        MPI_CHECK(MPI_Test(&transfer->requests[transfer->half], &done, MPI_STATUS_IGNORE));
+        if (done)
+            take_piece(transfer->comm, transfer);
+    }
+    return done;
+}
+
+bool comm_move(struct comm *comm) {
+    struct comm *whole = whole_of(comm);
+    for (struct transfer_buffers *transfer = whole->moving, *next; transfer; transfer = next) {
+        next = transfer->next;
+        if (move(transfer))
+            end_moving(transfer);
+    }
+    return whole->moving;
+}
+
+bool comm_is_moving(const struct comm *comm) {
+    while (comm->parent)
+        comm = comm->parent;
+    return comm->moving;
 }
 
 void comm_wait(struct comm *comm, struct comm_request *request) {
     struct transfer_buffers *transfer = request->handle;
     if (!transfer)
         return;
+    if (transfer->is_moving)
+        end_moving(transfer);
     if (transfer->kind == TRANSFER_SHARED)
         shared_wait(comm->shared, &transfer->shared, request->what);
     else if (transfer->kind == TRANSFER_SUM)

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/clock.h"
 #include "train/ranks/cuda/transport_cuda.h"
+#include "train/ranks/mover.h"
 
 /* --- host memory: comm.h itself --- */
 
@@ -44,47 +44,15 @@ static void host_wait(struct transport *t, struct transfer *transfer) {
     comm_wait(t->comm, &transfer->request);
 }
 
-/* What moves messages between ops: one transport of a device does, for all of MPI. */
-struct mover {
-    struct comm *comm;
-    double next_s; /* not before */
-};
-
-/* move_messages - not after each small op.  A call that lasts is a sign that data moves, and that there is more of it. */
-static void move_messages(void *user) {
-    const double rest_s = 100e-6, slow_poll_s = 4e-6;
-    enum { MOST_POLLS = 4 };
-    struct mover *mover = user;
-    double now = clock_s(), before = now;
-    if (now < mover->next_s)
-        return;
-    for (int i = 0; i < MOST_POLLS; i++) {
-        comm_poll(mover->comm);
-        now = clock_s();
-        if (now - before < slow_poll_s)
-            break;
-        before = now;
-    }
-    mover->next_s = now + rest_s;
-}
-
 /* open_mover - by the first transport of a device that has messages: the last to be closed. */
 static void open_mover(struct transport *t) {
-    if (t->device->between_ops || !comm_has_messages(t->comm))
-        return;
-    struct mover *mover = xcalloc(1, sizeof *mover);
-    mover->comm = t->comm;
-    t->state = mover;
-    t->device->between_ops = move_messages;
-    t->device->between_user = mover;
+    if (!t->device->before_op && comm_has_messages(t->comm))
+        t->state = mover_open(t->comm, t->device);
 }
 
 static void host_close(struct transport *t) {
-    if (!t->state)
-        return;
-    t->device->between_ops = NULL;
-    t->device->between_user = NULL;
-    free(t->state);
+    if (t->state)
+        mover_close(t->state);
 }
 
 /* nothing_to_close - the kind that keeps no state. */

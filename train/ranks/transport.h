@@ -1,7 +1,7 @@
 /* transport.h - moving buffers of the device between ranks: the gathers and reductions of shard.c, for
  * whatever memory the device has.  One small table per kind, chosen once:
  *
- *   TRANSPORT_HOST     CPU device: comm.h directly on the buffers; waits block the host, and messages also move between ops
+ *   TRANSPORT_HOST     CPU device: comm.h directly on the buffers; waits block the host; messages move beside ops (mover.h)
  *   TRANSPORT_NCCL     one GPU per rank: two communicators with a stream each, gathers and reductions
  *   TRANSPORT_STAGED   GPU buffers through pinned host memory and comm.h: slow and synchronous, for several
  *                      ranks on one GPU and for finding out whether a fault is NCCL's
