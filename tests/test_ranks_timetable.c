@@ -173,6 +173,30 @@ static void test_tensor_as_planned(void **state) {
     }
 }
 
+/* stood_s - of one step of a variant, in the middle of its passes. */
+static double stood_s(const struct variant *v) {
+    struct run run;
+    run_open(&run, v);
+    double before = axes_stood_s(&run.rank.axes);
+    one_step(&run.model, &run.params, &run.rank, &run.config, v);
+    double stood = axes_stood_s(&run.rank.axes) - before;
+    run_close(&run);
+    return stood;
+}
+
+/* Waits for rows are counted, whoever shares what.  Control: ranks that share parameters alone have none. */
+static void test_standing_is_counted(void **state) {
+    (void)state;
+    const struct variant alone = {.zero_stage = 1, .replicas = 1, .context = 1, .num_micros = 1};
+    struct variant context = alone, tensor = alone, expert = alone;
+    assert_true(stood_s(&alone) == 0);
+    if (comm_num_ranks(comm) % 2 != 0)
+        return;
+    context.context = tensor.tensor = expert.expert = 2;
+    expert.family = "mixtral";
+    assert_true(stood_s(&context) > 0 && stood_s(&tensor) > 0 && stood_s(&expert) > 0);
+}
+
 /* Controls: what was planned for something else is not what is begun, and a reduction of each micro-batch sends as many times as
  * much. */
 static void test_others_are_not(void **state) {
@@ -320,10 +344,11 @@ static void test_values_are_awaited(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_begun_as_planned),  cmocka_unit_test(test_integers_as_planned),
-        cmocka_unit_test(test_apart_as_planned),  cmocka_unit_test(test_shared_texts_as_planned),
-        cmocka_unit_test(test_others_are_not),    cmocka_unit_test(test_values_are_awaited),
-        cmocka_unit_test(test_tensor_as_planned), cmocka_unit_test(test_experts_as_planned),
+        cmocka_unit_test(test_begun_as_planned),    cmocka_unit_test(test_integers_as_planned),
+        cmocka_unit_test(test_apart_as_planned),    cmocka_unit_test(test_shared_texts_as_planned),
+        cmocka_unit_test(test_others_are_not),      cmocka_unit_test(test_values_are_awaited),
+        cmocka_unit_test(test_tensor_as_planned),   cmocka_unit_test(test_experts_as_planned),
+        cmocka_unit_test(test_standing_is_counted),
     };
     comm = comm_start(&argc, &argv);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

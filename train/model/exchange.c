@@ -10,5 +10,5 @@ void exchange_pieces(struct transport *transport, int num_ranks, void *received,
         sizes[r] = piece_bytes;
     struct comm_pieces pieces = {sent, received, sizes, sizes};
     transport_all_to_all_start(transport, &pieces, &transfer);
-    transport_wait(transport, &transfer);
+    transport_stand(transport, &transfer);
 }

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "kernels/clock.h"
 #include "train/model/exchange.h"
 
 bool experts_are_divided(const struct model *model) {
@@ -80,8 +81,10 @@ static void exchange_counts(const struct model *model, struct transport *between
     for (int r = 0; r < model->setup.experts.size; r++)
         sizes[r] = (size_t)own_experts(model) * sizeof(int32_t);
     const struct comm_pieces pieces = {sent_of(model, layer), received_of(model, layer), sizes, sizes};
+    double start = clock_s();
     comm_all_to_all_start(between->comm, &pieces, &request);
     comm_wait(between->comm, &request);
+    between->stood_s += clock_s() - start;
 }
 
 /* place_arrived - where what arrives stands: by expert, then by rank, then in the order in which it was sent. */
@@ -162,7 +165,7 @@ static void exchange(const struct model *model, struct transport *between, struc
     sizes_of(model, received, row_bytes, in);
     const struct comm_pieces pieces = {rows.data, to.data, out, in};
     transport_all_to_all_start(between, &pieces, &transfer);
-    transport_wait(between, &transfer);
+    transport_stand(between, &transfer);
 }
 
 void experts_send(struct model *model, struct transport *between, const struct experts *block,

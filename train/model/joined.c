@@ -74,7 +74,7 @@ struct tensor joined_gather(struct model *model, struct transport *along, struct
         return rows;
     struct tensor joined = tensor_rows(model->joined, 0, rows.dims[0] * model->setup.tensor.size);
     transport_all_gather_start(along, joined.data, rows.data, tensor_bytes(rows), &transfer);
-    transport_wait(along, &transfer);
+    transport_stand(along, &transfer);
     return joined;
 }
 
@@ -93,7 +93,7 @@ static void sum_rounded(struct model *model, struct transport *along, struct ten
                               .terms = model->joined.data,
                               .widened = (float *)model->summed.data + count};
     transport_sum_rounded_start(along, &sum, &transfer);
-    transport_wait(along, &transfer);
+    transport_stand(along, &transfer);
     op_cast(model->dev, tensor_1d(rows.data, rows.dtype, count),
             tensor_1d(model->summed.data, DTYPE_F32, count));
 }
@@ -107,5 +107,5 @@ void joined_sum(struct model *model, struct transport *along, struct tensor rows
         return;
     }
     transport_reduce_scatter_start(along, rows.data, model->partial.data, tensor_count(rows), &transfer);
-    transport_wait(along, &transfer);
+    transport_stand(along, &transfer);
 }

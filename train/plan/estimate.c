@@ -215,6 +215,15 @@ static double gradient_bytes(const struct model_figures *f, const struct params_
     return passes * (p->experts.size > 1 ? f->own_trained : f->trained) * GRADIENT_BYTES;
 }
 
+/* crossing_bytes - memory traffic of gradients that are rounded before they cross between replicas, in a step: of each value of a rank's
+ * shard the rounding, in 8 bits with what it still owes (f32 read, owed read and written, a byte written), in 16 f32 read and 2 bytes
+ * written; then, as many values come from the others, each is widened and added in f32. */
+static double crossing_bytes(const struct model_figures *f, const struct params_setup *p) {
+    const double widened = 4, added = 12, rounded = params_crosses_coded(p) ? 13 : 6,
+                 came = params_crosses_coded(p) ? 1 : 2;
+    return params_crosses_rounded(p) ? f->own_trained / p->num_ranks * (rounded + came + widened + added) : 0;
+}
+
 /* Micro-batches that the clock goes through: those in the middle are alike. */
 enum { SIMULATED_MICROS = 3 };
 
@@ -269,7 +278,7 @@ static double passes_s(const struct config *config, const struct model_figures *
     double tokens = num_micros * (double)model_own_tokens(&layout->model); /* padding included */
     double bytes = tokens * element_bytes(config, f, p->compute) + num_micros * restore_bytes(p) +
                    fp8_cast_bytes(layout, num_micros) + gradient_bytes(f, p, num_micros) +
-                   SUM_TRAFFIC * reduced_bytes(f, p, num_micros);
+                   SUM_TRAFFIC * reduced_bytes(f, p, num_micros) + crossing_bytes(f, p);
     double seconds = products_s(f, layout, machine, tokens, flops, config->data.sequence_tokens) +
                      num_micros * p->model->num_layers * machine->launches_s + bytes / machine->bytes_per_s;
     int num_replicas = params_is_apart(p) ? p->apart.size : p->replicas.size;

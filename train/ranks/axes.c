@@ -129,6 +129,13 @@ struct transport *axes_transport(struct axes *axes, unsigned set) {
     return &group->transport;
 }
 
+double axes_stood_s(const struct axes *axes) {
+    double sum = 0;
+    for (int g = 0; g < axes->num_groups; g++)
+        sum += axes->groups[g].transport.stood_s;
+    return sum;
+}
+
 /* made_before - whether one of the sets made has the same ranks, and travels in the same way where both are links. */
 static bool made_before(const struct grid *grid, const unsigned *made, int count, unsigned set,
                         bool is_link) {

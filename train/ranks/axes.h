@@ -50,3 +50,6 @@ void axes_close(struct axes *axes);
  * devices of it.  Borrowed; both die where axes_open makes no such group. */
 struct comm *axes_comm(struct axes *axes, unsigned set);
 struct transport *axes_transport(struct axes *axes, unsigned set);
+
+/* axes_stood_s - in transport_stand of all transports, since they were opened. */
+double axes_stood_s(const struct axes *axes);

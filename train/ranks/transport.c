@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/clock.h"
 #include "train/ranks/cuda/transport_cuda.h"
 #include "train/ranks/mover.h"
 
@@ -258,4 +259,16 @@ void transport_wait(struct transport *transport, struct transfer *transfer) {
     transfer->sum = NULL;
     if (sum)
         add_terms(transport, sum);
+}
+
+void transport_stand(struct transport *transport, struct transfer *transfer) {
+    struct device *dev = transport->device;
+    double start = clock_s();
+    if (dev->ops->op_begin)
+        dev->ops->op_begin(dev, OP_TRANSFER);
+    transport_arrive(transport, transfer);
+    if (dev->ops->op_end)
+        dev->ops->op_end(dev, OP_TRANSFER);
+    transport->stood_s += clock_s() - start;
+    transport_wait(transport, transfer);
 }

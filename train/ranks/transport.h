@@ -77,6 +77,7 @@ struct transport {
     struct comm *comm;     /* borrowed; NULL: one rank */
     struct device *device; /* borrowed */
     int64_t sent_bytes;    /* since it was opened, as below */
+    double stood_s;        /* the host, in transport_stand, since then */
     int sms;               /* NCCL: multiprocessors that one transfer may occupy; 0: as many as NCCL likes */
     void *state;           /* the kind's own */
 };
@@ -139,3 +140,7 @@ void transport_arrive(struct transport *transport, struct transfer *transfer);
 
 /* transport_wait - what is given to the device from here on sees the transfer's result. */
 void transport_wait(struct transport *transport, struct transfer *transfer);
+
+/* transport_stand - the same where nothing has been given to the device to do beside the transfer, as in the middle of a pass: what it lasts counts as
+ * waiting, in stood_s or on the time line of a device that goes on by itself. */
+void transport_stand(struct transport *transport, struct transfer *transfer);

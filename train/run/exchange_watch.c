@@ -11,6 +11,10 @@ static const double MOMENT_S = 0.25;
 /* remedy - the first that is left to this run. */
 static const char *remedy(const struct exchange_ways *ways, const struct exchange_step *sum) {
     bool is_inside = sum->inside_bytes >= sum->across_bytes;
+    int64_t others = is_inside ? sum->inside_bytes : sum->across_bytes;
+    if (sum->rows_bytes > others || sum->stood_s > sum->waited_s / 2)
+        return "a smaller parallel.tensor, parallel.context or parallel.expert exchanges fewer rows in the middle of passes, where the "
+               "memory allows";
     if (is_inside && ways->zero_stage >= 2 && !ways->keeps_gradients)
         return "parallel.reduce: step sends gradients once a step, where the memory allows";
     if (is_inside && ways->num_shards > 1 && ways->zero_stage == 3)
@@ -35,6 +39,8 @@ bool exchange_watch_step(struct exchange_watch *watch, const struct exchange_ste
     sum->products_s += step->products_s;
     sum->inside_bytes += step->inside_bytes;
     sum->across_bytes += step->across_bytes;
+    sum->rows_bytes += step->rows_bytes;
+    sum->stood_s += step->stood_s;
     if (watch->num_steps <= EXCHANGE_WATCH_STEPS || sum->waited_s <= sum->products_s ||
         sum->waited_s < MOMENT_S * EXCHANGE_WATCH_STEPS)
         return false;
@@ -42,8 +48,9 @@ bool exchange_watch_step(struct exchange_watch *watch, const struct exchange_ste
     snprintf(
         text, EXCHANGE_WATCH_ROOM,
         "the exchange is longer than the products that it could hide beside: in a step %.3g s of waiting and %.3g s of "
-        "forward and backward (%.3g GB sent inside a replica, %.3g GB between replicas); %s; 'atelier plan' compares",
+        "forward and backward (%.3g GB sent inside a replica, %.3g GB between replicas, %.3g GB in the middle of passes); %s; "
+        "'atelier plan' compares",
         sum->waited_s / count, sum->products_s / count, (double)sum->inside_bytes / count / GIGA,
-        (double)sum->across_bytes / count / GIGA, remedy(ways, sum));
+        (double)sum->across_bytes / count / GIGA, (double)sum->rows_bytes / count / GIGA, remedy(ways, sum));
     return true;
 }

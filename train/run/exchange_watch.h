@@ -18,6 +18,8 @@ struct exchange_ways {
 struct exchange_step {
     double waited_s, products_s; /* for exchanges; forward and backward */
     int64_t inside_bytes, across_bytes;
+    int64_t rows_bytes; /* of texts, layers and experts that ranks share, in the middle of passes */
+    double stood_s;     /* of waited_s, for those; 0 where it is not known */
 };
 
 struct exchange_watch {

@@ -146,7 +146,7 @@ static double flops_since(const struct trainer *t, const struct op_counts *befor
 /* fill_phases - where the time of the step went: ops by what they were for, and waits for other ranks.  A
  * device that goes on by itself counts both on its own time line. */
 static void fill_phases(const struct trainer *t, struct step_record *record, const struct op_counts *before,
-                        double data_s) {
+                        double data_s, double stood_s) {
     const struct op_counts *now = &t->rank.dev.counts;
     bool on_host = t->rank.dev.ops->host_memory;
     record->phase_s[PHASE_DATA] = data_s;
@@ -155,7 +155,7 @@ static void fill_phases(const struct trainer *t, struct step_record *record, con
     record->phase_s[PHASE_BACKWARD] =
         now->section_seconds[SECTION_BACKWARD] - before->section_seconds[SECTION_BACKWARD];
     record->phase_s[PHASE_COMM] =
-        on_host ? t->params.comm_s : now->seconds[OP_TRANSFER] - before->seconds[OP_TRANSFER];
+        on_host ? t->params.comm_s + stood_s : now->seconds[OP_TRANSFER] - before->seconds[OP_TRANSFER];
     record->phase_s[PHASE_OPTIMIZER] =
         now->section_seconds[SECTION_UPDATE] - before->section_seconds[SECTION_UPDATE];
 }
@@ -299,7 +299,7 @@ static void link_step(struct trainer *t, struct step_record *record) {
 static bool train_step(struct trainer *t) {
     struct step_sums sums;
     struct op_counts before = t->rank.dev.counts;
-    const int64_t sent[2] = {trainer_sent_inside(t), t->rank.across->sent_bytes};
+    const struct exchange_marks marks = trainer_mark_exchanges(t);
     double start = clock_s();
     t->params.comm_s = 0;
     if (!take_batch(t, &sums))
@@ -337,9 +337,10 @@ static bool train_step(struct trainer *t) {
                                  .router = sums.router,
                                  .preference = preference_means(&t->preference, t->objective.kind, &t->rank)};
     link_step(t, &record);
-    fill_phases(t, &record, &before, data_done - start + outcome.data_s);
+    fill_phases(t, &record, &before, data_done - start + outcome.data_s,
+                axes_stood_s(&t->rank.axes) - marks.stood_s);
     metrics_step(t->metrics, &record);
-    trainer_follow_exchanges(t, &record, sent);
+    trainer_follow_exchanges(t, &record, &marks);
     stragglers_step(&t->stragglers, record.phase_s[PHASE_FORWARD] + record.phase_s[PHASE_BACKWARD], t->step,
                     t->comm, t->metrics);
     double step_s = clock_s() - start;

@@ -37,24 +37,43 @@ void trainer_follow_loss(struct trainer *t, double loss) {
     trainer_confirm(t);
 }
 
-int64_t trainer_sent_inside(const struct trainer *t) {
-    const struct rank_device *rank = &t->rank;
-    int64_t sum = rank->link->sent_bytes;
-    if (rank->holders && rank->holders != rank->link)
-        sum += rank->holders->sent_bytes;
-    if (rank->expert && rank->expert != rank->link)
-        sum += rank->expert->sent_bytes;
+/* rows_bytes - of the transports that carry nothing else. */
+static int64_t rows_bytes(const struct rank_device *rank) {
+    const struct transport *const others[] = {rank->link, rank->holders, rank->across};
+    const struct transport *const links[] = {rank->context, rank->tensor, rank->expert};
+    int64_t sum = 0;
+    for (int i = 0; i < 3; i++) {
+        bool is_counted = !links[i];
+        for (int j = 0; j < 3; j++)
+            is_counted = is_counted || links[i] == others[j] || (j < i && links[i] == links[j]);
+        sum += is_counted ? 0 : links[i]->sent_bytes;
+    }
     return sum;
 }
 
-void trainer_follow_exchanges(struct trainer *t, const struct step_record *record, const int64_t sent[2]) {
+struct exchange_marks trainer_mark_exchanges(const struct trainer *t) {
+    const struct rank_device *rank = &t->rank;
+    int64_t inside = rank->link->sent_bytes;
+    if (rank->holders && rank->holders != rank->link)
+        inside += rank->holders->sent_bytes;
+    return (struct exchange_marks){.inside_bytes = inside,
+                                   .across_bytes = rank->across->sent_bytes,
+                                   .rows_bytes = rows_bytes(rank),
+                                   .stood_s = axes_stood_s(&rank->axes)};
+}
+
+void trainer_follow_exchanges(struct trainer *t, const struct step_record *record,
+                              const struct exchange_marks *before) {
     const struct params_setup *setup = &t->params.setup;
+    const struct exchange_marks now = trainer_mark_exchanges(t);
     char text[EXCHANGE_WATCH_ROOM];
     const struct exchange_step step = {.waited_s = record->phase_s[PHASE_COMM],
                                        .products_s =
                                            record->phase_s[PHASE_FORWARD] + record->phase_s[PHASE_BACKWARD],
-                                       .inside_bytes = trainer_sent_inside(t) - sent[0],
-                                       .across_bytes = t->rank.across->sent_bytes - sent[1]};
+                                       .inside_bytes = now.inside_bytes - before->inside_bytes,
+                                       .across_bytes = now.across_bytes - before->across_bytes,
+                                       .rows_bytes = now.rows_bytes - before->rows_bytes,
+                                       .stood_s = now.stood_s - before->stood_s};
     const struct exchange_ways ways = {.zero_stage = setup->zero_stage,
                                        .num_shards = setup->num_ranks,
                                        .num_replicas = setup->replicas.size,
