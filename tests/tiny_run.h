@@ -20,6 +20,8 @@ struct tiny_setup {
     struct comm *comm; /* NULL: alone */
     int zero_stage;
     bool tied, offloads, snapshots;
+    bool is_fp8;         /* products in 8 bits: one scale for each tensor, gradients in E4M3, all layers */
+    bool on_test_device; /* alone, on the device that ATELIER_TEST_DEVICE names */
     enum dtype compute, moments;
     const struct optimizer_kind *optimizer;
     const enum storage *storage;      /* [TINY_SLOTS]; NULL: all is trained */
@@ -92,14 +94,16 @@ static inline struct params_setup tiny_params(const struct tiny *t) {
 }
 
 /* tiny_open_device - ranks together compute on a GPU where the program has one, or what stands in for one; a rank
- * alone on the CPU: it is what the others are compared with. */
+ * alone on the CPU, unless it asks for another device: it is what the others are compared with. */
 static inline void tiny_open_device(struct tiny *t) {
     struct err err = {""};
     bool on_gpu = t->setup.comm && device_open_cuda(&t->dev, 0, &err) == 0;
-    if (!on_gpu)
+    if (t->setup.on_test_device)
+        test_device_open(&t->dev, 1);
+    else if (!on_gpu)
         device_open_cpu(&t->dev, 1);
-    CHECK(transport_open(&t->link, t->setup.comm, &t->dev, on_gpu ? TRANSPORT_STAGED : TRANSPORT_HOST,
-                         &err) == 0,
+    CHECK(transport_open(&t->link, t->setup.comm, &t->dev,
+                         on_gpu || t->setup.on_test_device ? TRANSPORT_STAGED : TRANSPORT_HOST, &err) == 0,
           "%s", err.text);
 }
 
@@ -113,6 +117,7 @@ static inline void tiny_open(struct tiny *t, struct tiny_setup setup) {
                                       .max_positions = TINY_SEQUENCE,
                                       .compute = setup.compute,
                                       .trains = true,
+                                      .fp8 = {.is_on = setup.is_fp8},
                                       .objective = setup.objective};
     tiny_open_device(t);
     CHECK(param_num_slots(&t->config) <= TINY_SLOTS, "%d slots are too few", (int)TINY_SLOTS);

@@ -149,6 +149,7 @@ check_model() {
     check "bias and low-rank pairs of a product" start "$tests/test_linear_seam"
     check "everything that a layer plan can say" start "$tests/test_layer_plan"
     check "objectives" start "$tests/test_objectives"
+    check "steps with products in 8 bits as on the CPU" start "$tests/test_fp8_step"
 }
 check_train() {
     sample
