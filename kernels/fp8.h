@@ -10,7 +10,13 @@
  * smallest values.  Transformer Engine and torchao have it as an option (power_2_scale, round_scales_to_power_of_2).
  *
  * A tensor with a NaN or an infinity has the scale NaN, and is NaN everywhere: the guard of the loss sees it.
- * Source: Micikevicius et al. 2022, "FP8 Formats for Deep Learning". */
+ *
+ * With FP8_BLOCKS it is not a tensor but a block of it that has a scale, made in the same way of its own largest magnitude:
+ * 1 x 128 values along the sum of the product at hand, so that what is read forward is cast along its columns, and for the gradient of the
+ * weights along its rows; 128 x 128 of a matrix of weights, the same in both directions.  The last block of a row may be shorter.  A block
+ * with a NaN is NaN, and with it the rows of products that read it.
+ * Sources: Micikevicius et al. 2022, "FP8 Formats for Deep Learning"; DeepSeek-AI 2024, "DeepSeek-V3 Technical Report", section 3.3.2, for
+ * the blocks. */
 #pragma once
 
 #include "kernels/half.h"
@@ -22,6 +28,16 @@
 #endif
 
 enum fp8_format { FP8_E4M3, FP8_E5M2 };
+
+/* Values of a block along a sum, and rows of a block of weights. */
+enum { FP8_BLOCK_SIDE = 128 };
+
+/* Which blocks a matrix has: FP8_BLOCK_SIDE values of a row, FP8_BLOCK_SIDE of a column, or squares. */
+enum fp8_grain { FP8_ALONG_ROWS, FP8_ALONG_COLUMNS, FP8_SQUARES };
+
+/* Which values share a scale: those of a tensor; or those of a block of it, FP8_BLOCK_SIDE values along the sum, of a matrix of weights
+ * FP8_BLOCK_SIDE x FP8_BLOCK_SIDE.  UNSCALED is the control of tests alone: every scale is 1. */
+enum fp8_scaling { FP8_CURRENT, FP8_UNSCALED, FP8_BLOCKS };
 
 /* Exponents of a scale end here: the inverses of two scales have a product that f32 holds. */
 enum { FP8_MOST_EXPONENT = 60 };

@@ -127,15 +127,13 @@ static inline float loss_grad_scale(const struct loss_args *args) {
     return args->grad_scale_at ? args->grad_scale * *args->grad_scale_at : args->grad_scale;
 }
 
-/* How the products of a layer are computed in 8 bits (fp8.h): weights and activations in E4M3, gradients in `gradients`.  UNSCALED is
- * the control of tests alone: every scale is 1. */
-enum fp8_scaling { FP8_CURRENT, FP8_UNSCALED };
+/* How the products of a layer are computed in 8 bits (fp8.h): weights and activations in E4M3, gradients in `gradients`. */
 struct fp8_args {
     enum fp8_format gradients;
     enum fp8_scaling scaling;
 };
 
-/* What op_fp8_backward reads and writes: both gradients of one product, for which dy is cast once. */
+/* What op_fp8_backward reads and writes: both gradients of one product, for which dy is cast once, or with BLOCKS along each sum. */
 struct fp8_backward {
     struct tensor dx; /* [N, I] bf16 */
     struct tensor dw; /* [O, I] f32; data NULL: not wanted, and x is not read */

@@ -62,6 +62,7 @@ struct device_limits {
     int num_heads, num_kv_heads, head_dim;
     int num_experts, num_chosen; /* 0: there are none */
     bool fp8;                    /* some products are in 8 bits */
+    bool fp8_blocks;             /* with a scale for each block */
 };
 
 struct device;
@@ -124,8 +125,8 @@ void device_reserve(struct device *dev, const struct device_limits *limits);
 void device_record(struct device *dev);
 void device_play(struct device *dev);
 
-/* device_has_fp8 - whether its op_fp8_* can be called: not on every GPU. */
-bool device_has_fp8(const struct device *dev);
+/* device_has_fp8 - whether its op_fp8_* can be called with that scaling: not on every GPU. */
+bool device_has_fp8(const struct device *dev, enum fp8_scaling scaling);
 
 /* device_describe_cpu - library, version and instruction set of the matrix products, into text; returns text.
  */
@@ -197,9 +198,10 @@ typedef void linear_part_backward_input_fn(struct device *, struct tensor dx, st
 typedef void linear_part_backward_weight_fn(struct device *, struct tensor dw, struct tensor dy,
                                             struct tensor x, const struct column_args *args);
 
-/* op_fp8_forward - y = q(x) q(w)^T, where q is what 8 bits leave of a tensor at its scale (fp8.h), sums in f32.
+/* op_fp8_forward - y = q(x) q(w)^T, where q is what 8 bits leave of a tensor at its scale or those of its blocks (fp8.h), sums in f32.
  *   out  y [N, O] bf16   in  x [N, I], w [O, I] bf16
  * op_fp8_backward - dx = q(dy) q(w) and dw = q(dy)^T q(x), or += as each says (struct fp8_backward).  N may be 0, as above.
+ * With FP8_BLOCKS a GPU wants N to be a multiple of 4 in the backward.
  * Sources: fp8.h; Transformer Engine's Float8CurrentScaling for which tensor has which format. */
 typedef void fp8_forward_fn(struct device *, struct tensor y, struct tensor x, struct tensor w,
                             const struct fp8_args *args);
@@ -474,7 +476,7 @@ struct ops {
     void (*download)(struct device *, void *host, const void *from, size_t size_bytes);
     void (*synchronize)(struct device *);
     size_t (*memory_free)(struct device *, size_t *total_bytes);
-    bool (*has_fp8)(const struct device *); /* NULL: it has */
+    bool (*has_fp8)(const struct device *, enum fp8_scaling); /* NULL: it has */
     size_t (*scratch_bytes)(struct device *, const struct device_limits *);
     void (*reserve)(struct device *, size_t scratch_bytes);
     void (*record)(struct device *);

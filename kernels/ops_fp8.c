@@ -1,14 +1,15 @@
 /* ops_fp8.c - the front door of the products in 8 bits. */
 #include "kernels/ops_check.h"
 
-bool device_has_fp8(const struct device *dev) {
-    return !dev->ops->has_fp8 || dev->ops->has_fp8(dev);
+bool device_has_fp8(const struct device *dev, enum fp8_scaling scaling) {
+    return !dev->ops->has_fp8 || dev->ops->has_fp8(dev, scaling);
 }
 
 static void expect_fp8(struct device *dev, const char *op, const struct fp8_args *args) {
-    CHECK(device_has_fp8(dev), "%s: the device '%s' has no products in 8 bits", op, dev->ops->name);
-    CHECK((args->gradients == FP8_E4M3 || args->gradients == FP8_E5M2) &&
-              (args->scaling == FP8_CURRENT || args->scaling == FP8_UNSCALED),
+    CHECK(device_has_fp8(dev, args->scaling), "%s: the device '%s' has no products in 8 bits%s", op,
+          dev->ops->name, args->scaling == FP8_BLOCKS ? " with scales of blocks" : "");
+    CHECK((args->gradients == FP8_E4M3 || args->gradients == FP8_E5M2) && args->scaling >= FP8_CURRENT &&
+              args->scaling <= FP8_BLOCKS,
           "%s: gradients in format %d, scaled by %d", op, (int)args->gradients, (int)args->scaling);
 }
 

@@ -242,8 +242,9 @@ static void look_at_storage(const struct job_request *request, struct diagnostic
                        "run.folder is in /tmp, which each node has for itself");
 }
 
-/* What GPUs have from these architectures on (gpu_arch): bf16 Ampere's, products in 8 bits Ada's and Hopper's. */
-enum { BF16_ARCH = 80, FP8_ARCH = 89 };
+/* What GPUs have from these architectures on (gpu_arch): bf16 Ampere's, products in 8 bits Ada's and Hopper's; with scales of blocks
+ * Hopper's alone. */
+enum { BF16_ARCH = 80, FP8_ARCH = 89, FP8_BLOCKS_ARCH = 90 };
 
 /* look_at_precision - the job would find out for itself, after it has waited in the queue. */
 static void look_at_precision(const struct job_request *request, struct diagnostics *diagnostics) {
@@ -251,7 +252,13 @@ static void look_at_precision(const struct job_request *request, struct diagnost
     int arch = gpu_arch(partition->gpu);
     bool has_bf16 = partition->bf16 && (arch == 0 || arch >= BF16_ARCH),
          has_fp8 = arch == 0 || arch >= FP8_ARCH;
-    bool wants_fp8 = request->config->train.compute == COMPUTE_FP8;
+    bool wants_fp8 = request->config->train.compute == COMPUTE_FP8,
+         wants_blocks = wants_fp8 && request->config->train.fp8_scaling == FP8_BLOCKS;
+    if (partition->gpus_per_node > 0 && wants_blocks && has_fp8 && arch != 0 && arch != FP8_BLOCKS_ARCH)
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "'train.fp8_scaling' is block, which the GPUs of partition '%s' (%s) do not have: set it to tensor",
+            partition->name, partition->gpu ? partition->gpu : "GPU");
     if (partition->gpus_per_node == 0 || config_activations(request->config) != DTYPE_BF16 ||
         (has_bf16 && (has_fp8 || !wants_fp8)))
         return;

@@ -24,18 +24,18 @@ done
 mkdir -p "$work/tree/tests"
 ln -s "$simt/atelier" "$work/tree/"
 ln -s "$simt"/tests/conformance "$simt"/tests/gpu_* "$work/tree/tests/"
-for name in test_device test_packed test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_ops_distill test_experts test_experts_parts test_ops_fp8 test_attention test_attention_mask test_model test_router test_linear_seam test_layer_plan test_objectives test_fp8_step; do
+for name in test_device test_packed test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_ops_distill test_experts test_experts_parts test_ops_fp8 test_ops_fp8_blocks test_attention test_attention_mask test_model test_router test_linear_seam test_layer_plan test_objectives test_fp8_step; do
     printf '#!/bin/sh\ntest ! -e "%s/fails_%s"\n' "$work" $name >"$work/tree/tests/$name"
     chmod +x "$work/tree/tests/$name"
 done
 
 tests/gpu/gpu_check.sh "$work/tree" >"$log" 2>&1 || fail "gpu_check fails"
-grep -q '^28 passed, 0 failed, 1 skipped$' "$log" || fail "gpu_check does not say what it did"
+grep -q '^29 passed, 0 failed, 1 skipped$' "$log" || fail "gpu_check does not say what it did"
 test "$(grep -c 'largest difference' "$log")" -eq 3 || fail "gpu_check does not say how near the losses are"
 touch "$work/fails_test_attention"
 if tests/gpu/gpu_check.sh "$work/tree" ops attention model >"$log" 2>&1; then fail "gpu_check does not notice a failing test"; fi
 grep -q '^failed: attention$' "$log" || fail "gpu_check does not name what failed"
-grep -q '^20 passed, 1 failed, 0 skipped$' "$log" || fail "gpu_check stops at what failed"
+grep -q '^21 passed, 1 failed, 0 skipped$' "$log" || fail "gpu_check stops at what failed"
 if SIMT_FAULT=launch:3 tests/gpu/gpu_check.sh "$simt" train >"$log" 2>&1; then
     fail "gpu_check does not notice launches that fail"
 fi

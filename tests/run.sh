@@ -87,7 +87,7 @@ alone() {
             beside "$name" "$program"
             beside "$name, sm_70" env SIMT_ARCH=70 "$program"
             ;;
-        simt*test_@(ops_fp8|fp8_step)) # an older GPU has none of it
+        simt*test_@(ops_fp8|ops_fp8_blocks|fp8_step)) # an older GPU has none of it
             beside "$name, sm_90, disordered" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=90 SIMT_SEED=3 "$program"
             ;;
         simt*test_ops_sinks)

@@ -25,6 +25,16 @@ for format in hybrid e4m3; do
         fail "the checkpoint of $format does not say how it was computed"
     near "$format" bf16
 done
+train 0 1 "$work/block" --set train.compute=fp8 --set train.fp8_scaling=block --set train.fp8_format=e4m3 --set parallel.stage=0
+grep -q "parameters, fp8 e4m3 by blocks" "$work/block/log.txt" || fail "the log does not say that blocks have scales"
+grep -q '"compute": *"fp8 e4m3 by blocks"' "$work/block/step-000010/provenance.json" ||
+    fail "the checkpoint does not say that blocks have scales"
+near block bf16
+near block e4m3
+train 0 2 "$work/block-two" --set train.compute=fp8 --set train.fp8_scaling=block --set train.fp8_format=e4m3
+away=$(difference "$work/block-two" "$work/block")
+say "with scales of blocks, two ranks and one differ by $away"
+is_at_most "$away" 2e-4 || fail "with scales of blocks, two ranks and one differ by $away"
 train 0 1 "$work/inner" --set train.compute=fp8 --set train.fp8_skip_layers=1 --set parallel.stage=0 \
     --set model.architecture.layers=3
 train 0 1 "$work/whole" --set train.compute=fp8 --set parallel.stage=0 --set model.architecture.layers=3
@@ -69,6 +79,8 @@ refused "has no products of experts" --set model.architecture.family=mixtral --s
     --set model.architecture.experts_per_token=2
 train 2 0 "$work/never" --set train.fp8_skip_layers=1
 expect_output "is read only with train.compute: fp8"
+train 2 0 "$work/never" --set train.fp8_scaling=block
+expect_output "is read only with train.compute: fp8"
 
 # --- on GPUs, as far as a plan goes ---
 # plan_gpu CODE [SETTING]... - of a run on a node of H100.
@@ -80,5 +92,9 @@ plan_gpu() {
 }
 plan_gpu 0
 expect_output "; fp8 hybrid"
+plan_gpu 0 --set train.fp8_scaling=block
+expect_output "; fp8 hybrid by blocks"
+plan_gpu 2 --set train.fp8_scaling=block --set data.sequence_tokens=30 --set train.micro_sequences=1
+expect_output "tokens are a multiple of 4, and there are 1 x 30: set data.sequence_tokens to 28, or fp8_scaling to tensor"
 plan_gpu 2 --set model.architecture.width=24
 expect_output "takes matrices whose sizes are multiples of 16, and the model's width is 24: set it to bf16"

@@ -57,8 +57,8 @@ static void take_steps(struct steps *s) {
                                       .optimizer = &optimizer_adamw,
                                       .model = &config,
                                       .is_fp8 = !s->is_bf16,
+                                      .fp8_args = s->args,
                                       .on_test_device = s->on_test_device});
-    t.model.setup.fp8.args = s->args;
     tiny_weights(&t, &s->before);
     for (int i = 0; i < STEPS; i++)
         s->losses[i] = take_step(&t, i + 1);
@@ -124,7 +124,7 @@ static void check_steps(const char *name, struct fp8_args args) {
 static bool device_is_without(void) {
     struct device dev;
     test_device_open(&dev, 1);
-    bool has = device_has_fp8(&dev);
+    bool has = device_has_fp8(&dev, FP8_BLOCKS);
     if (!has)
         print_message("%s has no products in 8 bits: nothing was compared\n", dev.ops->name);
     device_close(&dev);
@@ -143,7 +143,16 @@ static void test_e4m3(void **state) {
         check_steps("e4m3", (struct fp8_args){.gradients = FP8_E4M3});
 }
 
+static void test_blocks(void **state) {
+    (void)state;
+    if (device_is_without())
+        return;
+    check_steps("blocks", (struct fp8_args){FP8_E4M3, FP8_BLOCKS});
+    check_steps("hybrid blocks", (struct fp8_args){FP8_E5M2, FP8_BLOCKS});
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_hybrid), cmocka_unit_test(test_e4m3)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_hybrid), cmocka_unit_test(test_e4m3),
+                                       cmocka_unit_test(test_blocks)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

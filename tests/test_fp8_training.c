@@ -103,15 +103,17 @@ static void test_losses(void **state) {
     struct curve plain = {.num_steps = STEPS},
                  hybrid = {.is_fp8 = true, .args = {.gradients = FP8_E5M2}, .num_steps = STEPS},
                  e4m3 = {.is_fp8 = true, .args = {.gradients = FP8_E4M3}, .num_steps = STEPS},
+                 blocks = {.is_fp8 = true, .args = {FP8_E4M3, FP8_BLOCKS}, .num_steps = STEPS},
                  unscaled = {.is_fp8 = true, .args = {FP8_E5M2, FP8_UNSCALED}, .num_steps = STEPS};
-    learn(&plain), learn(&hybrid), learn(&e4m3), learn(&unscaled);
+    learn(&plain), learn(&hybrid), learn(&e4m3), learn(&blocks), learn(&unscaled);
     double with_hybrid = farthest(&hybrid, &plain), with_e4m3 = farthest(&e4m3, &plain),
-           without_scales = farthest(&unscaled, &plain);
-    print_message("loss %.3f to %.3f; from bf16: hybrid %.2f %%, e4m3 %.2f %%, with scales of 1 %.2f %%\n",
-                  mean_of(&plain, 0), mean_of(&plain, STEPS - WINDOW), 100 * with_hybrid, 100 * with_e4m3,
-                  100 * without_scales);
+           with_blocks = farthest(&blocks, &plain), without_scales = farthest(&unscaled, &plain);
+    print_message(
+        "loss %.3f to %.3f; from bf16: hybrid %.2f %%, e4m3 %.2f %%, e4m3 by blocks %.2f %%, with scales of 1 %.2f %%\n",
+        mean_of(&plain, 0), mean_of(&plain, STEPS - WINDOW), 100 * with_hybrid, 100 * with_e4m3,
+        100 * with_blocks, 100 * without_scales);
     assert_true(mean_of(&plain, STEPS - WINDOW) < 0.7 * plain.losses[0]); /* it learns */
-    assert_true(with_hybrid <= BOUND && with_e4m3 <= BOUND);
+    assert_true(with_hybrid <= BOUND && with_e4m3 <= BOUND && with_blocks <= BOUND);
     assert_false(without_scales <= BOUND);
 }
 

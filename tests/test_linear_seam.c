@@ -287,7 +287,7 @@ static void test_kept(struct setting s) {
 static void test_fp8(struct setting s) {
     static const struct fp8_args args = {.gradients = FP8_E5M2};
     struct operands v;
-    if (!device_has_fp8(s.dev)) {
+    if (!device_has_fp8(s.dev, FP8_CURRENT)) {
         print_message("no products in 8 bits on this device\n");
         return;
     }

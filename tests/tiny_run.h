@@ -20,8 +20,9 @@ struct tiny_setup {
     struct comm *comm; /* NULL: alone */
     int zero_stage;
     bool tied, offloads, snapshots;
-    bool is_fp8;         /* products in 8 bits: one scale for each tensor, gradients in E4M3, all layers */
+    bool is_fp8;         /* products in 8 bits, of all layers, as fp8_args say */
     bool on_test_device; /* alone, on the device that ATELIER_TEST_DEVICE names */
+    struct fp8_args fp8_args;
     enum dtype compute, moments;
     const struct optimizer_kind *optimizer;
     const enum storage *storage;      /* [TINY_SLOTS]; NULL: all is trained */
@@ -117,7 +118,7 @@ static inline void tiny_open(struct tiny *t, struct tiny_setup setup) {
                                       .max_positions = TINY_SEQUENCE,
                                       .compute = setup.compute,
                                       .trains = true,
-                                      .fp8 = {.is_on = setup.is_fp8},
+                                      .fp8 = {.is_on = setup.is_fp8, .args = setup.fp8_args},
                                       .objective = setup.objective};
     tiny_open_device(t);
     CHECK(param_num_slots(&t->config) <= TINY_SLOTS, "%d slots are too few", (int)TINY_SLOTS);

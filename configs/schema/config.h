@@ -177,6 +177,7 @@ struct config {
         enum recompute recompute;
         enum compute compute;
         enum fp8_format fp8_gradients; /* of fp8: what gradients are cast to */
+        enum fp8_scaling fp8_scaling;  /* of fp8: FP8_CURRENT or FP8_BLOCKS */
         int64_t fp8_skip_layers;       /* of fp8: so many of the first layers stay in bf16, and of the last */
         double grad_clip;              /* global norm; 0: off */
         int64_t early_stop;  /* validations in a row that are no better, after which the run ends; 0: never */
@@ -292,7 +293,7 @@ static inline int64_t config_across_every(const struct config *config) {
 }
 
 /* config_activations - the type of weights and activations while the model computes.  config_compute_text - how it computes, as a
- * checkpoint says it: "bf16"; "fp8 hybrid, first and last 2 layers in bf16".  Into the caller's buffer; returns it. */
+ * checkpoint says it: "bf16"; "fp8 e4m3 by blocks, first and last 2 layers in bf16".  Into the caller's buffer; returns it. */
 enum dtype config_activations(const struct config *config);
 const char *config_compute_text(const struct config *config, char *text, size_t room_bytes);
 enum { COMPUTE_TEXT_ROOM = 96 };

@@ -18,6 +18,8 @@ static const struct config_choice probes[] = {
 static const struct config_choice computes[] = {
     {"f32", COMPUTE_F32}, {"bf16", COMPUTE_BF16}, {"f16", COMPUTE_F16}, {"fp8", COMPUTE_FP8}, {NULL, 0}};
 static const struct config_choice fp8_formats[] = {{"hybrid", FP8_E5M2}, {"e4m3", FP8_E4M3}, {NULL, 0}};
+static const struct config_choice fp8_scalings[] = {
+    {"tensor", FP8_CURRENT}, {"block", FP8_BLOCKS}, {NULL, 0}};
 #define OPTIMIZER_CHOICE(NAME, name) {#name, OPTIMIZER_##NAME},
 static const struct config_choice optimizers[] = {EACH_OPTIMIZER(OPTIMIZER_CHOICE){NULL, 0}};
 static const struct config_choice objectives[] = {{"sft", OBJECTIVE_SFT},

@@ -15,6 +15,8 @@ const char *config_compute_text(const struct config *config, char *text, size_t 
     }
     int used =
         snprintf(text, room_bytes, "fp8 %s", config->train.fp8_gradients == FP8_E5M2 ? "hybrid" : "e4m3");
+    if (config->train.fp8_scaling == FP8_BLOCKS)
+        used += snprintf(text + used, room_bytes - (size_t)used, " by blocks");
     if (skipped > 0)
         snprintf(text + used, room_bytes - (size_t)used, ", first and last %lld layer%s in bf16", skipped,
                  skipped > 1 ? "s" : "");

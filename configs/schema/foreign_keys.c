@@ -140,7 +140,8 @@ static const struct foreign_word KEYS[] = {
      "train.compute", "f32, bf16, f16 or fp8"},
     {"fp8 float8", "train.compute", "'compute: fp8'"},
     {"fp8_format", "train.fp8_format", "hybrid or e4m3"},
-    {"fp8_recipe", "train.compute", "fp8: one scale for each tensor, by its present values ('tensorwise')"},
+    {"fp8_recipe", "train.fp8_scaling",
+     "with compute: fp8; tensor: one scale for each tensor, by its present values ('tensorwise'); block: 'blockwise'"},
     {"first_last_layers_bf16 num_layers_at_start_in_bf16 num_layers_at_end_in_bf16", "train.fp8_skip_layers",
      "so many at each end"},
     {"gradient_checkpointing gradient_checkpointing_kwargs activation_checkpointing "

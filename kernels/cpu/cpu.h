@@ -180,6 +180,10 @@ static inline __attribute__((always_inline)) float tanh_f32(float x) {
     return select_f32(size < 0.55f, near, far);
 }
 
+/* cpu_fp8_cast_blocks - what 8 bits leave of a matrix [R, C] bf16 with a scale for each block, in memory of `to`, which may not overlap it. */
+struct tensor cpu_fp8_cast_blocks(struct device *dev, void *to, struct tensor t, enum fp8_format format,
+                                  enum fp8_grain grain);
+
 /* The ops themselves; kernels/ops.h says what each does. */
 #define CPU_OP(name) name##_fn cpu_##name;
 EACH_OP(CPU_OP)

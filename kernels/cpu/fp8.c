@@ -1,5 +1,6 @@
 /* fp8.c - products in 8 bits on the CPU, the definition of what a GPU computes: operands become what 8 bits leave of them, in bf16,
- * where every such value has a place (fp8.h), and the products of linear.c follow.  Each term of a sum is then the GPU's. */
+ * where every such value has a place (fp8.h), and the products of linear.c follow.  Each term of a sum is then the GPU's.  Casts with a
+ * scale for each block are in fp8_blocks.c. */
 #include "kernels/cpu/cpu.h"
 
 enum { CHUNK = 4096 };
@@ -44,9 +45,9 @@ static void cast_e5m2(uint16_t *restrict to, const uint16_t *restrict from, int6
         to[i] = bf16_from_f32(fp8_round(f32_from_bf16(from[i]) * scale, FP8_E5M2) * back);
 }
 
-/* fp8_cast - what 8 bits leave of a tensor, in memory of `to`. */
-static struct tensor fp8_cast(struct device *dev, void *to, struct tensor t, enum fp8_format format,
-                              enum fp8_scaling scaling) {
+/* cast_whole - what 8 bits leave of a tensor with one scale, in memory of `to`. */
+static struct tensor cast_whole(struct device *dev, void *to, struct tensor t, enum fp8_format format,
+                                enum fp8_scaling scaling) {
     float scale = scaling == FP8_UNSCALED ? 1 : fp8_scale(largest_bits(dev, t), format);
     const uint16_t *values = t.data;
     int64_t total = tensor_count(t);
@@ -62,6 +63,20 @@ static struct tensor fp8_cast(struct device *dev, void *to, struct tensor t, enu
     return t;
 }
 
+/* A tensor to be cast: where to, to what, and which blocks it has if it has some. */
+struct cast {
+    void *to;
+    enum fp8_format format;
+    enum fp8_grain grain;
+};
+
+static struct tensor fp8_cast(struct device *dev, struct tensor t, struct cast cast,
+                              const struct fp8_args *args) {
+    if (args->scaling == FP8_BLOCKS)
+        return cpu_fp8_cast_blocks(dev, cast.to, t, cast.format, cast.grain);
+    return cast_whole(dev, cast.to, t, cast.format, args->scaling);
+}
+
 /* room_for - memory for casts of so many values: not the scratch, which the products need. */
 static uint16_t *room_for(struct device *dev, int64_t count) {
     struct cpu_state *state = dev->state;
@@ -75,18 +90,25 @@ static uint16_t *room_for(struct device *dev, int64_t count) {
 void cpu_fp8_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w,
                      const struct fp8_args *args) {
     uint16_t *room = room_for(dev, tensor_count(x) + tensor_count(w));
-    struct tensor x8 = fp8_cast(dev, room, x, FP8_E4M3, args->scaling);
-    cpu_linear_forward(dev, y, x8, fp8_cast(dev, room + tensor_count(x), w, FP8_E4M3, args->scaling));
+    const struct cast of_x = {room, FP8_E4M3, FP8_ALONG_ROWS},
+                      of_w = {room + tensor_count(x), FP8_E4M3, FP8_SQUARES};
+    struct tensor x8 = fp8_cast(dev, x, of_x, args);
+    cpu_linear_forward(dev, y, x8, fp8_cast(dev, w, of_w, args));
 }
 
 void cpu_fp8_backward(struct device *dev, const struct fp8_backward *at, const struct fp8_args *args) {
     int64_t dy_count = tensor_count(at->dy), w_count = tensor_count(at->w),
             x_count = at->dw.data ? tensor_count(at->x) : 0;
     uint16_t *room = room_for(dev, dy_count + (w_count > x_count ? w_count : x_count));
-    struct tensor dy8 = fp8_cast(dev, room, at->dy, args->gradients, args->scaling);
-    cpu_linear_backward_input(dev, at->dx, dy8,
-                              fp8_cast(dev, room + dy_count, at->w, FP8_E4M3, args->scaling), at->dx_write);
-    if (at->dw.data)
-        cpu_linear_backward_weight(
-            dev, at->dw, dy8, fp8_cast(dev, room + dy_count, at->x, FP8_E4M3, args->scaling), at->dw_write);
+    struct cast of_dy = {room, args->gradients, FP8_ALONG_ROWS};
+    const struct cast of_w = {room + dy_count, FP8_E4M3, FP8_SQUARES},
+                      of_x = {room + dy_count, FP8_E4M3, FP8_ALONG_COLUMNS};
+    struct tensor dy8 = fp8_cast(dev, at->dy, of_dy, args);
+    cpu_linear_backward_input(dev, at->dx, dy8, fp8_cast(dev, at->w, of_w, args), at->dx_write);
+    if (!at->dw.data)
+        return;
+    of_dy.grain = FP8_ALONG_COLUMNS;
+    if (args->scaling == FP8_BLOCKS) /* the sum of this product runs over the rows */
+        dy8 = fp8_cast(dev, at->dy, of_dy, args);
+    cpu_linear_backward_weight(dev, at->dw, dy8, fp8_cast(dev, at->x, of_x, args), at->dw_write);
 }

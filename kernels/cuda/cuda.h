@@ -153,8 +153,8 @@ size_t cuda_experts_scratch_bytes(const struct device *dev, const struct device_
 size_t cuda_fp8_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 size_t cuda_linear_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 
-/* cuda_has_fp8 - the GPU multiplies in 8 bits: Ada, Hopper and newer. */
-bool cuda_has_fp8(const struct device *dev);
+/* cuda_has_fp8 - the GPU multiplies in 8 bits: Ada, Hopper and newer; with scales of blocks Hopper alone, and cuBLASLt from 12.9 on. */
+bool cuda_has_fp8(const struct device *dev, enum fp8_scaling scaling);
 
 /* The ops themselves; kernels/ops.h says what each does.  cuda_cast uses no scratch: linear calls it while it
  * holds some. */

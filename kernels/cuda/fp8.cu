@@ -9,27 +9,10 @@
  * has four rows of eight columns: 16 bytes of each row, and four codes of each column in one word, so that both ways out are sectors
  * of 32 bytes and nothing passes through shared memory. */
 #include "kernels/cuda/fp8.h"
-#include "kernels/cuda/vector.cuh"
+#include "kernels/cuda/fp8_cell.cuh"
 
 enum { FP8_THREADS = 256, FP8_WARPS = FP8_THREADS / 32 };
-enum { CELL_ROWS = 4, CELL_COLUMNS = 8, TILE_ROWS = 64, TILE_COLUMNS = 128 };
-
-/* Bits of bf16 without the sign, of the larger of two. */
-DEV uint32_t larger(uint32_t a, uint32_t b) {
-    return a > b ? a : b;
-}
-
-/* block_largest - over the block, the same in every thread.  slots: shared memory, a word for each warp. */
-DEV uint32_t block_largest(uint32_t value, uint32_t slots) {
-    for (int mask = 16; mask > 0; mask /= 2)
-        value = larger(value, shfl_xor(value, mask));
-    if (threadIdx.x % 32 == 0)
-        shared_store4(slots + threadIdx.x / 32 * 4, value);
-    block_barrier();
-    for (int warp = 0; warp < FP8_WARPS; warp++)
-        value = larger(value, shared_load4(slots + (uint32_t)warp * 4));
-    return value;
-}
+enum { TILE_ROWS = 64, TILE_COLUMNS = 128 };
 
 /* N: elements of one access.  The parts of x are whole multiples of that. */
 template <int N>
@@ -44,25 +27,9 @@ static __global__ void __launch_bounds__(FP8_THREADS)
         for (int w = 0; w < p.WORDS; w++)
             value = larger(value, larger(p.words[w] & 0x7fffu, p.words[w] >> 16 & 0x7fffu));
     }
-    value = block_largest(value, shared_address(shared));
+    value = block_largest<FP8_WARPS>(value, shared_address(shared));
     if (threadIdx.x == 0)
         largest[blockIdx.x] = value;
-}
-
-/* code_of - of a scaled value: kernels/half.h, without its branches. */
-template <int FORMAT> DEV uint32_t code_of(float scaled) {
-    constexpr uint32_t DROPPED = FORMAT == FP8_E4M3 ? 20 : 21; /* bits of an f32's fraction */
-    constexpr uint32_t LARGEST = FORMAT == FP8_E4M3 ? 0x43e00000u : 0x47600000u; /* 448, 57344 */
-    constexpr uint32_t LOWEST = FORMAT == FP8_E4M3 ? 121u << 23 : 113u << 23; /* the smallest normal value */
-    constexpr float PLACE =
-        FORMAT == FP8_E4M3 ? 0x1p14f : 0x1p7f; /* whose last place is the smallest value */
-    uint32_t bits = float_bits(scaled), magnitude = bits & 0x7fffffffu;
-    uint32_t bounded = magnitude < LARGEST ? magnitude : LARGEST;
-    uint32_t rounded = bounded + ((1u << (DROPPED - 1)) - 1) + (bounded >> DROPPED & 1u);
-    uint32_t normal = (rounded - LOWEST + (1u << 23)) >> DROPPED;
-    uint32_t small = float_bits(bits_float(bounded) + PLACE) - float_bits(PLACE);
-    uint32_t code = bounded < LOWEST ? small : normal;
-    return (magnitude > 0x7f800000u ? 0x7fu : code) | (bits >> 24 & 0x80u);
 }
 
 /* The arguments of a cast, as the kernel has them. */
@@ -81,14 +48,9 @@ template <int FORMAT> DEV uint32_t scale_bits(const cast_args &c, uint32_t slots
     uint32_t value = 0;
     for (int i = (int)threadIdx.x; i < c.num_largest; i += FP8_THREADS)
         value = larger(value, c.largest[i]);
-    value = block_largest(value, slots);
+    value = block_largest<FP8_WARPS>(value, slots);
     return c.is_unscaled ? 0x3f800000u : fp8_scale_bits(value << 16, (enum fp8_format)FORMAT);
 }
-
-/* Four rows of eight codes, in two words each. */
-struct cell {
-    uint32_t words[CELL_ROWS][2];
-};
 
 /* cell_codes - of the rows from `row` on that there are; zeros of the others.  N: elements of one access. */
 template <int FORMAT, int N>
@@ -112,25 +74,6 @@ DEV cell cell_codes(const cast_args &c, int64_t row, int64_t column, float scale
     return codes;
 }
 
-DEV void store_rows(const cast_args &c, const cell &codes, int64_t row, int64_t column) {
-#pragma unroll
-    for (int r = 0; r < CELL_ROWS; r++)
-        if (row + r < c.num_rows)
-            store8(c.rows + (row + r) * c.num_columns + column,
-                   make_uint2(codes.words[r][0], codes.words[r][1]));
-}
-
-DEV void store_columns(const cast_args &c, const cell &codes, int64_t row, int64_t column) {
-#pragma unroll
-    for (int k = 0; k < CELL_COLUMNS; k++) {
-        uint32_t word = 0;
-#pragma unroll
-        for (int r = 0; r < CELL_ROWS; r++)
-            word |= (codes.words[r][k / 4] >> (k % 4 * 8) & 255u) << (r * 8);
-        *(uint32_t *)(c.columns + (column + k) * c.padded_rows + row) = word;
-    }
-}
-
 template <int FORMAT, int N>
 static __global__ void __launch_bounds__(FP8_THREADS) fp8_cast_kernel(cast_args c) {
     DYN_SHARED(shared);
@@ -138,15 +81,16 @@ static __global__ void __launch_bounds__(FP8_THREADS) fp8_cast_kernel(cast_args 
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     int64_t row = (int64_t)blockIdx.y * TILE_ROWS + warp / 4 * 32 + lane / 4 * CELL_ROWS;
     int64_t column = (int64_t)blockIdx.x * TILE_COLUMNS + warp % 4 * 32 + lane % 4 * CELL_COLUMNS;
-    if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) /* a power of two, or NaN */
-        *c.inverse = bits_float(bits == 0x7fc00000u ? bits : (254u << 23) - bits);
+    if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0)
+        *c.inverse = inverse_of(bits);
     if (row >= c.padded_rows || column >= c.num_columns)
         return;
+    const extent size = {c.num_rows, c.num_columns, c.padded_rows};
     cell codes = cell_codes<FORMAT, N>(c, row, column, bits_float(bits));
     if (c.rows)
-        store_rows(c, codes, row, column);
+        store_rows(c.rows, size, codes, row, column);
     if (c.columns)
-        store_columns(c, codes, row, column);
+        store_columns(c.columns, size, codes, row, column);
 }
 
 template <int FORMAT, int N> static void launch_cast(struct device *dev, const cast_args &args) {

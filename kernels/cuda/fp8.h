@@ -24,6 +24,24 @@ enum { FP8_LARGEST_BLOCKS = 512 };
 /* cuda_fp8_cast - two kernels: the largest magnitude, then the codes. */
 void cuda_fp8_cast(struct device *dev, const struct fp8_cast *cast);
 
+/* A cast with a scale for each block: SQUARES, in E4M3, or the other two together, rows with blocks along them and columns likewise.
+ * Inverse scales stand where cuBLASLt looks for them (CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F, ..._BLK128x128_32F). */
+struct fp8_blocks {
+    struct tensor from;      /* [N, C] bf16, C a multiple of 16 */
+    enum fp8_grain grain;    /* SQUARES, or any other */
+    enum fp8_format format;  /* of SQUARES E4M3 */
+    uint8_t *rows, *columns; /* as above */
+    int64_t padded_rows;     /* as above */
+    float *row_inverses,
+        *column_inverses; /* [C / 128, N rounded up to 4], [N / 128, C]; of squares [N / 128, C / 128] and [C / 128, N / 128], where
+                                              the last is rounded up to 4; fp8_scales_bytes of room (kernels/fp8_room.h) */
+};
+
+/* cuda_fp8_cast_blocks - one kernel.  cuda_fp8_blocks_forward, cuda_fp8_blocks_backward - the products of such casts. */
+void cuda_fp8_cast_blocks(struct device *dev, const struct fp8_blocks *cast);
+void cuda_fp8_blocks_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w);
+void cuda_fp8_blocks_backward(struct device *dev, const struct fp8_backward *at, enum fp8_format gradients);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,6 +1,6 @@
-/* linear.h - what the six files of the matrix products share: linear.c has the ops, linear_fp8.c those in 8 bits, linear_search.c
- * chooses an algorithm for a shape, linear_matmul.c runs one, linear_file.c keeps choices in a file, beside.c says what transfers
- * leave them. */
+/* linear.h - what the seven files of the matrix products share: linear.c has the ops, linear_fp8.c and linear_fp8_blocks.c those in 8
+ * bits, linear_search.c chooses an algorithm for a shape, linear_matmul.c runs one, linear_file.c keeps choices in a file, beside.c says
+ * what transfers leave them. */
 #pragma once
 
 #include <cublasLt.h>
@@ -31,8 +31,9 @@ struct product {
     int64_t key[KEY_LENGTH];
 };
 
-/* KEY_IN of products in 8 bits: A in E4M3, B in E4M3 or E5M2. */
-enum { IN_E4M3 = DTYPE_COUNT, IN_E4M3_E5M2, IN_COUNT };
+/* KEY_IN of products in 8 bits: A in E4M3, B in E4M3 or E5M2.  SQUARES: with scales for blocks of 128 x 128 of A, and of 128 of B along
+ * the sum; LINES: of 128 along the sum of both. */
+enum { IN_E4M3 = DTYPE_COUNT, IN_E4M3_E5M2, IN_SQUARES, IN_SQUARES_E5M2, IN_LINES, IN_LINES_E5M2, IN_COUNT };
 
 /* The configuration of an algorithm, as cuBLASLt tells it: CUBLASLT_ALGO_CONFIG_ID and so on, in that order.
  */
@@ -94,7 +95,7 @@ struct operands {
     void *workspace;
     float scale; /* of the product */
     const float *a_scale,
-        *b_scale; /* [1] of the device, of 8 bits: A and B are multiplied by them; else NULL */
+        *b_scale; /* of the device, of 8 bits: A and B are multiplied by them, [1] or one for each block; else NULL */
 };
 
 /* linear_state_of - those of an open device. */

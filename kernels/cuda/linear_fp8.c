@@ -11,22 +11,18 @@
  * cuBLASLt wants m and k, and strides, in steps of 16; n may be any number of tokens, which is what PyTorch's _scaled_mm relies on,
  * and has not been seen by us.
  *
- * Casts are not kept: a matrix is cast again for each micro-batch and each direction.  One scratch block holds all of it. */
+ * Casts are not kept: a matrix is cast again for each micro-batch and each direction.  One scratch block holds all of it.  Products with
+ * scales of blocks are in linear_fp8_blocks.c. */
 #include "kernels/cuda/fp8.h"
 #include "kernels/cuda/linear.h"
 #include "kernels/fp8_room.h"
 
-enum { FP8_ARCH = 89 };
+enum { FP8_ARCH = 89, BLOCKS_ARCH = 90, BLOCKS_VERSION = 120900 };
 
-bool cuda_has_fp8(const struct device *dev) {
+bool cuda_has_fp8(const struct device *dev, enum fp8_scaling scaling) {
+    if (scaling == FP8_BLOCKS)
+        return cuda_arch(dev) == BLOCKS_ARCH && cublasLtGetVersion() >= BLOCKS_VERSION;
     return cuda_arch(dev) >= FP8_ARCH;
-}
-
-/* expect_sizes - what cuBLASLt asks of matrices in 8 bits. */
-static void expect_sizes(struct tensor w) {
-    CHECK(w.dims[0] % FP8_STEP == 0 && w.dims[1] % FP8_STEP == 0,
-          "a matrix of %lld x %lld in 8 bits: on a GPU both are multiples of %d", (long long)w.dims[0],
-          (long long)w.dims[1], FP8_STEP);
 }
 
 /* The scratch block of one op: cuBLASLt's workspace, largest magnitudes, inverse scales, and codes. */
@@ -59,6 +55,10 @@ size_t cuda_fp8_scratch_bytes(const struct device *dev, const struct device_limi
 
 void cuda_fp8_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w,
                       const struct fp8_args *args) {
+    if (args->scaling == FP8_BLOCKS) {
+        cuda_fp8_blocks_forward(dev, y, x, w);
+        return;
+    }
     int64_t rows = x.dims[0], in = x.dims[1], out = w.dims[0], of_x = fp8_matrix_bytes(rows, in);
     struct room room = take_room(dev, of_x + fp8_matrix_bytes(out, in));
     struct fp8_cast cast_x = {x,    FP8_E4M3, args->scaling, room.codes,
@@ -71,7 +71,7 @@ void cuda_fp8_forward(struct device *dev, struct tensor y, struct tensor x, stru
                                       [KEY_IN] = IN_E4M3,
                                       [KEY_OUT] = y.dtype,
                                       [KEY_A_TRANSPOSED] = 1}};
-    expect_sizes(w);
+    fp8_expect_sizes(w);
     cuda_fp8_cast(dev, &cast_x);
     cuda_fp8_cast(dev, &cast_w);
     linear_run(dev, &product,
@@ -89,6 +89,10 @@ static struct product gradient_product(int64_t m, int64_t n, int64_t k, const st
 }
 
 void cuda_fp8_backward(struct device *dev, const struct fp8_backward *at, const struct fp8_args *args) {
+    if (args->scaling == FP8_BLOCKS) {
+        cuda_fp8_blocks_backward(dev, at, args->gradients);
+        return;
+    }
     int64_t rows = at->dy.dims[0], out = at->dy.dims[1], in = at->w.dims[1],
             of_dy = fp8_matrix_bytes(rows, out);
     int64_t of_w = fp8_matrix_bytes(out, in), of_x = fp8_matrix_bytes(rows, in),
@@ -104,7 +108,7 @@ void cuda_fp8_backward(struct device *dev, const struct fp8_backward *at, const 
                               other, padded,   room.largest,  room.inverses + 2};
     struct product input = gradient_product(in, rows, out, args),
                    weight = gradient_product(in, out, padded, args);
-    expect_sizes(at->w);
+    fp8_expect_sizes(at->w);
     cuda_fp8_cast(dev, &cast_dy);
     cuda_fp8_cast(dev, &cast_w);
     input.key[KEY_OUT] = at->dx.dtype;

@@ -63,7 +63,13 @@ size_t cuda_linear_scratch_bytes(const struct device *dev, const struct device_l
 }
 
 static const char *in_name(int64_t in) {
-    return in == IN_E4M3 ? "e4m3" : in == IN_E4M3_E5M2 ? "e4m3 with e5m2" : dtype_name((enum dtype)in);
+    static const char *const names[IN_COUNT] = {[IN_E4M3] = "e4m3",
+                                                [IN_E4M3_E5M2] = "e4m3 with e5m2",
+                                                [IN_SQUARES] = "e4m3 by blocks",
+                                                [IN_SQUARES_E5M2] = "e4m3 with e5m2 by blocks",
+                                                [IN_LINES] = "e4m3 by blocks of both",
+                                                [IN_LINES_E5M2] = "e4m3 with e5m2 by blocks of both"};
+    return in >= IN_E4M3 ? names[in] : dtype_name((enum dtype)in);
 }
 
 void linear_die(const struct device *dev, const char *call, const struct product *product,
@@ -85,7 +91,23 @@ static cudaDataType_t a_type(int64_t in) {
 }
 
 static cudaDataType_t b_type(int64_t in) {
-    return in == IN_E4M3_E5M2 ? CUDA_R_8F_E5M2 : a_type(in);
+    return in == IN_E4M3_E5M2 || in == IN_SQUARES_E5M2 || in == IN_LINES_E5M2 ? CUDA_R_8F_E5M2 : a_type(in);
+}
+
+/* Words of cuBLASLt from 12.9 on, by number: the program also builds with the headers of older ones, where cuda_has_fp8 says no. */
+enum { DESC_A_SCALE_MODE = 31, DESC_B_SCALE_MODE = 32, SCALES_VEC128 = 4, SCALES_BLK128X128 = 5 };
+
+/* describe_scales - which scales A and B have, where it is not one. */
+static void describe_scales(const struct device *dev, const struct matmul *matmul) {
+    int64_t in = matmul->product.key[KEY_IN];
+    int32_t of_a = in == IN_LINES || in == IN_LINES_E5M2 ? SCALES_VEC128 : SCALES_BLK128X128,
+            of_b = SCALES_VEC128;
+    if (in < IN_SQUARES)
+        return;
+    LINEAR_CHECK(cublasLtMatmulDescSetAttribute(
+        matmul->desc, (cublasLtMatmulDescAttributes_t)DESC_A_SCALE_MODE, &of_a, sizeof of_a));
+    LINEAR_CHECK(cublasLtMatmulDescSetAttribute(
+        matmul->desc, (cublasLtMatmulDescAttributes_t)DESC_B_SCALE_MODE, &of_b, sizeof of_b));
 }
 
 /* leading - of a matrix of so many rows. */
@@ -108,6 +130,7 @@ static void matmul_describe(struct device *dev, struct matmul *matmul) {
         cublasLtMatmulDescSetAttribute(matmul->desc, CUBLASLT_MATMUL_DESC_TRANSB, &op_b, sizeof op_b));
     LINEAR_CHECK(cublasLtMatmulDescSetAttribute(matmul->desc, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET,
                                                 &sm_target, sizeof sm_target));
+    describe_scales(dev, matmul);
     LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->a, a_type(key[KEY_IN]), ta ? k : m, ta ? m : k,
                                             (int64_t)(ta ? k : m)));
     LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->b, b_type(key[KEY_IN]), tb ? n : k, tb ? k : n,

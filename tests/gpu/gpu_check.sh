@@ -137,6 +137,7 @@ check_ops() {
     check "rows to experts and back" start "$tests/test_experts"
     check "experts' biases, gates within limits, counts of routers" start "$tests/test_experts_parts"
     check "products in 8 bits" start "$tests/test_ops_fp8"
+    check "products in 8 bits with scales of blocks" start "$tests/test_ops_fp8_blocks"
 }
 check_attention() {
     check "attention" start "$tests/test_attention"

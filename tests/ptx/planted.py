@@ -66,6 +66,8 @@ def of_others():
                 in_kernel("fp8_cast_kernelILi0ELi8E", r"-1006108673", "-1006108672", 0), 0, True)
     yield Plant("codes of a column in another order", "fp8", "fp8 cast e5m2 columns alone",
                 in_kernel("fp8_cast_kernelILi1ELi8E", r"prmt\.b32 (\t%r\d+), (%r\d+), (%r\d+),", r"prmt.b32 \1, \3, \2,", 0))
+    yield Plant("the largest of other lanes", "fp8_blocks", "fp8 blocks e4m3 by 8",
+                in_kernel("fp8_lines_kernelILi0ELi8E", r"(mov\.[bu]32 \t%r\d+, )2;", r"\g<1>4;", 0))
 
 
 def of_experts():

@@ -32,6 +32,7 @@ struct cublaslt_desc {
     cudaDataType scale;
     int32_t trans_a = CUBLAS_OP_N, trans_b = CUBLAS_OP_N, sm_count_target = 0;
     const float *a_scale = nullptr, *b_scale = nullptr; /* of 8 bits, on the device */
+    int32_t a_mode = 0, b_mode = 0;                     /* which values share a scale */
 };
 
 struct cublaslt_preference {
@@ -87,14 +88,40 @@ void store(char *data, cudaDataType type, int64_t i, float value) {
         ((uint16_t *)data)[i] = type == CUDA_R_16BF ? bf16_from_f32(value) : f16_from_f32(value);
 }
 
+/* Values that share a scale: all; 128 along the sum; 128 x 128.  The numbers are cuBLASLt's. */
+enum { SCALAR = 0, VEC128 = 4, BLK128X128 = 5, SIDE = 128 };
+
+/* Scales of one operand in blocks, as the manual of cuBLAS lays them out (section 3.1.4.5): VEC128 [blocks of k, rows], BLK128X128 [blocks
+ * of rows, blocks of k rounded up to 4]. */
+struct block_scales {
+    const float *scales;
+    int32_t mode;
+    int64_t rows, k;
+
+    int64_t num_along() const {
+        return (k + SIDE - 1) / SIDE;
+    }
+    int64_t count() const {
+        return mode == VEC128 ? num_along() * rows : (num_along() + 3) / 4 * 4 * ((rows + SIDE - 1) / SIDE);
+    }
+    float at(int64_t row, int64_t i) const {
+        if (mode == SCALAR)
+            return 1; /* the product has it */
+        int64_t block = i / SIDE;
+        return mode == VEC128 ? scales[block * rows + row]
+                              : scales[row / SIDE * ((num_along() + 3) / 4 * 4) + block];
+    }
+};
+
 /* pack - op(A) or op(B) as f32 rows of k values: [m, k] from A, [n, k] from B. */
-std::vector<float> pack(const char *data, const cublaslt_layout &layout, int64_t rows, int64_t k,
+std::vector<float> pack(const char *data, const cublaslt_layout &layout, const block_scales &scales,
                         bool k_is_rows) {
+    int64_t rows = scales.rows, k = scales.k;
     std::vector<float> packed((size_t)(rows * k));
     for (int64_t row = 0; row < rows; row++)
         for (int64_t i = 0; i < k; i++) {
             int64_t index = k_is_rows ? i + row * layout.ld : row + i * layout.ld;
-            packed[(size_t)(row * k + i)] = load(data, layout.type, index);
+            packed[(size_t)(row * k + i)] = load(data, layout.type, index) * scales.at(row, i);
         }
     return packed;
 }
@@ -148,11 +175,24 @@ void sum_parts(float *sums, const product &p, const float *a, const float *b, in
     }
 }
 
+block_scales a_scales(const product &p) {
+    return {p.desc.a_scale, p.desc.a_mode, p.m, p.k};
+}
+
+block_scales b_scales(const product &p) {
+    return {p.desc.b_scale, p.desc.b_mode, p.n, p.k};
+}
+
+/* whole_scale - of an operand that has one. */
+float whole_scale(const float *scale, int32_t mode) {
+    return scale && mode == SCALAR ? *scale : 1;
+}
+
 /* run - D = alpha op(A) op(B) + beta C. */
 void run(const product &p) {
-    std::vector<float> a = pack(p.a_data, p.a, p.m, p.k, p.desc.trans_a == CUBLAS_OP_T);
-    std::vector<float> b = pack(p.b_data, p.b, p.n, p.k, p.desc.trans_b == CUBLAS_OP_N);
-    float scale = (p.desc.a_scale ? *p.desc.a_scale : 1) * (p.desc.b_scale ? *p.desc.b_scale : 1);
+    std::vector<float> a = pack(p.a_data, p.a, a_scales(p), p.desc.trans_a == CUBLAS_OP_T);
+    std::vector<float> b = pack(p.b_data, p.b, b_scales(p), p.desc.trans_b == CUBLAS_OP_N);
+    float scale = whole_scale(p.desc.a_scale, p.desc.a_mode) * whole_scale(p.desc.b_scale, p.desc.b_mode);
     int64_t num_rows = (p.n + COLUMNS - 1) / COLUMNS * COLUMNS;
     b.resize((size_t)(num_rows * p.k)); /* rows that are not there: zeros, and never stored */
     for (int64_t j = 0; j < p.n; j += COLUMNS)
@@ -176,16 +216,39 @@ bool is_16bit(cudaDataType type) {
     return type == CUDA_R_16BF || type == CUDA_R_16F;
 }
 
+/* gpu_arch - of the GPU that is stood in for, as 90. */
+int gpu_arch() {
+    int major = 0, minor = 0;
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+    return major * 10 + minor;
+}
+
+/* has_scales - on the device, as many as the mode has, at a multiple of 16 bytes where there are several. */
+bool has_scales(const block_scales &s) {
+    int64_t count = s.mode == SCALAR ? 1 : s.count();
+    return memory_contains((const char *)s.scales, (size_t)count * sizeof(float)) &&
+           (s.mode == SCALAR || (size_t)s.scales % 16 == 0);
+}
+
+/* supported_modes - one scale each; or blocks on Hopper, where not both are squares and m and n are multiples of 4. */
+bool supported_modes(const product &p) {
+    int32_t a = p.desc.a_mode, b = p.desc.b_mode;
+    if (a == SCALAR && b == SCALAR)
+        return true;
+    bool is_pair =
+        (a == VEC128 && b == VEC128) || (a == VEC128 && b == BLK128X128) || (a == BLK128X128 && b == VEC128);
+    return is_pair && p.m % 4 == 0 && p.n % 4 == 0 && gpu_arch() == 90;
+}
+
 /* supported_8bit - what the library asks for on Hopper: both operands along the sum, sizes and strides in steps of 16 bytes, not two
  * of E5M2, scales on the device. */
 bool supported_8bit(const product &p) {
     bool is_tn = p.desc.trans_a == CUBLAS_OP_T && p.desc.trans_b == CUBLAS_OP_N;
     bool in_steps = p.m % 16 == 0 && p.k % 16 == 0 && p.a.ld % 16 == 0 && p.b.ld % 16 == 0;
-    bool has_scales = memory_contains((const char *)p.desc.a_scale, sizeof(float)) &&
-                      memory_contains((const char *)p.desc.b_scale, sizeof(float));
     bool is_placed = (size_t)p.a_data % 16 == 0 && (size_t)p.b_data % 16 == 0;
-    return is_tn && in_steps && has_scales && is_placed && is_8bit(p.b.type) &&
-           (p.a.type == CUDA_R_8F_E4M3 || p.b.type == CUDA_R_8F_E4M3) &&
+    return is_tn && in_steps && supported_modes(p) && has_scales(a_scales(p)) && has_scales(b_scales(p)) &&
+           is_placed && is_8bit(p.b.type) && (p.a.type == CUDA_R_8F_E4M3 || p.b.type == CUDA_R_8F_E4M3) &&
            (p.d.type == CUDA_R_32F || p.d.type == CUDA_R_16BF || p.d.type == CUDA_R_16F);
 }
 
@@ -317,6 +380,10 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasL
         return set(&desc->a_scale, sizeof desc->a_scale, data, size_bytes);
     case CUBLASLT_MATMUL_DESC_B_SCALE_POINTER:
         return set(&desc->b_scale, sizeof desc->b_scale, data, size_bytes);
+    case CUBLASLT_MATMUL_DESC_A_SCALE_MODE:
+        return set(&desc->a_mode, sizeof desc->a_mode, data, size_bytes);
+    case CUBLASLT_MATMUL_DESC_B_SCALE_MODE:
+        return set(&desc->b_mode, sizeof desc->b_mode, data, size_bytes);
     case CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET:
         return set(&desc->sm_count_target, sizeof desc->sm_count_target, data, size_bytes);
     }

@@ -455,7 +455,9 @@ struct device_limits model_limits(const struct model *model) {
                                   .head_dim = c->head_dim,
                                   .num_experts = c->num_experts,
                                   .num_chosen = c->num_chosen,
-                                  .fp8 = model->setup.fp8.is_on};
+                                  .fp8 = model->setup.fp8.is_on,
+                                  .fp8_blocks =
+                                      model->setup.fp8.is_on && model->setup.fp8.args.scaling == FP8_BLOCKS};
 }
 
 void model_create(struct model *model, struct device *dev, struct params *params,

@@ -1,10 +1,14 @@
 /* fp8_cost.c - casts of the operands of a layer's four products, counted from kernels/cpu/fp8.c and train/model/linear.c: the forward
- * casts what is read and the matrices, the backward the gradient of what was written, and both once more. */
+ * casts what is read and the matrices, the backward the gradient of what was written, and both once more.  With scales of blocks a GPU reads
+ * each value once, and a processor casts gradients along either sum. */
 #include "train/plan/fp8_cost.h"
 
 /* Of a value in bf16: it is read for the largest magnitude, read again, and written, in 16 bits on processors; on GPUs in 8, and the
  * gradients twice. */
-static const double CAST_BYTES_CPU = 6, CAST_BYTES_GPU = 5, GRADIENT_BYTES_GPU = 6;
+static const struct cast_bytes {
+    double value, gradient;
+} CPU_BYTES[] = {[FP8_CURRENT] = {6, 6}, [FP8_BLOCKS] = {6, 12}},
+  GPU_BYTES[] = {[FP8_CURRENT] = {5, 6}, [FP8_BLOCKS] = {3, 4}};
 
 /* On a GPU, of the time that a product takes in bf16: 1453 of cuBLAS's best 795 to 800 TFLOP/s on an H200, as others measured them
  * (stas00/ml-engineering), less a little for sizes that are not the best.  Not measured by us: a prediction. */
@@ -44,6 +48,6 @@ double fp8_cast_bytes(const struct layout *layout, double num_micros) {
         values += tokens * 2 * layer.read + num_micros * 2 * layer.matrices;
         gradients += tokens * layer.written;
     }
-    return layout->on_gpu ? CAST_BYTES_GPU * values + GRADIENT_BYTES_GPU * gradients
-                          : CAST_BYTES_CPU * (values + gradients);
+    struct cast_bytes bytes = (layout->on_gpu ? GPU_BYTES : CPU_BYTES)[setup->fp8.args.scaling];
+    return bytes.value * values + bytes.gradient * gradients;
 }

@@ -78,7 +78,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                   .head_rows = on_gpu ? HEAD_ROWS_GPU : 0,
                   .compute = config_activations(config),
                   .fp8 = {.is_on = config->train.compute == COMPUTE_FP8,
-                          .args = {.gradients = config->train.fp8_gradients},
+                          .args = {config->train.fp8_gradients, config->train.fp8_scaling},
                           .skip_layers = config->train.fp8_skip_layers},
                   .recompute = config->train.recompute,
                   .seed = (uint64_t)config->run.seed,
@@ -202,9 +202,25 @@ static int check_fp8_sizes(const struct model_config *model, struct err *err) {
     return 0;
 }
 
+/* check_fp8_tokens - what it asks of tokens where blocks have scales (kernels/cuda/linear_fp8_blocks.c). */
+static int check_fp8_tokens(const struct config *config, struct err *err) {
+    enum { STEP = 4 };
+    int64_t tokens = config->train.micro_sequences * config->data.sequence_tokens;
+    if (config->train.fp8_scaling != FP8_BLOCKS || config->data.sequence_tokens % STEP == 0 ||
+        tokens % STEP == 0)
+        return 0;
+    return err_set(
+        err,
+        "train.fp8_scaling: block on a GPU takes micro-batches whose tokens are a multiple of %d, and there "
+        "are %lld x %lld: set data.sequence_tokens to %lld, or fp8_scaling to tensor",
+        STEP, (long long)config->train.micro_sequences, (long long)config->data.sequence_tokens,
+        (long long)(config->data.sequence_tokens / STEP * STEP));
+}
+
 int layout_check_device(const struct config *config, const struct model_config *model, bool on_gpu,
                         struct err *err) {
-    if (config->train.compute == COMPUTE_FP8 && on_gpu && check_fp8_sizes(model, err) != 0)
+    if (config->train.compute == COMPUTE_FP8 && on_gpu &&
+        (check_fp8_sizes(model, err) != 0 || check_fp8_tokens(config, err) != 0))
         return -1;
     if (config->train.reproducible == REPRODUCIBLE_OFF || !on_gpu)
         return 0;

@@ -239,9 +239,12 @@ static int find(struct trainer *t, struct lookup *one) {
  * is. */
 static void name_compute(struct lookup *one, const struct config *config, const struct model_config *model) {
     enum adapter_base base = config->adapter.base;
-    bool is_fp8 = config->train.compute == COMPUTE_FP8;
+    bool is_fp8 = config->train.compute == COMPUTE_FP8,
+         is_by_blocks = is_fp8 && config->train.fp8_scaling == FP8_BLOCKS;
     int used = snprintf(one->compute, sizeof one->compute, "%s%s%s",
-                        is_fp8 ? "fp8" : dtype_name(config_activations(config)),
+                        is_by_blocks ? "fp8-block"
+                        : is_fp8     ? "fp8"
+                                     : dtype_name(config_activations(config)),
                         base == BASE_COMPUTE ? "" : "-", base == BASE_COMPUTE ? "" : adapter_base_word(base));
     if (is_fp8 && config->train.fp8_skip_layers > 0)
         used += snprintf(one->compute + used, sizeof one->compute - (size_t)used, "-skip%lld",

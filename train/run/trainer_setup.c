@@ -110,8 +110,13 @@ static bool open_log(struct trainer *t) {
 
 /* check_fp8 - of the GPU that this rank has. */
 static int check_fp8(const struct trainer *t, struct err *err) {
-    if (t->config->train.compute != COMPUTE_FP8 || device_has_fp8(&t->rank.dev))
+    if (t->config->train.compute != COMPUTE_FP8 || device_has_fp8(&t->rank.dev, t->config->train.fp8_scaling))
         return 0;
+    if (device_has_fp8(&t->rank.dev, FP8_CURRENT))
+        return err_set(
+            err,
+            "train.fp8_scaling is block, which this rank's GPU or its cuBLASLt does not have (Hopper does, with "
+            "cuBLASLt 12.9 or newer): set it to tensor");
     return err_set(err,
                    "train.compute is fp8, which this rank's GPU does not have (Ada and Hopper are the first "
                    "with it): set it to bf16, or on a V100, which lacks that too, to f16");
