@@ -245,6 +245,7 @@ static void look_at_storage(const struct job_request *request, struct diagnostic
 /* What GPUs have from these architectures on (gpu_arch): bf16 Ampere's, products in 8 bits Ada's and Hopper's; with scales of blocks
  * Hopper's alone. */
 enum { BF16_ARCH = 80, FP8_ARCH = 89, FP8_BLOCKS_ARCH = 90 };
+enum { FP8_BLOCKS_CUDA_MAJOR = 12, FP8_BLOCKS_CUDA_MINOR = 9 };
 
 /* look_at_precision - the job would find out for itself, after it has waited in the queue. */
 static void look_at_precision(const struct job_request *request, struct diagnostics *diagnostics) {
@@ -252,13 +253,7 @@ static void look_at_precision(const struct job_request *request, struct diagnost
     int arch = gpu_arch(partition->gpu);
     bool has_bf16 = partition->bf16 && (arch == 0 || arch >= BF16_ARCH),
          has_fp8 = arch == 0 || arch >= FP8_ARCH;
-    bool wants_fp8 = request->config->train.compute == COMPUTE_FP8,
-         wants_blocks = wants_fp8 && request->config->train.fp8_scaling == FP8_BLOCKS;
-    if (partition->gpus_per_node > 0 && wants_blocks && has_fp8 && arch != 0 && arch != FP8_BLOCKS_ARCH)
-        diagnostic_add(
-            diagnostics, DIAGNOSTIC_ERROR,
-            "'train.fp8_scaling' is block, which the GPUs of partition '%s' (%s) do not have: set it to tensor",
-            partition->name, partition->gpu ? partition->gpu : "GPU");
+    bool wants_fp8 = request->config->train.compute == COMPUTE_FP8;
     if (partition->gpus_per_node == 0 || config_activations(request->config) != DTYPE_BF16 ||
         (has_bf16 && (has_fp8 || !wants_fp8)))
         return;
@@ -266,6 +261,40 @@ static void look_at_precision(const struct job_request *request, struct diagnost
                    "'train.compute' is %s, which the GPUs of partition '%s' (%s) do not have: set it to %s",
                    wants_fp8 ? "fp8" : "bf16", partition->name, partition->gpu ? partition->gpu : "GPU",
                    has_bf16 ? "bf16" : "f16 or f32");
+}
+
+/* older_module - of the modules that the job loads, the one of CUDA that is older than what multiplies with scales of blocks; NULL: none
+ * that says so. */
+static const char *older_module(const struct job_request *request) {
+    const char *names[MAX_JOB_MODULES];
+    int count = submit_modules(request, names), major, minor;
+    for (int i = 0; i < count; i++)
+        if (sscanf(names[i], "cuda/%d.%d", &major, &minor) == 2 &&
+            major * 100 + minor < FP8_BLOCKS_CUDA_MAJOR * 100 + FP8_BLOCKS_CUDA_MINOR)
+            return names[i];
+    return NULL;
+}
+
+/* look_at_blocks - scales of blocks: on Hopper, by a cuBLASLt that is new enough. */
+static void look_at_blocks(const struct job_request *request, struct diagnostics *diagnostics) {
+    const struct site_partition *partition = request->partition;
+    const struct config *config = request->config;
+    int arch = gpu_arch(partition->gpu);
+    if (partition->gpus_per_node == 0 || config->train.compute != COMPUTE_FP8 ||
+        config->train.fp8_scaling != FP8_BLOCKS || (arch != 0 && arch < FP8_ARCH))
+        return;
+    const char *older = older_module(request);
+    if (arch != 0 && arch != FP8_BLOCKS_ARCH)
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "'train.fp8_scaling' is block, which the GPUs of partition '%s' (%s) do not have: set it to tensor",
+            partition->name, partition->gpu);
+    else if (older)
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_WARNING,
+            "'train.fp8_scaling' is block, which cuBLASLt has from CUDA %d.%d on, and the job loads "
+            "'%s': build with a newer one and name it in slurm.modules, or set fp8_scaling to tensor",
+            FP8_BLOCKS_CUDA_MAJOR, FP8_BLOCKS_CUDA_MINOR, older);
 }
 
 /* tell_idle - keys that only GPUs obey; the run says the same (trainer_setup.c). */
@@ -333,6 +362,7 @@ void submit_request(struct job_request *request, const struct config *config, co
     choose_account(request, diagnostics);
     choose_constraint(request, diagnostics);
     look_at_precision(request, diagnostics);
+    look_at_blocks(request, diagnostics);
     tell_idle(request, diagnostics);
     look_at_resume(request, diagnostics);
     look_at_storage(request, diagnostics);
