@@ -40,11 +40,16 @@ struct attention_plan {
 /* Row i sees keys first_key[i] .. last_key[i].  Allowed is 0 <= first_key[i] <= last_key[i] < N where neither array ever
  * decreases: every row sees some key, perhaps not its own, and there may be keys that no row sees.  Without last_key row i
  * sees keys first_key[i] .. i: causal attention, the same bits as with last_key[i] = i and no read of it.  The front door
- * dies of all else; in a GPU's memory it cannot see the values, and callers check them before they upload. */
+ * dies of all else; in a GPU's memory it cannot see the values, and callers check them before they upload.
+ *
+ * The N rows may be a run of a longer micro-batch, cut at a multiple of ATTENTION_RUN_ROWS: on a CPU each row then has the bits that it
+ * has there, if the run holds all that the row sees, and of a key's gradient all that sees it. */
+enum { ATTENTION_RUN_ROWS = 128 };
 struct attention_mask {
     struct tensor first_key; /* [N] i32 */
     struct tensor last_key;  /* [N] i32; data NULL: the row itself, and first_key[i] <= i */
     struct attention_plan plan;
+    int64_t run_first, run_of; /* where in it the run begins, and how many rows it has; 0, 0: it is all N */
 };
 
 /* Which two elements of a head turn together, of its first R that are rotated (R is D, or less where a family rotates a

@@ -118,6 +118,11 @@ static double attended(struct device *dev, const char *op, const struct attentio
                        int64_t num_rows, const struct attention_args *args) {
     const int32_t *first = mask->first_key.data, *last = mask->last_key.data;
     op_expect(op, "first_key", mask->first_key, (struct expected){I32, 1, {num_rows}});
+    CHECK(mask->run_of == 0 ? mask->run_first == 0
+                            : mask->run_first >= 0 && mask->run_first % ATTENTION_RUN_ROWS == 0 &&
+                                  num_rows <= mask->run_of - mask->run_first,
+          "%s: %lld rows from row %lld of %lld on", op, (long long)num_rows, (long long)mask->run_first,
+          (long long)mask->run_of);
     if (last)
         op_expect(op, "last_key", mask->last_key, (struct expected){I32, 1, {num_rows}});
     if (!dev->ops->host_memory)

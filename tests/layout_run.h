@@ -197,6 +197,7 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     run->model.context = run->rank.context;
     run->model.along = run->rank.tensor;
     run->model.between = run->rank.expert;
+    run->model.flight.always_heads = layout->wrong_rows;
     if (layout->wrong_rows)
         run->model.flight.context_rank = 1 - run->model.flight.context_rank;
     unsigned divided = grid_axes(&run->rank.grid, DIVIDES_SAMPLES);

@@ -102,6 +102,7 @@ static void run_open(struct run *run, const struct variant *v) {
     CHECK(rank_device_open(&run->rank, &run->config, comm), "the device could not be opened");
     run->layout = layout_make(&run->config, &run->tiny, &run->rank.grid, false);
     run->layout.model.head_rows = v->head_rows;
+    run->layout.model.always_heads = true; /* as the timetable has it, which knows no texts */
     params_create(&run->params, &run->rank.dev, &run->layout.params);
     if (v->sync_every == 0)
         params_join_replicas(&run->params, run->rank.across);

@@ -28,6 +28,24 @@ for family in gemma3_text qwen3 olmo2 qwen2; do
     agrees "$family" 2 "" --set "model.architecture.family=$family" --set optimizer.learning_rate=1e-3
 done
 
+# What travels is told of each step: of texts that both ranks have what plan counts, and less where each has texts of its own.
+most_sent() { sed -n 's/^{"step".*"rows_bytes": \([0-9]*\),.*/\1/p' "$1/metrics.jsonl" | sort -n | tail -n 1; }
+most_planned() {
+    run 0 "$atelier" plan "$tiny" --set "data.train=$work/fiches.h5" --set "data.valid=$work/fiches-valid.h5" --ranks 2 \
+        --set parallel.context=2 --json "$@"
+    sed -n 's/.*"context": \([0-9][0-9]\{2,\}\),*$/\1/p' "$log"
+}
+sent=$(most_sent "$work/llama-2-") planned=$(most_planned)
+[ "$sent" = "$planned" ] || fail "a step sent '$sent' bytes of rows, plan counts '$planned'"
+grep -q rows_bytes "$work/llama/metrics.jsonl" && fail "a rank alone tells what it sent to others"
+wide="--set data.sequence_tokens=256 --set train.micro_sequences=2 --set train.batch_sequences=2"
+# shellcheck disable=SC2086 # words
+agrees wide 2 "" $wide
+# shellcheck disable=SC2086 # words
+sent=$(most_sent "$work/wide-2-") planned=$(most_planned $wide)
+[ "$sent" -lt "$planned" ] || fail "ranks with texts of their own sent '$sent' bytes of rows in a step, plan counts '$planned'"
+say "bytes of rows in a step, where each rank has texts of its own: $sent; $planned by plan"
+
 # The control: another seed has other losses.
 train 0 0 "$work/other" --set run.seed=8
 losses "$work/other" >"$work/got"

@@ -26,6 +26,7 @@ struct backward_job {
     const struct attention_args *args;
     block_gemm_fn *gemm;
     int64_t width, num_blocks, num_stretches;
+    int64_t run_first, run_of;            /* blocks: where these begin in the micro-batch, and all of it */
     int64_t first_queries[MAX_STRETCHES]; /* the first block of queries that sees keys of each stretch */
     float *query_rows, *query_columns;    /* [H, blocks, BLOCK * width] */
     float *dout_rows, *dout_columns;      /* the same for dout */
@@ -163,9 +164,12 @@ static void block_pair(const struct backward_job *job, float *scores, int64_t he
                                       BLOCK, width, OP_ACCUMULATE});
 }
 
-/* stretch_first - first key block of a stretch. */
+/* stretch_first - first key block of a stretch.  Those of a run of rows are cut where the whole micro-batch's are. */
 static int64_t stretch_first(const struct backward_job *job, int64_t stretch) {
-    return stretch * job->num_blocks / job->num_stretches;
+    int64_t first = stretch * job->run_of / job->num_stretches - job->run_first;
+    if (first < 0)
+        return 0;
+    return first < job->num_blocks ? first : job->num_blocks;
 }
 
 /* first_queries - the first block of queries, from `block` on, whose last row sees as far as a block of keys. */
@@ -232,12 +236,15 @@ void cpu_attention_backward(struct device *dev, struct tensor dqkv, struct tenso
                             struct tensor lse, struct tensor qkv, const struct attention_mask *mask,
                             const struct attention_args *args, const struct rotation *rotation) {
     int64_t num_rows = qkv.dims[0], num_blocks = (num_rows + BLOCK - 1) / BLOCK;
-    int64_t stretches = (num_blocks + STRETCH_MIN_BLOCKS - 1) / STRETCH_MIN_BLOCKS;
+    int64_t run_of = mask->run_of ? (mask->run_of + BLOCK - 1) / BLOCK : num_blocks;
+    int64_t stretches = (run_of + STRETCH_MIN_BLOCKS - 1) / STRETCH_MIN_BLOCKS;
     struct backward_job job = {.dqkv = dqkv, .dout = dout, .out = out, .lse = lse, .qkv = qkv, .args = args};
     job.seen = row_keys_of(mask);
     job.gemm = ((struct cpu_state *)dev->state)->block_gemm;
     job.width = padded_width(args->head_dim);
     job.num_blocks = num_blocks;
+    job.run_first = mask->run_first / BLOCK;
+    job.run_of = run_of;
     job.num_stretches = stretches < MAX_STRETCHES ? stretches : MAX_STRETCHES;
     for (int64_t s = 0; s < job.num_stretches; s++)
         job.first_queries[s] = first_queries(&job.seen, 0, stretch_first(&job, s), num_blocks);

@@ -20,7 +20,7 @@ namespace {
     }
 MEMBERS(tensor, a, b, c, d)
 MEMBERS(attention_plan, a, b, c)
-MEMBERS(attention_mask, a, b, c)
+MEMBERS(attention_mask, a, b, c, d, e)
 MEMBERS(rotation, a, b, c, d, e)
 MEMBERS(norm, a, b, c, d, e)
 MEMBERS(norm_stats, a, b)

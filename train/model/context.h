@@ -7,8 +7,8 @@
  *   rows  [N, Q, D]        N = all rows / ranks, in order; heads in groups: queries, keys, values
  *   heads [all, Q / C, D]  of each group a run of heads, in the order of the ranks
  *
- * An all-to-all each way: a rank sends (C - 1) / C of what it has, whatever C.  The alternative, gathering keys and values, sends
- * about as much with grouped queries, and needs kernels of its own for rows that are not next to each other.
+ * An all-to-all each way: a rank sends (C - 1) / C of what it has, whatever C.  Gathering keys and values of a long text sends about
+ * as much with grouped queries; where its rows see few keys of other ranks, halo.h does that instead.
  * Source: Jacobs et al. 2023, DeepSpeed Ulysses. */
 #pragma once
 

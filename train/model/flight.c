@@ -109,6 +109,24 @@ static int64_t last_seen(const struct mask *mask, int64_t i, int64_t begin, int6
     return rest < end - i ? i + rest : end - 1;
 }
 
+/* cut_to_run - of a mask that neighbours exchange rows for, the run that this rank computes.  Returns its rows. */
+static int64_t cut_to_run(struct flight *flight, const struct mask *mask) {
+    struct halo_run run = halo_run(&mask->halo, flight->context_rank);
+    for (int64_t i = run.first; i < run.end; i++) {
+        int64_t first = flight->host_first_key[i] - run.first;
+        flight->host_first_key[i - run.first] = (int32_t)(first > 0 ? first : 0);
+    }
+    return run.end - run.first;
+}
+
+/* find_halo - whether neighbours exchange rows for the mask that host_first_key says. */
+static void find_halo(struct flight *flight, struct mask *mask) {
+    mask->halo.is_on = false;
+    if (flight->num_context > 1 && !mask->block && !flight->always_heads)
+        halo_find(&mask->halo, flight->host_first_key, flight->num_context, flight->num_joined,
+                  &flight->heads);
+}
+
 /* place_mask - the batch's own mask, cut to the window and widened to the block. */
 static void place_mask(struct flight *flight, struct mask *mask, struct device *dev,
                        const struct batch *batch) {
@@ -122,7 +140,9 @@ static void place_mask(struct flight *flight, struct mask *mask, struct device *
         flight->host_last_key[i] = (int32_t)last;
         mask->num_pairs += last - first + 1;
     }
-    device_upload(dev, flight_whole_rows(flight, mask->first_key), flight->host_first_key);
+    find_halo(flight, mask);
+    int64_t num_rows = mask->halo.is_on ? cut_to_run(flight, mask) : flight->whole_tokens;
+    device_upload(dev, tensor_rows(mask->first_key, 0, num_rows), flight->host_first_key);
     if (mask->block)
         device_upload(dev, flight_whole_rows(flight, mask->last_key), flight->host_last_key);
 }

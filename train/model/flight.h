@@ -6,6 +6,7 @@
 #include "data/tokens/tokens.h"
 #include "kernels/arena.h"
 #include "kernels/op_args.h"
+#include "train/model/halo.h"
 
 /* Rows [first_row, end_row) of a document that is learnt against another one; the two of a pair follow one another.  reference:
  * the sum of its targets' log-probabilities as the reference model has it. */
@@ -78,6 +79,8 @@ struct mask {
     struct tensor first_key, last_key; /* [all rows] i32; without a block there is no last_key */
     struct attention_plan plan;        /* what the device made of it, with room for the largest micro-batch */
     int64_t num_pairs;                 /* scores that it lets through */
+    /* Where ranks share the rows.  Where it is on, first_key is of the run of rows that this rank computes, counted from its first. */
+    struct halo halo;
 };
 
 enum { FLIGHT_MAX_MASKS = 8 };
@@ -85,6 +88,8 @@ enum { FLIGHT_MAX_MASKS = 8 };
 struct flight {
     int num_context,
         context_rank; /* ranks that share the rows of a micro-batch, and which of them this is; 1, 0: alone */
+    bool always_heads;           /* they exchange rows for heads, whatever the texts */
+    struct halo_heads heads;     /* of each row, on this rank */
     int num_tensor, tensor_rank; /* ranks that divide tensors, each with a run of those rows; 1, 0: alone */
     int64_t num_tokens;          /* N of the micro-batch at hand: rows that this rank computes */
     int64_t num_joined;          /* those of all ranks that divide tensors with it */

@@ -3,14 +3,22 @@
 #include "train/model/heads.h"
 
 #include "train/model/context.h"
+#include "train/model/halo_attend.h"
 #include "train/model/joined.h"
+
+/* halo_of - what neighbours exchange for a layer; NULL: rows for heads, or nothing. */
+static const struct halo *halo_of(const struct model *model, int layer) {
+    const struct halo *halo = &model->flight.masks[model->layers[layer].mask].halo;
+    return halo->is_on ? halo : NULL;
+}
 
 static struct attention_args attention_args(const struct model *model, int layer) {
     const struct model_config *c = model->setup.config;
     const struct layer_setup *own = &model->layers[layer];
     struct layer_part part = joined_part(&model->setup);
-    return (struct attention_args){.num_heads = part.num_heads / model->flight.num_context,
-                                   .num_kv_heads = part.num_kv_heads / model->flight.num_context,
+    int at_once = halo_of(model, layer) ? part.num_kv_heads : model->flight.num_context; /* one of so many */
+    return (struct attention_args){.num_heads = part.num_heads / at_once,
+                                   .num_kv_heads = part.num_kv_heads / at_once,
                                    .head_dim = c->head_dim,
                                    .scale = own->plan.scale,
                                    .softcap = own->plan.softcap,
@@ -21,6 +29,12 @@ static struct attention_args attention_args(const struct model *model, int layer
 static struct attention_mask mask_of(const struct model *model, int layer) {
     const struct mask *mask = &model->flight.masks[model->layers[layer].mask];
     struct attention_mask rows = {.first_key = flight_whole_rows(&model->flight, mask->first_key)};
+    if (mask->halo.is_on) {
+        struct halo_run run = halo_run(&mask->halo, model->flight.context_rank);
+        rows.first_key = tensor_rows(mask->first_key, 0, run.end - run.first);
+        rows.run_first = run.first;
+        rows.run_of = model->flight.whole_tokens;
+    }
     if (mask->block)
         rows.last_key = flight_whole_rows(&model->flight, mask->last_key);
     rows.plan = mask->plan;
@@ -57,6 +71,37 @@ static bool heads_rotation(const struct model *model, int layer, struct rotation
         rotation->num_rotated /= model->flight.num_context;
     }
     return rotates;
+}
+
+/* halo_rotation - for the run of rows that this rank computes, a key head with its queries. */
+static bool halo_rotation(const struct model *model, int layer, struct rotation *rotation) {
+    struct halo_run run = halo_run(halo_of(model, layer), model->flight.context_rank);
+    bool rotates = rotation_of(model, layer, rotation);
+    if (!rotates)
+        return false;
+    rotation->positions = tensor_rows(model->flight.whole_positions, run.first, run.end - run.first);
+    rotation->num_rotated /= joined_part(&model->setup).num_kv_heads;
+    return true;
+}
+
+/* halo_call - attention between neighbours; rotation: memory for it. */
+static struct halo_call halo_call(const struct model *model, const struct layer_weights *w, int layer,
+                                  struct rotation *rotation) {
+    struct halo_call call = {
+        .halo = halo_of(model, layer), .mask = mask_of(model, layer), .args = attention_args(model, layer)};
+    if (model->layers[layer].plan.sinks) {
+        call.sinks = w->sinks.value;
+        call.dsinks = w->sinks.grad;
+    }
+    if (halo_rotation(model, layer, rotation))
+        call.rotation = rotation;
+    return call;
+}
+
+struct tensor heads_projected(const struct model *model, const struct layer_acts *acts, int layer) {
+    if (halo_of(model, layer))
+        return halo_own_qkv(model, acts);
+    return context_is_shared(model) ? joined_rows(model, model->dqkv) : acts->qkv; /* dqkv is idle */
 }
 
 /* own_sinks - those of this rank's heads. */
@@ -119,6 +164,12 @@ void heads_attend(struct model *model, const struct layer_weights *w, const stru
     struct attention_args attention = attention_args(model, layer);
     struct attention_mask mask = mask_of(model, layer);
     struct tensor attended = attended_of(model, acts);
+    struct rotation rotation;
+    if (halo_of(model, layer)) {
+        struct halo_call call = halo_call(model, w, layer, &rotation);
+        halo_attend(model, model->context, acts, &call);
+        return;
+    }
     if (context_is_shared(model))
         context_to_heads(model, model->context, acts->qkv, acts->projected);
     op_attention_forward(model->dev, attended, acts->lse, acts->qkv, &mask, &attention);
@@ -184,7 +235,11 @@ static void shared_backward(struct model *model, const struct layer_weights *w, 
 void heads_backward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
                     int layer) {
     struct tensor dqkv = joined_rows(model, model->dqkv);
-    if (context_is_shared(model))
+    struct rotation rotation;
+    if (halo_of(model, layer)) {
+        struct halo_call call = halo_call(model, w, layer, &rotation);
+        halo_attend_backward(model, model->context, acts, &call);
+    } else if (context_is_shared(model))
         shared_backward(model, w, acts, layer);
     else
         attend_backward(model, w, acts, layer, dqkv, joined_rows(model, model->dattended));

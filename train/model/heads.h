@@ -7,6 +7,9 @@
 /* heads_plan - what the device makes of the masks of the micro-batch at hand, once for all layers. */
 void heads_plan(struct model *model);
 
+/* heads_projected - where a layer's projection writes its rows: where attention reads them, or on their way there. */
+struct tensor heads_projected(const struct model *model, const struct layer_acts *acts, int layer);
+
 /* heads_forward - acts.qkv [N, Q, D] as it was projected becomes what attention reads. */
 void heads_forward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
                    int layer);

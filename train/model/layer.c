@@ -146,8 +146,7 @@ static struct work work_on(const struct model *model, const struct layer_weights
                         .branch = model_rows(model, model->branch)};
     if (work.plan->ffn == FFN_PLAIN) /* what layers share may be as wide as a gated one needs it */
         work.a.gate_up.dims[1] = joined_part(&model->setup).ffn_width;
-    work.a.projected =
-        context_is_shared(model) ? joined_rows(model, model->dqkv) : work.a.qkv; /* which is idle */
+    work.a.projected = heads_projected(model, &work.a, layer);
     work.attention_in = has_norm_before(work.plan) ? work.a.norm1 : work.x;
     work.ffn_in = has_norm_before(work.plan) ? work.a.norm2 : work.a.middle;
     return work;

@@ -13,6 +13,7 @@ struct model_setup {
     int64_t max_tokens; /* of a micro-batch at most */
     int num_context; /* ranks that share its rows (context.h), and which of them this is; 0 as 1: it has all */
     int context_rank;
+    bool always_heads; /* they exchange rows for heads also where their neighbours' rows would do (halo.h) */
     struct divided tensor;  /* ranks that divide the tensors of a layer (joined.h); size 0 as 1: it has all */
     struct divided experts; /* ranks that divide the experts of a layer (experts_sent.h); size 0 as 1 */
     int64_t max_positions;

@@ -433,6 +433,10 @@ void model_measure(struct model *model, const struct model_setup *setup) {
     model->flight.num_entries = model->setup.objective.kind->num_entries;
     model->flight.num_context = setup->num_context > 1 ? setup->num_context : 1;
     model->flight.context_rank = setup->context_rank;
+    model->flight.always_heads = setup->always_heads;
+    struct layer_part part = joined_part(&model->setup);
+    model->flight.heads = (struct halo_heads){part.num_heads, part.num_kv_heads, setup->config->head_dim,
+                                              dtype_bytes(setup->compute)};
     model->flight.num_tensor = setup->tensor.size > 1 ? setup->tensor.size : 1;
     model->flight.tensor_rank = setup->tensor.index;
     model->arena.name = "activations";

@@ -139,7 +139,7 @@ static void print_experts(const struct run_plan *plan) {
 static void print_exchange(const struct run_plan *plan) {
     static const char *const between[EXCHANGE_AXES] = {"inside a replica",
                                                        "between replicas",
-                                                       "between ranks that share texts",
+                                                       "between ranks that share texts (at most)",
                                                        "between ranks that divide tensors",
                                                        "between ranks with the same experts",
                                                        "between ranks that divide experts"};

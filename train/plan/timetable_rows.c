@@ -6,7 +6,8 @@
 #include "train/model/vocab.h"
 #include "train/plan/timetable_walk.h"
 
-/* exchange_heads - heads of a rank's part of the tensors, all rows of some for some rows of all: train/model/context.c. */
+/* exchange_heads - heads of a rank's part of the tensors, all rows of some for some rows of all: train/model/context.c.
+ * It is the most: where texts are short or windows narrow, neighbours exchange less (train/model/halo.h), which no timetable knows. */
 static void exchange_heads(struct walk *walk, int unit, int64_t num_heads) {
     const struct model_setup *model = &walk->layout->model;
     int64_t ranks = model->num_context,

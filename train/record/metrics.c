@@ -330,6 +330,8 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
         fprintf(m->lines, ", \"still_since\": %lld", (long long)r->still_since);
     if (r->skipped)
         fprintf(m->lines, ", \"skipped\": \"%s\"", r->skipped);
+    if (r->shares_rows)
+        fprintf(m->lines, ", \"rows_bytes\": %lld", (long long)r->rows_bytes);
     if (r->chain)
         fprintf(m->lines, ", \"data\": \"%s\", \"chain\": \"%s\"", r->data, r->chain);
     metrics_put_number(m->lines, "seconds", r->seconds, 6);

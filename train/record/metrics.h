@@ -61,6 +61,8 @@ struct step_record {
     bool is_taught; /* the loss is mixed of these two; NaN without targets */
     double cross_entropy, divergence;
     struct router_record router;
+    bool shares_rows;   /* with other ranks, */
+    int64_t rows_bytes; /* to which the first one sent so much of them */
     const char *chain,
         *data; /* of a reproducible run: the link after this step, and the hash of its batch; or NULL */
 };

@@ -286,6 +286,11 @@ static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome
     return outcome->skipped ? leave_out(t) : update(t, sums->loss, outcome);
 }
 
+/* rows_sent - to ranks that share texts with this one, since the start. */
+static int64_t rows_sent(const struct trainer *t) {
+    return t->config->parallel.context > 1 ? t->rank.context->sent_bytes : 0;
+}
+
 /* link_step - of a reproducible run: its chain of hashes. */
 static void link_step(struct trainer *t, struct step_record *record) {
     if (t->config->train.reproducible == REPRODUCIBLE_OFF)
@@ -300,6 +305,7 @@ static bool train_step(struct trainer *t) {
     struct step_sums sums;
     struct op_counts before = t->rank.dev.counts;
     const struct exchange_marks marks = trainer_mark_exchanges(t);
+    int64_t rows_before = rows_sent(t);
     double start = clock_s();
     t->params.comm_s = 0;
     if (!take_batch(t, &sums))
@@ -335,6 +341,8 @@ static bool train_step(struct trainer *t) {
                                  .cross_entropy = sums.cross_entropy,
                                  .divergence = sums.divergence,
                                  .router = sums.router,
+                                 .shares_rows = t->config->parallel.context > 1,
+                                 .rows_bytes = rows_sent(t) - rows_before,
                                  .preference = preference_means(&t->preference, t->objective.kind, &t->rank)};
     link_step(t, &record);
     fill_phases(t, &record, &before, data_done - start + outcome.data_s,
