@@ -126,11 +126,14 @@ void calibration_apply(struct machine *machine, const struct calibration *calibr
     double counted = machine->half_width > 0 ? 1 : STEP_SHARE;
     machine->flops_per_s = counted * flops * share;
     machine->bytes_per_s = calibration->copy_bytes_per_s * share;
-    if (calibration->link_bytes_per_s > 0)
+    machine->link_measured = calibration->link_bytes_per_s > 0;
+    machine->node_measured = calibration->node_bytes_per_s > 0;
+    if (machine->link_measured)
         machine->link_bytes_per_s = calibration->link_bytes_per_s;
-    if (calibration->node_bytes_per_s > 0)
+    if (machine->node_measured)
         machine->node_bytes_per_s = calibration->node_bytes_per_s;
     machine->measured = true;
+    machine->guessed = false;
     snprintf(machine->basis, sizeof machine->basis,
              "measured on %.40s (%.60s, %.20s): %.4g TFLOP/s in %s, of which %.0f %% are counted on, %.4g "
              "GB/s of memory",

@@ -24,9 +24,6 @@ static const double WIDTH_TRAFFIC = 18.5, GATED_TRAFFIC = 9.0, PLAIN_TRAFFIC = 6
  * count twice. */
 static const double LOGIT_TRAFFIC = 4.0, LONG_LOGIT_TRAFFIC = 7.0;
 
-/* Bounds of a step's time, as factors, where rates were measured and where they are assumed. */
-static const double LOW_MEASURED = 0.85, HIGH_MEASURED = 1.2, LOW_ASSUMED = 0.7, HIGH_ASSUMED = 1.5;
-
 /* Beside the weights: a line of metrics for a step, a checkpoint's small files, the run's own. */
 enum { METRICS_LINE_BYTES = 512, SMALL_FILES_PER_CHECKPOINT = 8, SMALL_FILES = 16 };
 
@@ -373,8 +370,7 @@ struct step_time estimate_step(const struct config *config, const struct model_f
                                const struct layout *layout, const struct grid *grid, int ranks_per_node,
                                const struct machine *machine) {
     double tokens = (double)(config->train.batch_sequences * config->data.sequence_tokens);
-    struct step_time time = {.low = machine->measured ? LOW_MEASURED : LOW_ASSUMED,
-                             .high = machine->measured ? HIGH_MEASURED : HIGH_ASSUMED};
+    struct step_time time = {.step_s = 0};
     struct timeline_rates rates = estimate_rates(config, f, layout, grid, ranks_per_node, machine);
     time.model_flops = estimate_flops_per_token(f, config->data.sequence_tokens) * tokens;
     time.num_micros = estimate_micros(config, layout, grid);

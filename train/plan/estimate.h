@@ -32,7 +32,6 @@ struct step_time {
     /* Of compute_s, the products with experts: counted in it as if each expert of a layer had as many rows, which is the slowest, for an
      * expert with few rows leaves a device idle; and where all rows go to the same ones. */
     double even_s, crowded_s;
-    double low, high; /* factors around step_s: the margin that is told */
 };
 
 /* estimate_micros - that a rank does in a step.  estimate_rates - what the clock goes by. */

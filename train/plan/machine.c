@@ -33,6 +33,7 @@ struct machine machine_unknown(bool on_gpu, size_t memory_bytes) {
                               .link_latency_s = LINK_LATENCY_S,
                               .node_latency_s = NODE_LATENCY_S,
                               .on_gpu = on_gpu,
+                              .guessed = true,
                               .memory_bytes = memory_bytes};
     snprintf(machine.basis, sizeof machine.basis,
              "guessed: the site's profile has no rates for this partition");
@@ -90,6 +91,7 @@ struct machine machine_of_partition(const struct site_partition *partition, cons
     snprintf(machine.name, sizeof machine.name, "%s",
              on_gpu && partition->gpu ? partition->gpu : partition->name);
     if (on_gpu && tflops > 0 && partition->memory_gb_s > 0) {
+        machine.guessed = false;
         take_rates(&machine, partition, tflops, compute);
         tell_rates(&machine, partition, tflops, compute);
     }
@@ -114,6 +116,7 @@ struct machine machine_of_processor(enum dtype compute, int ranks_per_node) {
     doctor_memory(&total_gb, &available_gb);
     struct machine machine = machine_unknown(false, (size_t)(total_gb * GIGA / ranks_per_node));
     doctor_processor(machine.name, sizeof machine.name, features, sizeof features);
+    machine.guessed = false;
     machine.flops_per_s = kept * gflops * GIGA;
     machine.bytes_per_s = kept * copied_gb_per_s * GIGA;
     machine.link_bytes_per_s = machine.bytes_per_s / 4; /* through shared memory: copied in, copied out */

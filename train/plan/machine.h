@@ -21,9 +21,11 @@ struct machine {
     double link_latency_s, node_latency_s; /* of an exchange over them, before its first byte */
     double watts;                          /* of a rank with its part of the host; 0: not known */
     bool on_gpu;
-    bool measured;       /* a calibration; else assumed from data sheets, or this processor for a moment */
-    size_t memory_bytes; /* of the device; 0: not known */
-    size_t host_bytes;   /* beside a GPU: a rank's share of the node's memory; 0: not known */
+    bool measured; /* a calibration; else assumed from data sheets, or this processor for a moment */
+    bool link_measured, node_measured; /* the same of the links inside a node, and between nodes */
+    bool guessed;                      /* nobody knows its rates */
+    size_t memory_bytes;               /* of the device; 0: not known */
+    size_t host_bytes;                 /* beside a GPU: a rank's share of the node's memory; 0: not known */
 };
 
 /* machine_of_partition - a GPU of this partition computing in that type, or a rank of ranks_per_node on a

@@ -309,6 +309,7 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
     if (grid_make(&plan->grid, &shape, 0, err) != 0)
         return -1;
     plan->proposal = estimate_proposal(&plan->config, &plan->figures, &plan->grid, per_node, &place->machine);
+    doubts_find(&plan->doubts, &plan->config, &plan->figures, &plan->grid, per_node, &place->machine);
     compare_base(plan);
     count_traffic(plan);
     int64_t micro = plan->config.train.micro_sequences, batch = config->train.batch_sequences;

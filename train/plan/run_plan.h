@@ -3,6 +3,7 @@
 #pragma once
 
 #include "train/plan/auto_layout.h"
+#include "train/plan/doubts.h"
 #include "train/plan/tasks_plan.h"
 #include "train/plan/timetable.h"
 
@@ -37,6 +38,7 @@ struct run_plan {
     struct grid grid;
     char choice[AUTO_LAYOUT_ROOM]; /* what was chosen and why; "" nothing was left open */
     struct proposal proposal;
+    struct doubts doubts;        /* of its time */
     enum async_save asked_async; /* before it was chosen */
     size_t
         other_bytes; /* of a rank's device, were an adapter's base held the other way; 0: there is no other way */

@@ -174,6 +174,16 @@ static void print_base(const struct run_plan *plan) {
            is_resident ? "never" : "always", gib_of(plan->other_bytes));
 }
 
+/* print_doubts - what the margin is made of. */
+static void print_doubts(const struct run_plan *plan) {
+    double step_s = plan->proposal.time.step_s;
+    for (int i = 0; i < plan->doubts.count; i++) {
+        const struct doubt *doubt = &plan->doubts.all[i];
+        printf("%s-%.0f %% to +%.0f %% of a step: %s\n", i ? "             " : "not known    ",
+               100 * doubt->less_s / step_s, 100 * doubt->more_s / step_s, doubt->what);
+    }
+}
+
 /* print_time - the margin is told with every figure that follows from the rates: they are measured or assumed, and
  * the line of the machine says which. */
 static void print_time(const struct run_plan *plan) {
@@ -181,17 +191,19 @@ static void print_time(const struct run_plan *plan) {
     char expected[TEXT_ROOM], low[TEXT_ROOM], high[TEXT_ROOM], step[TEXT_ROOM], save[TEXT_ROOM];
     double tokens_per_s = time->tokens_per_s;
     printf("speed        %.0f tokens/s (margin %.0f to %.0f), a step in %s: compute %.3g s", tokens_per_s,
-           tokens_per_s / time->high, tokens_per_s / time->low, step_text(time->step_s, step, sizeof step),
-           time->compute_s);
+           tokens_per_s / plan->doubts.high, tokens_per_s / plan->doubts.low,
+           step_text(time->step_s, step, sizeof step), time->compute_s);
     if (time->exchange_s > 0)
         printf(", exchanges %.3g s, of which %.3g s are waited for", time->exchange_s,
                time->link_s + time->across_s);
     putchar('\n');
     printf("             %s\n", plan->place->machine.basis);
+    print_doubts(plan);
     printf("time         %s (margin %s to %s) for %lld steps of %.0f tokens, %lld save%s of %s\n",
            duration_text(plan->wall_s, expected, sizeof expected),
-           duration_text(plan->wall_s * time->low, low, sizeof low),
-           duration_text(plan->wall_s * time->high, high, sizeof high), (long long)plan->config.train.steps,
+           duration_text(plan->wall_s * plan->doubts.low, low, sizeof low),
+           duration_text(plan->wall_s * plan->doubts.high, high, sizeof high),
+           (long long)plan->config.train.steps,
            (double)plan->config.train.batch_sequences * (double)plan->config.data.sequence_tokens,
            (long long)plan->num_saves, plan->num_saves == 1 ? "" : "s",
            duration_text(plan->save_s, save, sizeof save));
@@ -222,11 +234,10 @@ static void print_evaluations(const struct run_plan *plan) {
 /* print_jobs - the margin of the time is one of jobs as well. */
 static void print_jobs(const struct run_plan *plan) {
     const struct run_place *place = plan->place;
-    const struct step_time *time = &plan->proposal.time;
     if (place->time_s == 0)
         return;
-    int64_t low = run_plan_jobs(place, plan->wall_s * time->low),
-            high = run_plan_jobs(place, plan->wall_s * time->high);
+    int64_t low = run_plan_jobs(place, plan->wall_s * plan->doubts.low),
+            high = run_plan_jobs(place, plan->wall_s * plan->doubts.high);
     printf("jobs         %lld of %.4g h (margin %lld to %lld)%s\n", (long long)plan->num_jobs,
            (double)place->time_s / HOUR_S, (long long)low, (long long)high,
            plan->num_jobs > 1 && plan->config.slurm.chain.until != CHAIN_UNTIL_DONE
@@ -241,12 +252,11 @@ static void print_jobs(const struct run_plan *plan) {
 /* print_cost - what the site counts, which may be more than is used: whole nodes, or the GPUs of many cores. */
 static void print_cost(const struct run_plan *plan) {
     const struct run_place *place = plan->place;
-    const struct step_time *time = &plan->proposal.time;
     double budget = plan->config.slurm.chain.budget_gpu_hours;
     if (place->billed_gpus > 0 || place->billed_cores > 0)
         printf("cost         %.4g %s-hours (margin %.3g to %.3g): %g %ss are counted per hour\n",
-               plan->billed_hours, place->billed_gpus > 0 ? "GPU" : "core", plan->billed_hours * time->low,
-               plan->billed_hours * time->high,
+               plan->billed_hours, place->billed_gpus > 0 ? "GPU" : "core",
+               plan->billed_hours * plan->doubts.low, plan->billed_hours * plan->doubts.high,
                place->billed_gpus > 0 ? place->billed_gpus : place->billed_cores,
                place->billed_gpus > 0 ? "GPU" : "core");
     else
@@ -404,6 +414,17 @@ static json_t *exchange_json(const struct run_plan *plan) {
         (json_int_t)sent[EXCHANGE_HOLDERS], "expert", (json_int_t)sent[EXCHANGE_EXPERT]);
 }
 
+/* doubts_json - what the margin is made of. */
+static json_t *doubts_json(const struct run_plan *plan) {
+    json_t *list = json_array();
+    for (int i = 0; i < plan->doubts.count; i++) {
+        const struct doubt *doubt = &plan->doubts.all[i];
+        json_array_append_new(list, json_pack("{s:s, s:f, s:f}", "what", doubt->what, "less_s", doubt->less_s,
+                                              "more_s", doubt->more_s));
+    }
+    return list;
+}
+
 /* put_parameters - and of a model with experts those of one token, and what experts take. */
 static void put_parameters(json_t *root, const struct run_plan *plan) {
     const struct step_time *time = &plan->proposal.time;
@@ -426,15 +447,15 @@ void run_plan_print_json(const struct run_plan *plan) {
         plan->grid.axes[AXIS_TENSOR].size, "expert", plan->grid.axes[AXIS_EXPERT].size, "micro_sequences",
         (json_int_t)plan->proposal.micro_sequences, "stage", plan->proposal.zero_stage, "recompute",
         recompute_name(plan->proposal.recompute), "chosen", plan->choice);
-    json_t *figures =
-        json_pack("{s:f, s:[f, f], s:f, s:[f, f], s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "step_s",
-                  time->step_s, "step_s_margin", time->step_s * time->low, time->step_s * time->high,
-                  "tokens_per_s", time->tokens_per_s, "tokens_per_s_margin", time->tokens_per_s / time->high,
-                  time->tokens_per_s / time->low, "flops_per_token",
-                  estimate_flops_per_token(&plan->figures, plan->config.data.sequence_tokens), "wall_s",
-                  plan->wall_s, "jobs", (json_int_t)plan->num_jobs, "billed_hours", plan->billed_hours, "kwh",
-                  plan->kwh, "kg_co2e", KG_PER_GRAM * plan->kwh * grams, "disk_bytes", plan->disk.bytes,
-                  "files", (json_int_t)plan->disk.files);
+    json_t *figures = json_pack(
+        "{s:f, s:[f, f], s:f, s:[f, f], s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "step_s", time->step_s,
+        "step_s_margin", time->step_s * plan->doubts.low, time->step_s * plan->doubts.high, "tokens_per_s",
+        time->tokens_per_s, "tokens_per_s_margin", time->tokens_per_s / plan->doubts.high,
+        time->tokens_per_s / plan->doubts.low, "flops_per_token",
+        estimate_flops_per_token(&plan->figures, plan->config.data.sequence_tokens), "wall_s", plan->wall_s,
+        "jobs", (json_int_t)plan->num_jobs, "billed_hours", plan->billed_hours, "kwh", plan->kwh, "kg_co2e",
+        KG_PER_GRAM * plan->kwh * grams, "disk_bytes", plan->disk.bytes, "files",
+        (json_int_t)plan->disk.files);
     CHECK(root && figures, "the plan could not be written as JSON");
     json_object_update(root, figures);
     json_decref(figures);
@@ -462,6 +483,7 @@ void run_plan_print_json(const struct run_plan *plan) {
     json_object_set_new(root, "device_bytes", json_integer((json_int_t)machine->memory_bytes));
     json_object_set_new(root, "room_bytes", json_integer((json_int_t)estimate_room_bytes(machine)));
     json_object_set_new(root, "basis", json_string(machine->basis));
+    json_object_set_new(root, "not_known", doubts_json(plan));
     json_object_set_new(root, "measured", json_boolean(machine->measured));
     json_object_set_new(root, "trained", json_integer(model_num_trained(plan->model)));
     json_object_set_new(root, "advice", advice_json(plan));
