@@ -53,6 +53,11 @@ void cuda_linear_tune(struct device *dev, bool on);
  * be less than half. */
 void cuda_linear_spare_sms(struct device *dev, int num_spared);
 
+/* cuda_linear_settle - from here on a product's algorithm follows from its shape, types and the library alone (at first: no): neither
+ * from what runs beside it nor from how its operands lie, beyond 16 bytes.  With no choices made or taken, ranks that hold other
+ * parts of a model then compute the same bits. */
+void cuda_linear_settle(struct device *dev, bool on);
+
 /* cuda_linear_file_name - of a file of choices for this kind of GPU and this cuBLASLt alone, malloc'ed. */
 char *cuda_linear_file_name(const struct device *dev);
 

@@ -7,6 +7,10 @@
 
 #include "kernels/error.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* 2^-1074 to 2^1024 are 2098 bits; two limbs more hold the carries of 2^64 terms. */
 enum { EXACT_LIMBS = 68 };
 
@@ -27,3 +31,7 @@ void exact_sum_settle(struct exact_sum *sum);
 
 /* exact_sum_value - the sum, rounded once to f64; NaN where a term was not finite. */
 double exact_sum_value(const struct exact_sum *sum);
+
+#ifdef __cplusplus
+}
+#endif

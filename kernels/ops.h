@@ -423,7 +423,7 @@ typedef void embedding_stored_fn(struct device *, struct tensor x, const struct 
  * op_fixed_join - sums[i] += others[i].  op_fixed_read - y[i] = sums[i] 2^exponent, rounded to f64, then to f32.
  * op_exact_squares - adds the squares of x to sum, without rounding.
  *   inout  sums [K]   in  others [K]   in  x f32 [K]   out  y f32 [K]
- * Devices whose memory is not the host's do not have them. */
+ * What op_fixed_add and op_exact_squares find out is on the host when they return, which waits for the device. */
 typedef float fixed_add_fn(struct device *, int64_t *sums, struct tensor x, int exponent,
                            enum op_write write);
 typedef void fixed_join_fn(struct device *, int64_t *sums, const int64_t *others, int64_t count);
@@ -446,10 +446,10 @@ typedef void exact_squares_fn(struct device *, struct exact_sum *sum, struct ten
     OP(spread) OP(collect) OP(collect_backward)                                                             \
     OP(grouped_forward) OP(grouped_backward_input) OP(grouped_backward_weight)                              \
     OP(grouped_bias_forward) OP(grouped_bias_backward) OP(clamped_glu_forward) OP(clamped_glu_backward)     \
-    OP(fp8_forward) OP(fp8_backward)
+    OP(fp8_forward) OP(fp8_backward) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)
 /* Those of host memory alone; other tables have NULL there, and the front door dies. */
 #define EACH_HOST_OP(OP)                                                                                    \
-    OP(linear_stored) OP(embedding_stored) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)
+    OP(linear_stored) OP(embedding_stored)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */

@@ -2,7 +2,8 @@
 # scenario_reproducible.sh - train.reproducible: layout: 1, 2, 3, 4 and 8 ranks, every stage, replicas, both ways to reduce, ways to
 # recompute and restarts from N ranks on M give the same bytes of weights, masters and moments, losses and norms to the last
 # digit, in f32, bf16 and f16.  Controls: without it other ranks give other bytes, and another seed does with it.  What it
-# cannot promise the same bits with is refused by name, and so is another number of threads or sequences in a restart.
+# cannot promise the same bits with is refused by name, and so is another number of threads or sequences in a restart.  Ranks on
+# what stands in for GPUs, where it is built.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
 scenario reproducible
@@ -19,6 +20,11 @@ layout() {
 # bytes FOLDER - hashes of what is trained, of the checkpoints after 3 and 6 steps.
 bytes() {
     (cd "$work/$1" && sha256sum step-00000[36]/model.safetensors step-00000[36]/state/*.safetensors)
+}
+
+# gpu_bytes FOLDER - the same of the only checkpoint.
+gpu_bytes() {
+    (cd "$work/$1" && sha256sum step-000002/model.safetensors step-000002/state/*.safetensors)
 }
 
 # numbers FOLDER - losses and norms of the steps, and losses of the validations.
@@ -98,7 +104,7 @@ refused() {
 }
 refused "'run.threads' is not set" --set run.threads=0
 refused "'train.micro_sequences' is auto" --set train.micro_sequences=auto
-refused "'run.device' is cuda" --set run.device=cuda
+refused "'run.gemm_choices' is a file" --set run.gemm_choices=choices
 refused "'parallel.context' is more than 1" --set parallel.context=2
 refused "'parallel.tensor' is not 1" --set parallel.tensor=2
 refused "'parallel.wire' is f32, which would have no effect" --set parallel.wire=f32
@@ -119,7 +125,23 @@ restart_refused "train.micro_sequences 1, which is 2 now" --set train.micro_sequ
 sed -i 's/"model.norm.weight": -[0-9]*/"model.norm.weight": 4000/' "$work/again/step-000003/state/training.json"
 restart_refused "training.json"
 
-# A GPU that only the place tells of.
-run 2 "$atelier" plan configs/demo.yaml --set slurm.site=jeanzay --set slurm.partition=gpu_p6 --set slurm.account=abc@h100 --set run.threads=8 --set train.reproducible=layout
-expect_output "there are no kernels on GPUs yet"
 say "refused by name: what would change bits"
+
+# On GPUs, or what stands in for them: the same bytes on one and two ranks, sharded and not; without it others.
+simt=${SIMT_OUT:-build/simt}/atelier
+if [ -x "$simt" ]; then
+    atelier=$simt
+    gpu="--set run.device=cuda --set train.compute=bf16 --set train.steps=2 --set checkpoint.every_steps=0 --set valid.every_steps=0 --set train.batch_sequences=3"
+    # shellcheck disable=SC2086 # words
+    for run in "0 gpu" "2 gpu-2 --set parallel.stage=3" "2 gpu-r --set parallel.stage=1 --set parallel.replicas=2"; do
+        layout 0 $run $gpu
+    done
+    for other in gpu-2 gpu-r; do
+        expect "bytes of '$other'" "$(gpu_bytes gpu)" "$(gpu_bytes $other)"
+        expect "losses and norms of '$other'" "$(numbers gpu)" "$(numbers $other)"
+    done
+    # shellcheck disable=SC2086 # words
+    layout 0 2 gpu-off --set train.reproducible=off --set parallel.stage=3 $gpu
+    [ "$(gpu_bytes gpu)" != "$(gpu_bytes gpu-off)" ] || fail "without train.reproducible two GPUs gave the bytes of one: nothing is proven"
+    say "on the stand-in of GPUs: one and two ranks, sharded and replicas, the same bytes"
+fi

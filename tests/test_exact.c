@@ -58,54 +58,98 @@ static void test_edges(void **state) {
     assert_true(isnan(one(1, INFINITY, 0, 0)) && isnan(one(NAN, 0, 0, 0)));
 }
 
+/* placed - as many values on the device as on the host; fetch - back.  i64: count is of halves. */
+static struct tensor placed(struct device *dev, enum dtype dtype, const void *values, int64_t count) {
+    struct tensor t = tensor_1d(device_allocate(dev, (size_t)count * dtype_bytes(dtype)), dtype, count);
+    device_upload(dev, t, values);
+    return t;
+}
+
+static void release(struct device *dev, struct tensor t) {
+    device_release(dev, t.data, tensor_bytes(t));
+}
+
+static double nearest(float x, int exponent) {
+    return nearbyint(ldexp((double)x, -exponent));
+}
+
 /* A term's nearest integer is found in f64 by nearbyint, which op_fixed_add does not use. */
 static void test_fixed(void **state) {
     (void)state;
     enum { EXPONENT = -45 };
     static float x[COUNT], y[COUNT];
-    static int64_t sums[COUNT], others[COUNT];
+    static int64_t sums[COUNT];
     struct device dev;
-    device_open_cpu(&dev, 2);
+    test_device_open(&dev, 2);
     float largest = 0;
     for (int64_t i = 0; i < COUNT; i++) {
         x[i] = (float)ldexp(term(i), -18);
         largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
     }
-    struct tensor tx = tensor_1d(x, DTYPE_F32, COUNT), ty = tensor_1d(y, DTYPE_F32, COUNT);
-    assert_true(op_fixed_add(&dev, sums, tx, EXPONENT, OP_OVERWRITE) == largest);
+    struct tensor tx = placed(&dev, DTYPE_F32, x, COUNT), ty = placed(&dev, DTYPE_F32, y, COUNT);
+    struct tensor ts = placed(&dev, DTYPE_I32, sums, 2 * COUNT),
+                  to = placed(&dev, DTYPE_I32, sums, 2 * COUNT);
+    assert_true(op_fixed_add(&dev, ts.data, tx, EXPONENT, OP_OVERWRITE) == largest);
+    device_download(&dev, sums, ts);
     for (int64_t i = 0; i < COUNT; i++)
-        assert_true(sums[i] == (int64_t)nearbyint(ldexp((double)x[i], -EXPONENT)));
-    op_fixed_add(&dev, sums, tx, EXPONENT, OP_ACCUMULATE);
-    memcpy(others, sums, sizeof sums);
-    op_fixed_join(&dev, sums, others, COUNT);
-    op_fixed_read(&dev, ty, sums, EXPONENT);
+        assert_true(sums[i] == (int64_t)nearest(x[i], EXPONENT));
+    op_fixed_add(&dev, ts.data, tx, EXPONENT, OP_ACCUMULATE);
+    device_copy(&dev, to, ts);
+    op_fixed_join(&dev, ts.data, to.data, COUNT);
+    op_fixed_read(&dev, ty, ts.data, EXPONENT);
+    device_download(&dev, y, ty);
     for (int64_t i = 0; i < COUNT; i++)
-        assert_true(y[i] == (float)((__float128)4 * (__float128)nearbyint(ldexp((double)x[i], -EXPONENT)) *
-                                    (__float128)0x1p-45));
+        assert_true(y[i] ==
+                    (float)((__float128)4 * (__float128)nearest(x[i], EXPONENT) * (__float128)0x1p-45));
     x[7] = NAN;
-    assert_true(isnan(op_fixed_add(&dev, sums, tx, EXPONENT, OP_ACCUMULATE)));
+    device_upload(&dev, tx, x);
+    assert_true(isnan(op_fixed_add(&dev, ts.data, tx, EXPONENT, OP_ACCUMULATE)));
     x[7] = INFINITY;
-    assert_true(isinf(op_fixed_add(&dev, sums, tx, EXPONENT, OP_ACCUMULATE)));
+    device_upload(&dev, tx, x);
+    assert_true(isinf(op_fixed_add(&dev, ts.data, tx, EXPONENT, OP_ACCUMULATE)));
+    release(&dev, tx);
+    release(&dev, ty);
+    release(&dev, ts);
+    release(&dev, to);
     device_close(&dev);
 }
 
-/* Squares by threads, which share them out otherwise. */
+/* squares_of - by so many threads, and by a device of its own. */
+static double squares_of(const float *x, int64_t count, int threads) {
+    struct device dev;
+    struct exact_sum sum = {{0}, 0, 0};
+    test_device_open(&dev, threads);
+    struct tensor tx = placed(&dev, DTYPE_F32, x, count);
+    op_exact_squares(&dev, &sum, tx);
+    release(&dev, tx);
+    device_close(&dev);
+    return exact_sum_value(&sum);
+}
+
+/* Squares by threads, which share them out otherwise; more than fit into one word of a GPU's sums. */
 static void test_squares(void **state) {
     (void)state;
-    static float x[COUNT];
+    enum { MANY = 4 * COUNT };
+    static float x[MANY];
     __float128 want = 0;
-    for (int64_t i = 0; i < COUNT; i++) {
+    for (int64_t i = 0; i < MANY; i++) {
         x[i] = (float)ldexp(term(i), (int)(i % 5) - 20);
         want += (__float128)x[i] * (__float128)x[i];
     }
-    for (int threads = 1; threads <= 3; threads++) {
-        struct device dev;
-        struct exact_sum sum = {{0}, 0, 0};
-        device_open_cpu(&dev, threads);
-        op_exact_squares(&dev, &sum, tensor_1d(x, DTYPE_F32, COUNT));
-        assert_true(exact_sum_value(&sum) == (double)want);
-        device_close(&dev);
-    }
+    for (int threads = 1; threads <= 3; threads++)
+        assert_true(squares_of(x, MANY, threads) == (double)want);
+    for (int64_t i = 0; i < MANY; i++) /* the same exponent, and the largest square of it */
+        x[i] = 0x1.fffffep-3f;
+    assert_true(squares_of(x, MANY, 1) == (double)((__float128)x[0] * (__float128)x[0] * MANY));
+    for (int64_t i = 0; i < MANY; i++) /* numbers too small to be normal, one large one */
+        x[i] = i ? 0x1p-149f : 0x1p100f;
+    assert_true(squares_of(x, MANY, 1) == 0x1p200);
+    x[0] = -0x1.8p-149f;
+    assert_true(squares_of(x, 3, 1) == 0x1p-298 * (4 + 1 + 1)); /* which is 2 x 2^-149 */
+    x[1] = NAN;
+    assert_true(isnan(squares_of(x, 3, 1)));
+    x[1] = -INFINITY;
+    assert_true(isnan(squares_of(x, 3, 1)));
 }
 
 int main(void) {

@@ -381,10 +381,3 @@ void config_free(struct config *config) {
     free(config->origin);
     memset(config, 0, sizeof *config);
 }
-
-enum gemm_choices config_gemm_choices(const struct config *config) {
-    const char *path = config->run.gemm_choices;
-    if (!path || strcmp(path, "auto") == 0)
-        return GEMM_CHOICES_AUTO;
-    return path[0] && strcmp(path, "none") != 0 ? GEMM_CHOICES_FILE : GEMM_CHOICES_NONE;
-}

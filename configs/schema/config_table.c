@@ -169,8 +169,8 @@ static const struct config_key run_file_keys[] = {
     CHOICE(
         "train.reproducible", AT(train.reproducible), "off", reproducibles,
         "layout: the same bits on any number of ranks, at every stage, in any number of replicas and over restarts, by sums of "
-        "gradients in whole numbers; wants run.threads, and that and train.micro_sequences stay; on processors alone; off: as "
-        "fast as it goes",
+        "gradients in whole numbers; wants run.threads, and that, train.micro_sequences and the kind of device stay; off: as fast as "
+        "it goes",
         COURSE),
     CHOICE(
         "train.spike", AT(train.spike), "off", spike_policies,

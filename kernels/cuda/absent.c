@@ -53,6 +53,10 @@ void cuda_linear_tune(struct device *dev, bool on) {
     die("cuda_linear_tune on a '%s' device: " ABSENT, dev->ops->name);
 }
 
+void cuda_linear_settle(struct device *dev, bool on) {
+    (void)on;
+    die("cuda_linear_settle on a '%s' device: " ABSENT, dev->ops->name);
+}
 void cuda_linear_spare_sms(struct device *dev, int num_spared) {
     (void)num_spared;
     die("cuda_linear_spare_sms on a '%s' device: " ABSENT, dev->ops->name);

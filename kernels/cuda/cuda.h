@@ -149,6 +149,7 @@ size_t cuda_qk_norm_scratch_bytes(const struct device *dev, const struct device_
 size_t cuda_xielu_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 size_t cuda_vocab_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 size_t cuda_update_scratch_bytes(const struct device *dev, const struct device_limits *limits);
+size_t cuda_fixed_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 size_t cuda_experts_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 size_t cuda_fp8_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 size_t cuda_linear_scratch_bytes(const struct device *dev, const struct device_limits *limits);

@@ -41,11 +41,14 @@ static struct matmul *matmul_find(struct device *dev, const struct product *prod
     return oldest;
 }
 
-/* alignment - of an address in bytes, as far as an algorithm can care. */
-static int64_t alignment(const void *data) {
-    uintptr_t address = (uintptr_t)data;
-    uintptr_t lowest_bit = address & (~address + 1);
-    return lowest_bit && lowest_bit < CUDA_ALIGN_BYTES ? (int64_t)lowest_bit : CUDA_ALIGN_BYTES;
+/* What all arenas and parts of parameters keep. */
+enum { SETTLED_ALIGN_BYTES = 16 };
+
+/* alignment - of an address in bytes, as far as an algorithm can care, or may. */
+static int64_t alignment(const struct device *dev, const void *data) {
+    uintptr_t address = (uintptr_t)data, lowest_bit = address & (~address + 1);
+    uintptr_t most = linear_state_of(dev)->settled ? SETTLED_ALIGN_BYTES : CUDA_ALIGN_BYTES;
+    return (int64_t)(lowest_bit && lowest_bit < most ? lowest_bit : most);
 }
 
 /* choose_all - a rehearsal meets a product beside some transfers; the steps may meet it beside others, or none. */
@@ -60,10 +63,10 @@ static void choose_all(struct device *dev, const struct product *product, const 
 /* Odd sizes need no care of ours: the library sees the leading dimensions, and is told of each operand's alignment, and proposes
  * only algorithms that can live with both. */
 void linear_run(struct device *dev, struct product *product, const struct operands *operands) {
-    product->key[KEY_SM_TARGET] = linear_target_now(dev);
-    product->key[KEY_A_ALIGNMENT] = alignment(operands->a);
-    product->key[KEY_B_ALIGNMENT] = alignment(operands->b);
-    product->key[KEY_D_ALIGNMENT] = alignment(operands->d);
+    product->key[KEY_SM_TARGET] = linear_state_of(dev)->settled ? 0 : linear_target_now(dev);
+    product->key[KEY_A_ALIGNMENT] = alignment(dev, operands->a);
+    product->key[KEY_B_ALIGNMENT] = alignment(dev, operands->b);
+    product->key[KEY_D_ALIGNMENT] = alignment(dev, operands->d);
     if (linear_state_of(dev)->tune)
         choose_all(dev, product, operands);
     const struct matmul *matmul = matmul_find(dev, product, operands);

@@ -80,6 +80,7 @@ struct beside {
 struct linear_state {
     cublasLtHandle_t handle;
     bool tune;
+    bool settled;   /* cuda_linear_settle */
     int num_spared; /* multiprocessors that one transfer occupies; 0: none are kept free */
     struct beside beside;
     size_t workspace_bytes;

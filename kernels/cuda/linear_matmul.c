@@ -52,6 +52,11 @@ void cuda_linear_tune(struct device *dev, bool on) {
     linear_forget(linear_state_of(dev)); /* those made before were not measured */
 }
 
+void cuda_linear_settle(struct device *dev, bool on) {
+    linear_state_of(dev)->settled = on;
+    linear_forget(linear_state_of(dev));
+}
+
 void cuda_linear_spare_sms(struct device *dev, int num_spared) {
     linear_state_of(dev)->num_spared = num_spared > 0 ? num_spared : 0;
 }

@@ -37,7 +37,7 @@ size_t cuda_scratch_bytes(struct device *dev, const struct device_limits *limits
         cuda_vocab_scratch_bytes(dev, limits),     cuda_update_scratch_bytes(dev, limits),
         cuda_linear_scratch_bytes(dev, limits),    cuda_xielu_scratch_bytes(dev, limits),
         cuda_qk_norm_scratch_bytes(dev, limits),   cuda_experts_scratch_bytes(dev, limits),
-        cuda_fp8_scratch_bytes(dev, limits),
+        cuda_fp8_scratch_bytes(dev, limits),       cuda_fixed_scratch_bytes(dev, limits),
     };
     size_t largest = 0;
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)

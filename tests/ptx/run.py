@@ -23,6 +23,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import kernels_experts
 import kernels_experts_parts
+import kernels_fixed
 import kernels_flash
 import kernels_flat
 import kernels_fp8
@@ -35,7 +36,7 @@ import planted
 from bench import Bench, PtxError, Wrong
 from module import Module
 
-FAMILIES = [kernels_rows, kernels_flat, kernels_packed, kernels_fp8, kernels_vocab, kernels_experts,
+FAMILIES = [kernels_rows, kernels_flat, kernels_fixed, kernels_packed, kernels_fp8, kernels_vocab, kernels_experts,
             kernels_experts_parts, kernels_heads, kernels_flash, kernels_hopper]
 
 

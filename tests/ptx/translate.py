@@ -293,6 +293,8 @@ class Translator:
             return self.assign(to, f"saturate({value})", target)
         if "rni" in op:
             return self.assign(to, f"np.rint({value})", target)
+        if op[1:] == ["rzi", "s64", "f64"]:
+            return self.assign(to, f"np.trunc({value}).astype(np.int64)", target)
         if source[0] == "f" and target[0] != "f":
             raise KeyError(target)
         return self.assign(to, f"{value}.astype(np.{np.dtype(DTYPES[target]).name})", target)
@@ -327,10 +329,11 @@ class Translator:
         return f"{self.space(instruction)}_store(A, {self.address(memory)}, {BYTES[kind]}, [{values}])"
 
     def do_atom(self, instruction):
-        if instruction.op[1:] != ["global", "add", "u32"]:
+        if instruction.op[1:] not in (["global", "add", "u32"], ["shared", "add", "u32"]):
             raise KeyError(".".join(instruction.op))
         to, memory, add = instruction.operands
-        return self.assign(to, f"atomic_add(A, {self.address(memory)}, {self.value(add, 'u32')})", "u32")
+        name = "atomic_add" if instruction.op[1] == "global" else "shared_atomic_add"
+        return self.assign(to, f"{name}(A, {self.address(memory)}, {self.value(add, 'u32')})", "u32")
 
     # --- warps
 

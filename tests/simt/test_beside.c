@@ -111,6 +111,24 @@ static void test_from_start_to_end(void **state) {
     teardown(&t);
 }
 
+/* Settled, a product is the same whatever runs beside it; the control is that it is not, before and after. */
+static void test_settled(void **state) {
+    (void)state;
+    struct trial t;
+    setup(&t);
+    cuda_linear_settle(&t.dev, true);
+    void *alone = run(&t);
+    int64_t gather = cuda_beside_start(&t.dev, GATHER, INFINITY);
+    void *beside = run(&t);
+    assert_memory_equal(alone, beside, OUT_BYTES);
+    cuda_linear_settle(&t.dev, false);
+    assert_busy(&t, 1);
+    cuda_beside_end(&t.dev, GATHER, gather);
+    free(alone);
+    free(beside);
+    teardown(&t);
+}
+
 /* A transfer is over when products that last as long were given; twice as many fit beside one of twice the time, and of two on
  * one lane, or of two lanes, each has its part. */
 static void test_time_passes(void **state) {
@@ -196,9 +214,9 @@ static void test_choices_for_all(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_from_start_to_end), cmocka_unit_test(test_time_passes),
-        cmocka_unit_test(test_order_of_a_lane),   cmocka_unit_test(test_nothing_spared),
-        cmocka_unit_test(test_choices_for_all),
+        cmocka_unit_test(test_from_start_to_end), cmocka_unit_test(test_settled),
+        cmocka_unit_test(test_time_passes),       cmocka_unit_test(test_order_of_a_lane),
+        cmocka_unit_test(test_nothing_spared),    cmocka_unit_test(test_choices_for_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

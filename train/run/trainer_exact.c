@@ -23,9 +23,10 @@ void trainer_exact_put(const struct trainer *t, json_t *state) {
                                 json_integer(s->tensors[i].next_exponent));
     if (is_exact(t))
         json_object_set_new(state, "reproducible",
-                            json_pack("{s:s, s:i, s:I, s:O}", "chain", t->link, "threads",
-                                      t->rank.dev.num_threads, "micro_sequences",
-                                      (json_int_t)t->config->train.micro_sequences, "unit_exponents", units));
+                            json_pack("{s:s, s:s, s:i, s:I, s:O}", "chain", t->link, "device",
+                                      t->rank.dev.ops->name, "threads", t->rank.dev.num_threads,
+                                      "micro_sequences", (json_int_t)t->config->train.micro_sequences,
+                                      "unit_exponents", units));
     json_decref(units);
 }
 
@@ -43,6 +44,20 @@ static int check_same(const struct trainer *t, const json_t *kept, const char *k
         "'%s' was trained with train.reproducible: layout and %s %lld, which is %lld now: other bits would "
         "come of it; set it back, or set train.reproducible to off",
         t->resume.checkpoint, key, (long long)then, (long long)now);
+}
+
+/* check_device - a GPU rounds otherwise than a processor, on which all ran of which nothing is said. */
+static int check_device(const struct trainer *t, const json_t *kept, struct err *err) {
+    const char *then, *now = t->rank.dev.ops->name;
+    if (json_get_string_or(kept, "device", "cpu", &then, err) != 0)
+        return -1;
+    if (strcmp(then, now) == 0)
+        return 0;
+    return err_set(
+        err,
+        "'%s' was trained with train.reproducible: layout on a device '%.20s', which is '%s' now: other bits would "
+        "come of it; set run.device back, or set train.reproducible to off",
+        t->resume.checkpoint, then, now);
 }
 
 /* read_units - of every trained tensor. */
@@ -69,7 +84,7 @@ static int read_kept(struct trainer *t, const json_t *kept, struct err *err) {
         chain_start(t->link);
         return 0;
     }
-    if (check_same(t, kept, "run.threads", t->rank.dev.num_threads, err) ||
+    if (check_device(t, kept, err) != 0 || check_same(t, kept, "run.threads", t->rank.dev.num_threads, err) ||
         check_same(t, kept, "train.micro_sequences", t->config->train.micro_sequences, err) ||
         json_get_object(kept, "unit_exponents", &units, err) || json_get_string(kept, "chain", &link, err))
         return -1;

@@ -219,10 +219,16 @@ static void tell_idle(struct trainer *t) {
             metrics_note(t->metrics, "%s has no effect: this run computes on CPUs", keys[i].key);
 }
 
-/* use_graphs - of a run on one GPU: between transfers products are chosen by what runs beside them, which a graph would freeze. */
-static void use_graphs(struct trainer *t) {
-    if (!t->rank.dev.ops->host_memory)
-        cuda_use_graphs(&t->rank.dev, t->config->run.graphs && comm_num_ranks(t->comm) == 1);
+/* set_up_products - how products are chosen on a GPU, and whether it is given graphs.  Graphs, of a run on one GPU: between transfers
+ * products are chosen by what runs beside them, which a graph would freeze.  A reproducible run chooses by shapes alone, and asks
+ * within a micro-batch how large gradients are. */
+static void set_up_products(struct trainer *t, int zero_stage) {
+    bool settled = t->config->train.reproducible != REPRODUCIBLE_OFF;
+    rank_device_spare_sms(&t->rank, zero_stage);
+    if (t->rank.dev.ops->host_memory)
+        return;
+    cuda_linear_settle(&t->rank.dev, settled);
+    cuda_use_graphs(&t->rank.dev, t->config->run.graphs && comm_num_ranks(t->comm) == 1 && !settled);
 }
 
 /* take_memory - everything that the run will hold on the device, but the feeds. */
@@ -232,8 +238,7 @@ static bool take_memory(struct trainer *t) {
     layout.model.objective = t->objective;
     if (!check_memory(t, &layout))
         return false;
-    rank_device_spare_sms(&t->rank, layout.params.zero_stage);
-    use_graphs(t);
+    set_up_products(t, layout.params.zero_stage);
     tell_idle(t);
     if (!gemm_choices_load(t))
         return false;
