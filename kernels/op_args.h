@@ -196,11 +196,21 @@ struct clamp_args {
     float limit; /* above 0 */
 };
 
-/* How a router's logits become experts and weights: the num_chosen experts of the largest softmax(z), with those probabilities as
- * weights; renormalises: divided by their sum. */
+/* What a router's logits z of a row become: softmax(z), or each by itself sigmoid(z). */
+enum router_score { ROUTER_SOFTMAX, ROUTER_SIGMOID };
+
+/* Most groups of experts, of which a row goes to some. */
+enum { ROUTE_MAX_GROUPS = 32 };
+
+/* How a router's logits become experts and weights: the num_chosen experts of the largest scores, with those scores as
+ * weights; renormalises: divided by their sum.  The rest is of ROUTER_SIGMOID alone. */
 struct route_args {
     int num_chosen; /* K, at most E */
     bool renormalises;
+    enum router_score score;
+    int num_groups;        /* of neighbours, equally many in each, two at least; 0 or 1: there are none */
+    int num_groups_chosen; /* only experts of so many groups are chosen; with groups, 1 to num_groups */
+    float scale;           /* multiplies the weights at last */
 };
 
 /* Which experts each row goes to.  Places are the rows of what experts compute, N K of them: expert by expert, for each in the

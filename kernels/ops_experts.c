@@ -29,13 +29,31 @@ static void expect_logits(const char *op, const char *name, struct tensor logits
           (long long)routes->places.dims[1]);
 }
 
+/* expect_groups - of num_experts, in which a row finds as many as it is sent to. */
+static void expect_groups(const char *op, const struct route_args *args, int64_t num_experts) {
+    int groups = args->num_groups > 1 ? args->num_groups : 1,
+        chosen = groups > 1 ? args->num_groups_chosen : 1;
+    int64_t size = num_experts / groups;
+    CHECK(args->score == ROUTER_SIGMOID ? args->scale > 0 : groups == 1 && args->scale == 0,
+          "%s: %d groups and a scale of %g", op, groups, (double)args->scale);
+    CHECK(groups <= ROUTE_MAX_GROUPS && size * groups == num_experts && (groups == 1 || size > 1) &&
+              chosen >= 1 && chosen <= groups && chosen * size >= args->num_chosen,
+          "%s: %d experts in %d of %d groups, of %lld experts", op, args->num_chosen, chosen, groups,
+          (long long)num_experts);
+}
+
 void op_route(struct device *dev, const struct expert_routes *routes, struct tensor logits,
-              const struct route_args *args) {
+              struct tensor correction, const struct route_args *args) {
     const char *op = "route";
     expect_routing(op, routes, ANY);
     expect_logits(op, "logits", logits, routes, args);
+    expect_groups(op, args, logits.dims[1]);
+    if (correction.data)
+        op_expect(op, "correction", correction, (struct expected){F32, 1, {logits.dims[1]}});
+    CHECK(!correction.data || args->score == ROUTER_SIGMOID, "%s: a correction of scores that are a softmax",
+          op);
     struct op_call call = op_call_begin(dev, OP_ROUTE, op, 0);
-    dev->ops->route(dev, routes, logits, args);
+    dev->ops->route(dev, routes, logits, correction, args);
     op_call_end(call);
     op_scan(dev, op, "weights", routes->weights);
 }

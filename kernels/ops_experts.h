@@ -7,14 +7,23 @@
 struct device;
 
 /* op_route - the experts of each row and their weights, and the order in which experts compute (struct expert_routes, all of it written).
- *   in  logits z [N, E] f32, E at least K
+ *   in  logits z [N, E] f32, E at least K   in  correction b [E] f32, finite; data NULL: zeros; of ROUTER_SIGMOID alone
+ * With ROUTER_SIGMOID s = sigmoid(z) is each expert's score, and the experts of the largest s + b are chosen, whose weights are s all the
+ * same; renormalised: s / (their sum + 1e-20); times scale.  Of groups those are left whose two largest s + b have the largest sum.  Of
+ * equal ones, experts or groups, the lower number is chosen.  A row whose lse is not finite has weights that are NaN, with either
+ * score.
  * op_route_backward - dz of the weights' gradients, the choice being a constant.  Of the chosen k, with p = softmax(z):
  *   renormalised  dz_k = w_k (dw_k - sum_j w_j dw_j), 0 of the others
  *   as they are   dz_e = p_e (dw_e - sum_j p_j dw_j), dw_e being 0 of the others
+ * and with s = sigmoid(z), 0 of the others:
+ *   renormalised  dz_k = w_k (1 - s_k) (dw_k - sum_j w_j dw_j / scale)
+ *   as they are   dz_k = w_k (1 - s_k) dw_k
+ * The correction has no gradient: what it does is a choice.
  *   out  dlogits [N, E] f32   in  dweights [N, K] f32, logits, routes
- * Source: Fedus et al. 2022 (Switch); transformers, models/mixtral/modeling_mixtral.py, models/qwen3_moe/modeling_qwen3_moe.py. */
+ * Source: Fedus et al. 2022 (Switch); transformers, models/mixtral/modeling_mixtral.py, models/qwen3_moe/modeling_qwen3_moe.py;
+ * DeepSeek-AI 2024 (DeepSeek-V3), section 2.1.2; transformers, models/glm4_moe/modeling_glm4_moe.py, Glm4MoeTopkRouter. */
 typedef void route_fn(struct device *, const struct expert_routes *routes, struct tensor logits,
-                      const struct route_args *args);
+                      struct tensor correction, const struct route_args *args);
 typedef void route_backward_fn(struct device *, struct tensor dlogits, struct tensor dweights,
                                struct tensor logits, const struct expert_routes *routes,
                                const struct route_args *args);

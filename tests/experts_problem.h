@@ -27,7 +27,7 @@ static void problem_open(struct problem *p, struct device *dev, struct shape n, 
     p->dev = dev;
     p->shape = n;
     p->num_places = n.rows * n.chosen;
-    p->args = (struct route_args){n.chosen, renormalises};
+    p->args = (struct route_args){.num_chosen = n.chosen, .renormalises = renormalises};
     p->logits = data_random(dev, tensor_2d(NULL, DTYPE_F32, n.rows, n.experts), 11);
     p->experts = data_output(dev, tensor_2d(NULL, DTYPE_I32, n.rows, n.chosen));
     p->weights = data_output(dev, tensor_2d(NULL, DTYPE_F32, n.rows, n.chosen));
@@ -48,8 +48,8 @@ static void problem_close(struct problem *p) {
     free(p->host);
 }
 
-static void route(struct problem *p) {
-    op_route(p->dev, &p->routes, p->logits.t, &p->args);
+static void route_by(struct problem *p, struct tensor correction) {
+    op_route(p->dev, &p->routes, p->logits.t, correction, &p->args);
     const struct tensor written[] = {p->experts.t, p->places.t, p->sources.t, p->starts.t};
     int32_t *to = p->host;
     for (int i = 0; i < 4; i++) {
@@ -57,4 +57,8 @@ static void route(struct problem *p) {
         to += tensor_count(written[i]);
     }
     data_refresh(p->weights);
+}
+
+static inline void route(struct problem *p) {
+    route_by(p, (struct tensor){0});
 }

@@ -32,6 +32,51 @@ static int32_t largest_left(const float *p, int64_t count, const int32_t *chosen
     return best;
 }
 
+static float sigmoid(float z) {
+    return 1 / (1 + expf(-z));
+}
+
+/* keep_groups - -infinity in place of the scores [count] of all groups but those whose two largest have the largest sums. */
+static void keep_groups(float *scores, int64_t count, const struct route_args *args) {
+    float sums[ROUTE_MAX_GROUPS];
+    int32_t kept[ROUTE_MAX_GROUPS], best[2];
+    int64_t size = count / args->num_groups;
+    for (int g = 0; g < args->num_groups; g++) {
+        const float *own = scores + g * size;
+        best[0] = largest_left(own, size, NULL, 0);
+        best[1] = largest_left(own, size, best, 1);
+        sums[g] = own[best[0]] + own[best[1]];
+    }
+    for (int k = 0; k < args->num_groups_chosen; k++)
+        kept[k] = largest_left(sums, args->num_groups, kept, k);
+    for (int64_t e = 0; e < count; e++) {
+        bool stays = false;
+        for (int k = 0; k < args->num_groups_chosen; k++)
+            stays |= kept[k] == e / size;
+        scores[e] = stays ? scores[e] : -INFINITY;
+    }
+}
+
+/* choose_by_sigmoid - of one row z [E], with room for as many scores. */
+static void choose_by_sigmoid(const struct expert_routes *routes, int64_t row, const float *z,
+                              const float *correction, float *scores, const struct route_args *args) {
+    int32_t *experts = (int32_t *)routes->experts.data + row * args->num_chosen;
+    float *weights = (float *)routes->weights.data + row * args->num_chosen, sum = 0;
+    int64_t num_experts = routes->starts.dims[0] - 1;
+    bool is_finite = isfinite(((const float *)routes->lse.data)[row]);
+    for (int64_t e = 0; e < num_experts; e++)
+        scores[e] = is_finite ? sigmoid(z[e]) + (correction ? correction[e] : 0) : NAN;
+    if (args->num_groups > 1)
+        keep_groups(scores, num_experts, args);
+    for (int k = 0; k < args->num_chosen; k++) {
+        experts[k] = largest_left(scores, num_experts, experts, k);
+        weights[k] = is_finite ? sigmoid(z[experts[k]]) : NAN;
+        sum += weights[k];
+    }
+    for (int k = 0; k < args->num_chosen; k++)
+        weights[k] = args->scale * (args->renormalises ? weights[k] / (sum + 1e-20f) : weights[k]);
+}
+
 static void choose(const struct expert_routes *routes, int64_t row, const float *p, int64_t num_experts,
                    const struct route_args *args) {
     int32_t *experts = (int32_t *)routes->experts.data + row * args->num_chosen;
@@ -64,15 +109,18 @@ static void sort_places(const struct expert_routes *routes) {
 }
 
 void cpu_route(struct device *dev, const struct expert_routes *routes, struct tensor logits,
-               const struct route_args *args) {
+               struct tensor correction, const struct route_args *args) {
     int64_t num_rows = logits.dims[0], num_experts = logits.dims[1];
     float *room = cpu_scratch(dev, (size_t)(dev->num_threads * num_experts) * sizeof(float));
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
     for (int64_t i = 0; i < num_rows; i++) {
         float *p = room + cpu_thread() * num_experts;
-        ((float *)routes->lse.data)[i] =
-            softmax(p, (const float *)logits.data + i * num_experts, num_experts);
-        choose(routes, i, p, num_experts, args);
+        const float *z = (const float *)logits.data + i * num_experts;
+        ((float *)routes->lse.data)[i] = softmax(p, z, num_experts);
+        if (args->score == ROUTER_SIGMOID)
+            choose_by_sigmoid(routes, i, z, correction.data, p, args);
+        else
+            choose(routes, i, p, num_experts, args);
     }
     sort_places(routes);
 }
@@ -93,6 +141,22 @@ static void route_row_backward(struct tensor dlogits, const float *p, struct ten
         dz[experts[k]] += weights[k] * (args->renormalises ? dw[k] - dot : dw[k]);
 }
 
+/* sigmoid_row_backward - the same of z itself. */
+static void sigmoid_row_backward(struct tensor dlogits, const float *z, struct tensor dweights,
+                                 const struct expert_routes *routes, int64_t i,
+                                 const struct route_args *args) {
+    int64_t num_experts = dlogits.dims[1], first = i * args->num_chosen;
+    const int32_t *experts = (const int32_t *)routes->experts.data + first;
+    const float *weights = (const float *)routes->weights.data + first,
+                *dw = (const float *)dweights.data + first;
+    float dot = 0, *dz = (float *)dlogits.data + i * num_experts;
+    for (int k = 0; k < args->num_chosen && args->renormalises; k++)
+        dot += weights[k] * dw[k] / args->scale;
+    memset(dz, 0, (size_t)num_experts * sizeof *dz);
+    for (int k = 0; k < args->num_chosen; k++)
+        dz[experts[k]] = weights[k] * sigmoid(-z[experts[k]]) * (dw[k] - dot);
+}
+
 void cpu_route_backward(struct device *dev, struct tensor dlogits, struct tensor dweights,
                         struct tensor logits, const struct expert_routes *routes,
                         const struct route_args *args) {
@@ -101,8 +165,13 @@ void cpu_route_backward(struct device *dev, struct tensor dlogits, struct tensor
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
     for (int64_t i = 0; i < num_rows; i++) {
         float *p = room + cpu_thread() * num_experts;
+        const float *z = (const float *)logits.data + i * num_experts;
+        if (args->score == ROUTER_SIGMOID) {
+            sigmoid_row_backward(dlogits, z, dweights, routes, i, args);
+            continue;
+        }
         if (!args->renormalises)
-            softmax(p, (const float *)logits.data + i * num_experts, num_experts);
+            softmax(p, z, num_experts);
         route_row_backward(dlogits, p, dweights, routes, i, args);
     }
 }

@@ -69,6 +69,95 @@ static __global__ void __launch_bounds__(32 * ROUTE_WARPS) route_kernel(route_ro
         weights[k] /= sum;
 }
 
+/* ---- The choice by sigmoids, which may have been corrected and be of either sign ---- */
+
+static DEV float sigmoid(float z) {
+    return 1 / (1 + expf(-z));
+}
+
+/* order_of_either - as order_of; a row has NaNs throughout or nowhere, and those come before what was taken, -infinity. */
+static DEV uint32_t order_of_either(float s) {
+    uint32_t bits = float_bits(s);
+    return (bits & 0x7fffffffu) > 0x7f800000u ? ~0u : bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
+static DEV float value_of_order(uint32_t order) {
+    return bits_float(order >> 31 ? order & 0x7fffffffu : ~order);
+}
+
+/* best_of - of the scores [first, end) but number `not_this`; lane e % 32 reads e, the same in each lane (warp). */
+static DEV pick best_of(uint32_t scores, int first, int end, int not_this) {
+    pick best = {TAKEN, ~0u};
+    for (int e = first + (((int)threadIdx.x - first) & 31); e < end; e += 32)
+        if (e != not_this)
+            best = better(best, {order_of_either(shared_load_f32(scores + (uint32_t)e * 4)), (uint32_t)e});
+    for (int mask = 16; mask; mask /= 2)
+        best = better(best, {shfl_xor(best.order, mask), shfl_xor(best.expert, mask)});
+    return best;
+}
+
+struct sigmoid_rows {
+    route_rows rows;
+    const float *correction; /* NULL: zeros */
+    int num_groups, num_groups_chosen;
+    float scale;
+};
+
+/* keep_groups - -infinity in place of the scores of all groups but the chosen ones.  Group g's sum is lane g's (warp). */
+static DEV void keep_groups(uint32_t scores, const sigmoid_rows &r) {
+    const int size = r.rows.num_experts / r.num_groups, lane = (int)threadIdx.x;
+    uint32_t own = TAKEN, kept = 0;
+    for (int g = 0; g < r.num_groups; g++) {
+        pick first = best_of(scores, g * size, (g + 1) * size, -1);
+        pick second = best_of(scores, g * size, (g + 1) * size, (int)first.expert);
+        if (lane == g)
+            own = order_of_either(value_of_order(first.order) + value_of_order(second.order));
+    }
+    for (int k = 0; k < r.num_groups_chosen; k++) {
+        pick best = {own, (uint32_t)lane};
+        for (int mask = 16; mask; mask /= 2)
+            best = better(best, {shfl_xor(best.order, mask), shfl_xor(best.expert, mask)});
+        kept |= 1u << best.expert;
+        own = lane == (int)best.expert ? TAKEN : own;
+    }
+    for (int e = lane; e < r.rows.num_experts; e += 32)
+        if (!(kept >> e / size & 1))
+            shared_store_f32(scores + (uint32_t)e * 4, -INFINITY);
+}
+
+/* Shared memory: E f32 a warp. */
+static __global__ void __launch_bounds__(32 * ROUTE_WARPS) route_sigmoid_kernel(sigmoid_rows s) {
+    DYN_SHARED(shared);
+    const route_rows &r = s.rows;
+    int64_t row = (int64_t)blockIdx.x * ROUTE_WARPS + threadIdx.y;
+    uint32_t scores = shared_address(shared) + threadIdx.y * (uint32_t)r.num_experts * 4;
+    if (row >= r.num_rows)
+        return;
+    const float *z = r.logits + row * r.num_experts;
+    int32_t *experts = r.experts + row * r.num_chosen;
+    float *weights = r.weights + row * r.num_chosen, sum = 0;
+    float lse = row_softmax(scores, z, r.num_experts); /* whose probabilities make room */
+    float none = lse - lse;                            /* 0, or NaN */
+    if (threadIdx.x == 0)
+        r.lse[row] = lse;
+    for (int e = (int)threadIdx.x; e < r.num_experts; e += 32)
+        shared_store_f32(scores + (uint32_t)e * 4,
+                         sigmoid(z[e]) + (s.correction ? s.correction[e] : 0) + none);
+    if (s.num_groups > 1)
+        keep_groups(scores, s);
+    for (int k = 0; k < r.num_chosen; k++) {
+        pick best = best_of(scores, 0, r.num_experts, -1);
+        float weight = sigmoid(z[best.expert]) + none;
+        sum += weight;
+        if (threadIdx.x == best.expert % 32)
+            shared_store_f32(scores + best.expert * 4, -INFINITY);
+        if ((int)threadIdx.x == k % 32)
+            experts[k] = (int32_t)best.expert, weights[k] = weight;
+    }
+    for (int k = (int)threadIdx.x; k < r.num_chosen; k += 32)
+        weights[k] = s.scale * (r.renormalises ? weights[k] / (sum + 1e-20f) : weights[k]);
+}
+
 struct route_gradient {
     float *dlogits;
     const float *dweights;
@@ -91,6 +180,31 @@ static __global__ void __launch_bounds__(32 * ROUTE_WARPS) route_backward_kernel
         for (int k = 0; k < r.num_chosen; k++)
             if (experts[k] == e)
                 dz += weights[k] * (r.renormalises ? dw[k] - dot : dw[k]);
+        g.dlogits[row * r.num_experts + e] = dz;
+    }
+}
+
+struct sigmoid_gradient {
+    float *dlogits;
+    const float *dweights;
+    sigmoid_rows rows;
+};
+
+static __global__ void __launch_bounds__(32 * ROUTE_WARPS) route_sigmoid_backward_kernel(sigmoid_gradient g) {
+    const route_rows &r = g.rows.rows;
+    int64_t row = (int64_t)blockIdx.x * ROUTE_WARPS + threadIdx.y;
+    if (row >= r.num_rows)
+        return;
+    const int32_t *experts = r.experts + row * r.num_chosen;
+    const float *weights = r.weights + row * r.num_chosen, *dw = g.dweights + row * r.num_chosen;
+    float dot = 0;
+    for (int k = 0; k < r.num_chosen && r.renormalises; k++)
+        dot += weights[k] * dw[k] / g.rows.scale;
+    for (int e = (int)threadIdx.x; e < r.num_experts; e += 32) {
+        float dz = 0;
+        for (int k = 0; k < r.num_chosen; k++)
+            if (experts[k] == e)
+                dz = weights[k] * sigmoid(-r.logits[row * r.num_experts + e]) * (dw[k] - dot);
         g.dlogits[row * r.num_experts + e] = dz;
     }
 }
@@ -256,15 +370,25 @@ static route_rows rows_of(const struct expert_routes *routes, struct tensor logi
             args->renormalises};
 }
 
+static sigmoid_rows sigmoids_of(const route_rows &rows, struct tensor correction,
+                                const struct route_args *args) {
+    return {rows, (const float *)correction.data, args->num_groups, args->num_groups_chosen, args->scale};
+}
+
 extern "C" void cuda_route(struct device *dev, const struct expert_routes *routes, struct tensor logits,
-                           const struct route_args *args) {
+                           struct tensor correction, const struct route_args *args) {
     route_rows rows = rows_of(routes, logits, args);
     if (rows.num_rows == 0) {
         cuda_zero(dev, routes->starts.data, tensor_bytes(routes->starts));
         return;
     }
-    LAUNCH(route_kernel, dim3((unsigned)divide_up(rows.num_rows, ROUTE_WARPS)), dim3(32, ROUTE_WARPS),
-           ROUTE_WARPS * (size_t)rows.num_experts * sizeof(float), cuda_stream(dev), rows);
+    dim3 grid((unsigned)divide_up(rows.num_rows, ROUTE_WARPS)), block(32, ROUTE_WARPS);
+    size_t shared_bytes = ROUTE_WARPS * (size_t)rows.num_experts * sizeof(float);
+    if (args->score == ROUTER_SIGMOID)
+        LAUNCH(route_sigmoid_kernel, grid, block, shared_bytes, cuda_stream(dev),
+               sigmoids_of(rows, correction, args));
+    else
+        LAUNCH(route_kernel, grid, block, shared_bytes, cuda_stream(dev), rows);
     sort_places(dev, routes, rows.num_experts);
 }
 
@@ -274,6 +398,11 @@ extern "C" void cuda_route_backward(struct device *dev, struct tensor dlogits, s
     route_gradient g = {(float *)dlogits.data, (const float *)dweights.data, rows_of(routes, logits, args)};
     if (g.rows.num_rows == 0)
         return;
-    LAUNCH(route_backward_kernel, dim3((unsigned)divide_up(g.rows.num_rows, ROUTE_WARPS)),
-           dim3(32, ROUTE_WARPS), 0, cuda_stream(dev), g);
+    dim3 grid((unsigned)divide_up(g.rows.num_rows, ROUTE_WARPS)), block(32, ROUTE_WARPS);
+    struct tensor none = {};
+    sigmoid_gradient by_sigmoid = {g.dlogits, g.dweights, sigmoids_of(g.rows, none, args)};
+    if (args->score == ROUTER_SIGMOID)
+        LAUNCH(route_sigmoid_backward_kernel, grid, block, 0, cuda_stream(dev), by_sigmoid);
+    else
+        LAUNCH(route_backward_kernel, grid, block, 0, cuda_stream(dev), g);
 }

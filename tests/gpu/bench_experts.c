@@ -36,7 +36,7 @@ static struct tensor table(struct bench *b, enum dtype dtype, int64_t rows, int6
 
 static void take_routes(struct bench *b, struct expert_call *c, const struct expert_shape *s, int64_t rows) {
     int64_t places = rows * s->chosen;
-    c->args = (struct route_args){s->chosen, true};
+    c->args = (struct route_args){.num_chosen = s->chosen, .renormalises = true};
     c->routes = (struct expert_routes){.experts = table(b, DTYPE_I32, rows, s->chosen),
                                        .weights = table(b, DTYPE_F32, rows, s->chosen),
                                        .lse = bench_zero(b, tensor_1d(NULL, DTYPE_F32, rows)),
@@ -50,7 +50,7 @@ static void take_routes(struct bench *b, struct expert_call *c, const struct exp
     c->logits = bench_random(b, tensor_2d(NULL, DTYPE_F32, rows, s->experts), 1);
     c->dlogits = table(b, DTYPE_F32, rows, s->experts);
     c->dweights = bench_random(b, tensor_2d(NULL, DTYPE_F32, rows, s->chosen), 1);
-    op_route(c->dev, &c->routes, c->logits, &c->args);
+    op_route(c->dev, &c->routes, c->logits, (struct tensor){0}, &c->args);
 }
 
 static void take_rows(struct bench *b, struct expert_call *c, const struct expert_shape *s, int64_t rows) {
@@ -69,7 +69,7 @@ static void take_rows(struct bench *b, struct expert_call *c, const struct exper
 
 static void run_route(void *user) {
     struct expert_call *c = user;
-    op_route(c->dev, &c->routes, c->logits, &c->args);
+    op_route(c->dev, &c->routes, c->logits, (struct tensor){0}, &c->args);
 }
 
 static void run_route_backward(void *user) {

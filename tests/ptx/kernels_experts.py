@@ -59,6 +59,74 @@ def route_gradient(bench, rows, experts, chosen, renormalises):
     return expect_near("dlogits", get(dz, (rows, experts), np.float32), want, 4e-6, 1e-6)
 
 
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z.astype(float)))
+
+
+def in_groups(scores, groups, chosen):
+    """Scores with -infinity outside of the groups whose two largest have the largest sums."""
+    rows, experts = scores.shape
+    sums = np.sort(scores.reshape(rows, groups, -1), 2)[:, :, -2:].sum(2)
+    best = np.argsort(-sums, 1, kind="stable")[:, :chosen]
+    kept = np.zeros((rows, groups), bool)
+    np.put_along_axis(kept, best, True, 1)
+    return np.where(np.repeat(kept, experts // groups, 1), scores, -np.inf)
+
+
+class Sigmoids:
+    """A router of sigmoids: five rows, of which the second has a NaN, and what it has to choose."""
+
+    def __init__(self, bench, experts, chosen, groups, renormalises):
+        self.rows, self.experts, self.chosen, self.groups, self.renormalises = 5, experts, chosen, groups, renormalises
+        self.groups_chosen, self.scale = max(groups // 2, 1), 2.5
+        self.z, self.correction = 3 * bench.normal((self.rows, experts)), bench.normal(experts)
+        scores = sigmoid(self.z) + self.correction
+        if groups > 1:
+            scores = in_groups(scores, groups, self.groups_chosen)
+        self.order = np.argsort(-scores, 1, kind="stable")[:, :chosen]
+        self.weights = np.take_along_axis(sigmoid(self.z), self.order, 1)
+        if renormalises:
+            self.weights = self.weights / self.weights.sum(1, keepdims=True)
+        self.weights = self.scale * self.weights
+
+    def arguments(self, order, weights, lse, z, correction):
+        rows = [("P", order), ("P", weights), ("P", lse), ("P", z), ("q", self.rows), ("i", self.experts), ("i", self.chosen),
+                ("?", self.renormalises)]
+        return [rows, ("P", correction), ("i", self.groups), ("i", self.groups_chosen), ("f", self.scale)]
+
+
+def route_sigmoid(bench, *shape):
+    module, r = bench.module("experts_route"), Sigmoids(bench, *shape)
+    put, room, get = module.memory.put, module.memory.room, module.memory.get
+    order, weights, lse = room((r.rows, r.chosen), np.int32), room((r.rows, r.chosen), np.float32), room(r.rows, np.float32)
+    z = r.z.copy()
+    z[1, 2] = np.nan
+    module.launch(module.file.find("route_sigmoid_kernel"), (divide_up(r.rows, WARPS),), (32, WARPS),
+                  [r.arguments(order, weights, lse, put(z), put(r.correction))], WARPS * r.experts * 4)
+    good = np.arange(r.rows) != 1
+    found = get(weights, (r.rows, r.chosen), np.float32)
+    expect_same("experts", get(order, (r.rows, r.chosen), np.int32)[good], r.order[good])
+    expect_same("experts of a row with a NaN", get(order, (r.rows, r.chosen), np.int32)[1], np.arange(r.chosen))
+    expect_same("weights of a row with a NaN", np.isnan(found[1]), np.ones(r.chosen, bool))
+    expect_near("lse", get(lse, r.rows, np.float32)[good], logsumexp(z[good].astype(float)), 2e-6, 1e-6)
+    return expect_near("weights", found[good], r.weights[good], 2e-6, 1e-12)
+
+
+def route_sigmoid_gradient(bench, *shape):
+    module, r = bench.module("experts_route"), Sigmoids(bench, *shape)
+    put, room, get = module.memory.put, module.memory.room, module.memory.get
+    dw, dz = bench.normal((r.rows, r.chosen)), room((r.rows, r.experts), np.float32)
+    routes = r.arguments(put(r.order.astype(np.int32)), put(r.weights.astype(np.float32)), put(np.zeros(r.rows, np.float32)),
+                         put(r.z), 0)
+    module.launch(module.file.find("route_sigmoid_backward_kernel"), (divide_up(r.rows, WARPS),), (32, WARPS),
+                  [[("P", dz), ("P", put(dw)), routes]])
+    dot = (r.weights * dw).sum(1, keepdims=True) / r.scale if r.renormalises else 0
+    own = r.weights * (1 - np.take_along_axis(sigmoid(r.z), r.order, 1)) * (dw - dot)
+    want = np.zeros((r.rows, r.experts))
+    np.put_along_axis(want, r.order, own, 1)
+    return expect_near("dlogits", get(dz, (r.rows, r.experts), np.float32), want, 8e-6, 1e-6)
+
+
 def sort(bench, count, experts, alone=False):
     """alone: all choices are for one expert."""
     module = bench.module("experts_route")
@@ -230,6 +298,11 @@ def cases():
             yield f"route {name}", "sm_80", lambda b, e=experts, k=chosen, s=sums_to_one: route(b, 5, e, k, s)
             yield (f"route gradient {name}", "sm_80",
                    lambda b, e=experts, k=chosen, s=sums_to_one: route_gradient(b, 5, e, k, s))
+    for experts, chosen, groups in ((6, 2, 1), (70, 5, 1), (64, 6, 8)):
+        for sums_to_one in (True, False):
+            name, shape = f"{experts} in {groups} of {chosen} renormalised {sums_to_one}", (experts, chosen, groups, sums_to_one)
+            yield f"route sigmoid {name}", "sm_80", lambda b, s=shape: route_sigmoid(b, *s)
+            yield f"route sigmoid gradient {name}", "sm_80", lambda b, s=shape: route_sigmoid_gradient(b, *s)
     for count, experts in ((1, 3), (700, 9), (2100, 128), (66000, 4)):
         yield f"sort {count} for {experts}", "sm_80", lambda b, n=count, e=experts: sort(b, n, e)
     yield "sort for one expert", "sm_80", lambda b: sort(b, 600, 5, True)

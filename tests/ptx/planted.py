@@ -77,6 +77,8 @@ def of_experts():
                 in_kernel("scan_kernel", r"(mov\.u32 \t%r\d+, )4;(\s+shfl)", r"\g<1>3;\2"))
     yield Plant("the smallest logit of two lanes", "experts_route", "route 6 of 2 renormalised True",
                 in_kernel("route_kernel", r"max\.NaN", "min"), 0, True)
+    yield Plant("scores without their correction", "experts_route", "route sigmoid 70 in 1 of 5 renormalised True",
+                in_kernel("route_sigmoid_kernel", r"setp\.eq\.s64", "setp.ne.s64", 0))
     yield Plant("a row at the place after its own", "experts_rows", "spread bf16 2 x 256",
                 in_kernel("spread_kernelI6bf16_tLi8E", r"(ld\.global\.s32 \t%rd\d+, \[%rd\d+)\]", r"\1+4]", 0))
     yield Plant("the weight of another choice", "experts_rows", "collect f32 2 x 256",

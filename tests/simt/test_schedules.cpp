@@ -50,8 +50,8 @@ struct routed {
           starts(dev, zeros(DTYPE_I32, EXPERTS + 1), {EXPERTS + 1}, 0),
           logits(dev, z, {ROWS, EXPERTS}, 0), routes{experts.t, weights.t, lse.t,
                                                      places.t,  sources.t, starts.t} {
-        const struct route_args args = {CHOSEN, true};
-        op_route(dev, &routes, logits.t, &args);
+        const struct route_args args = {CHOSEN, true, ROUTER_SOFTMAX, 0, 0, 0};
+        op_route(dev, &routes, logits.t, tensor{}, &args);
     }
 };
 

@@ -83,7 +83,7 @@ void experts_compute(struct model *model, const struct experts *block, struct te
     const struct expert_acts *acts = block->acts;
     struct linear router = router_of(model, block->w);
     linear_forward(model->dev, acts->logits, x, &router);
-    op_route(model->dev, &acts->routes, acts->logits, &block->plan->route);
+    op_route(model->dev, &acts->routes, acts->logits, (struct tensor){0}, &block->plan->route);
     experts_meet(model, model->between, block);
     struct expert_acts at = experts_received(model, block);
     const struct experts own = {&at, block->w, block->plan, block->layer};
