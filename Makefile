@@ -115,7 +115,7 @@ AMPERE := $(addprefix kernels/cuda/,attention_forward.cu attention_keys.cu atten
 CUDA_OBJ := $(patsubst %,$(CUDA_OUT)/%.o,$(GPU_C) $(GPU_CU))
 
 GPU_BENCH  := $(filter-out %/gpu_nccl.c,$(wildcard tests/gpu/*.c))
-CUDA_TESTS := $(patsubst %,$(CUDA_OUT)/tests/%,test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_experts test_experts_parts test_route_sigmoid test_ops_distill test_ops_fp8 test_exact test_ops_fp8_blocks test_fp8_step test_device test_packed test_attention test_attention_mask test_model test_router test_session test_layer_plan test_objectives test_linear_seam conformance gpu_nccl gpu_bench)
+CUDA_TESTS := $(patsubst %,$(CUDA_OUT)/tests/%,test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_experts test_experts_parts test_route_sigmoid test_ops_distill test_ops_fp8 test_exact test_ops_fp8_blocks test_fp8_step test_device test_packed test_attention test_attention_mask test_model test_model_routers test_router test_session test_layer_plan test_objectives test_linear_seam conformance gpu_nccl gpu_bench)
 
 cuda: $(CUDA_OUT)/atelier
 $(CUDA_OUT)/atelier: $(MAIN) $(COMMON) $(CUDA_OBJ)
@@ -199,7 +199,7 @@ SIMT_CXXFLAGS = -std=c++17 -D_GNU_SOURCE -DOMPI_SKIP_MPICXX $(if $(SAN),-O1,-O2)
 SIMT_CPP := $(wildcard tests/simt/*.cpp)
 SIMT_OBJ := $(patsubst %,$(SIMT_OUT)/%.o,$(GPU_C) $(GPU_CU) $(filter-out tests/simt/test_%,$(SIMT_CPP)))
 SIMT_OWN := $(patsubst tests/simt/%,$(SIMT_OUT)/tests/%,$(basename $(wildcard tests/simt/test_*.c tests/simt/test_*.cpp)))
-SIMT_OPS := $(patsubst %,$(SIMT_OUT)/tests/%,test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_experts test_experts_parts test_route_sigmoid test_ops_distill test_ops_fp8 test_exact test_ops_fp8_blocks test_fp8_step test_device test_packed test_attention test_attention_mask test_model test_router test_session test_layer_plan test_objectives test_short_logits test_preferences test_linear_seam test_ranks_train test_ranks_wire test_ranks_muon test_ranks_quantised test_ranks_expert test_ranks_halo)
+SIMT_OPS := $(patsubst %,$(SIMT_OUT)/tests/%,test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_experts test_experts_parts test_route_sigmoid test_ops_distill test_ops_fp8 test_exact test_ops_fp8_blocks test_fp8_step test_device test_packed test_attention test_attention_mask test_model test_model_routers test_router test_session test_layer_plan test_objectives test_short_logits test_preferences test_linear_seam test_ranks_train test_ranks_wire test_ranks_muon test_ranks_quantised test_ranks_expert test_ranks_halo)
 SIMT_GPU := $(patsubst %,$(SIMT_OUT)/tests/%,conformance gpu_nccl gpu_bench)
 SIMT_TESTS := $(if $(SIMT_OBJ),$(SIMT_OWN) $(SIMT_OPS) $(SIMT_GPU))
 # Where several lines name what a program is made of, the library must come last.

@@ -14,6 +14,7 @@
 #include "checkpoints/adapter/adapter_merge.h"
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
+#include "checkpoints/gguf/gguf_router.h"
 #include "checkpoints/hub_name.h"
 #include "checkpoints/model_chat.h"
 #include "checkpoints/model_folder.h"
@@ -348,6 +349,11 @@ void weights_tell_storage(const struct weights *w) {
         warn("'%s' holds %lld scales that only a server of the quantised model uses: they are left out, "
              "unless export --type fp8 writes it again",
              w->path, (long long)w->num_served);
+    int64_t num_further = w->gguf ? gguf_model_num_further(w->gguf, &w->config) : w->num_further;
+    if (num_further > 0)
+        warn("'%s' holds %lld tensors of %d layers after the last that predict further tokens (multi-token "
+             "prediction): they are left out, and so are they from what is made of the model",
+             w->path, (long long)num_further, w->config.num_further);
     if (w->carried.count > 0)
         warn(
             "'%s' is a %s: its text decoder (%s) is read; its %lld other tensors, %.1f MiB, are carried as they are",

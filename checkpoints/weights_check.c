@@ -2,6 +2,7 @@
  * that is not known. */
 #include "checkpoints/weights_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -132,6 +133,17 @@ static int check_outside(struct weights *w, struct err *err) {
     return status;
 }
 
+/* is_further - of a layer after the model's last one that predicts further tokens. */
+static bool is_further(const struct weights *w, const char *name) {
+    char before[PARAM_NAME_ROOM];
+    for (int i = 0; i < w->config.num_further; i++) {
+        int length = snprintf(before, sizeof before, "model.layers.%d.", w->config.num_layers + i);
+        if (strncmp(name, before, (size_t)length) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* check_extra - an unknown tensor means that the model computes something that atelier would leave out. */
 static int check_extra(struct weights *w, int64_t index, struct err *err) {
     struct st_entry entry = st_entry(w->files, index);
@@ -145,6 +157,10 @@ static int check_extra(struct weights *w, int64_t index, struct err *err) {
         return carry(w, index, err);
     if (name_ends_with(entry.name, ".rotary_emb.inv_freq")) /* a table of old files */
         return 0;
+    if (is_further(w, entry.name)) {
+        w->num_further++;
+        return 0;
+    }
     if (find_head(w, head) == index)
         return weights_check_spare_head(w, index, err);
     return err_set(err, "tensor '%.200s' of '%s' is unknown for model_type '%s' with %d layers", entry.name,

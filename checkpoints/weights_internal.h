@@ -17,6 +17,7 @@ struct weights {
     char *config_text;
     struct quantised quantised;        /* how config.json says that matrices are stored */
     int64_t num_quantised, num_served; /* matrices stored so; tensors that only a server of them uses */
+    int64_t num_further;               /* tensors of layers that predict further tokens, which are left out */
     struct carried carried;            /* what a wrapper holds beside its text decoder */
     int64_t *carried_list;
     struct carried stored; /* the same, and all that a server of the quantised model needs besides */

@@ -76,7 +76,7 @@ static void test_refused_by_name(void **state) {
         {"{\"model_type\":\"llama4_text\"}",
          "model_type 'llama4_text' is not supported yet: mixture of experts, attention in chunks (supported: llama, "},
         {"{\"model_type\":\"mamba\"}",
-         "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, granite, phi3, smollm3, nemotron, gemma2, gemma3_text, apertus, mixtral, qwen3_moe, olmoe, gpt_oss)"},
+         "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, granite, phi3, smollm3, nemotron, gemma2, gemma3_text, apertus, mixtral, qwen3_moe, olmoe, gpt_oss, glm4_moe)"},
         {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config"},
         {"{" SIZES "}", "key 'model_type' is missing"},
         {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaModel\"]," SIZES "}",
@@ -234,7 +234,7 @@ static void test_names_and_shapes(void **state) {
 /* The names that GGUF files use, and back. */
 static void test_gguf_names(void **state) {
     (void)state;
-    char key[FAMILY_KEY_ROOM], names[128];
+    char key[FAMILY_KEY_ROOM], names[160];
     struct model_config config = {.num_layers = 1};
     assert_int_equal(family_set_gguf(&config, "qwen3", 5), 0);
     assert_string_equal(config.architecture, "Qwen3ForCausalLM");
@@ -248,7 +248,7 @@ static void test_gguf_names(void **state) {
     assert_string_equal(config.model_type, "qwen3_moe");
     assert_string_equal(
         family_gguf_names(names, sizeof names),
-        "llama, mistral3, qwen3, qwen2, olmo2, granite, phi3, smollm3, nemotron, gemma2, gemma3, apertus, qwen3moe, olmoe, gpt-oss");
+        "llama, mistral3, qwen3, qwen2, olmo2, granite, phi3, smollm3, nemotron, gemma2, gemma3, apertus, qwen3moe, olmoe, gpt-oss, glm4moe");
 }
 
 /* Every parameter once, with a slot, a name and a GGUF name of its own, and together as many scalars as the

@@ -100,11 +100,71 @@ static void test_gpt_oss(void **state) {
     assert_refused("{\"model_type\":\"gpt_oss\",\"sliding_window\":null}", "sliding_window is null");
 }
 
+/* GLM-4.5-Air, as its config.json is published but for what is not read; sizes counted in transformers' model. */
+static const char GLM_AIR[] =
+    "{\"architectures\":[\"Glm4MoeForCausalLM\"],\"model_type\":\"glm4_moe\",\"attention_bias\":true,"
+    "\"hidden_size\":4096,\"head_dim\":128,\"partial_rotary_factor\":0.5,\"intermediate_size\":10944,"
+    "\"max_position_embeddings\":131072,\"moe_intermediate_size\":1408,\"norm_topk_prob\":true,"
+    "\"num_attention_heads\":96,\"n_group\":1,\"topk_group\":1,\"n_routed_experts\":128,\"n_shared_experts\":1,"
+    "\"routed_scaling_factor\":1.0,\"num_experts_per_tok\":8,\"first_k_dense_replace\":1,\"num_hidden_layers\":46,"
+    "\"num_key_value_heads\":8,\"num_nextn_predict_layers\":1,\"rms_norm_eps\":1e-05,\"rope_scaling\":null,"
+    "\"rope_theta\":1000000,\"tie_word_embeddings\":false,\"use_qk_norm\":false,\"vocab_size\":151552}";
+
+static void test_glm4_moe(void **state) {
+    (void)state;
+    char name[PARAM_NAME_ROOM];
+    struct model_config config = parsed(GLM_AIR), again;
+    struct layer_plan first = family_layer_plan(&config, 0), second = family_layer_plan(&config, 1);
+    assert_true(first.ffn == FFN_GATED && first.block_width == 10944 && first.num_experts == 0);
+    assert_true(second.ffn == FFN_EXPERTS && second.block_width == 1408 && second.num_experts == 128);
+    assert_true(second.route.score == ROUTER_SIGMOID && second.route.renormalises && second.route.scale == 1);
+    assert_true(second.qkv_bias && second.qk_norm == QK_NORM_NONE && second.rotary_dim == 64);
+    assert_int_equal(config.num_further, 1);
+    assert_int_equal(model_num_parameters(&config), 106852245504 + 45 * 128); /* and the corrections */
+    assert_int_equal(model_num_active(&config),
+                     model_num_parameters(&config) - (int64_t)45 * 120 * 3 * 1408 * 4096);
+    assert_false(param_is_trained(&config, ROLE_ROUTER_CORRECTION));
+    assert_true(param_is_trained(&config, ROLE_SHARED_DOWN));
+    assert_int_equal(param_file_type(&config, ROLE_ROUTER_CORRECTION, DTYPE_BF16), DTYPE_F32);
+    assert_int_equal(param_file_type(&config, ROLE_ROUTER, DTYPE_BF16), DTYPE_BF16);
+    assert_string_equal(param_name(&config, param_at(ROLE_ROUTER_CORRECTION, 3), name),
+                        "model.layers.3.mlp.gate.e_score_correction_bias");
+    assert_string_equal(param_gguf_name(&config, param_at(ROLE_ROUTER_CORRECTION, 3), name),
+                        "blk.3.exp_probs_b.bias");
+    assert_int_equal(adapter_limit(&config, ADAPTER_UP), 0); /* neither experts nor what stands beside them */
+    char *written = model_config_text(&config, NULL);
+    again = parsed(written);
+    config.num_further = 0; /* what is written has none */
+    assert_memory_equal(&again, &config, sizeof again);
+    free(written);
+}
+
+static void refuse_glm(const char *key, const char *why) {
+    char *text = xasprintf("{\"model_type\":\"glm4_moe\",\"moe_intermediate_size\":20%s," SIZES "}", key);
+    assert_refused(text, why);
+    free(text);
+}
+
+static void test_glm4_moe_refused(void **state) {
+    (void)state;
+    refuse_glm(",\"n_group\":7", "n_group is 7");
+    refuse_glm(",\"n_group\":64,\"topk_group\":64", "at most 32 groups");
+    refuse_glm(",\"n_group\":16,\"topk_group\":0", "topk_group is 0");
+    refuse_glm(",\"n_group\":32,\"topk_group\":1", "and 8 experts in the chosen ones");
+    refuse_glm(",\"routed_scaling_factor\":0", "routed_scaling_factor is 0");
+    refuse_glm(",\"n_shared_experts\":0", "n_shared_experts is 0");
+    refuse_glm(",\"first_k_dense_replace\":3", "3 of 3 layers are dense");
+    refuse_glm(",\"shared_expert_intermediate_size\":64", "shared_expert_intermediate_size is 64");
+    assert_refused("{\"model_type\":\"qwen3_moe\",\"n_shared_experts\":1," SIZES "}",
+                   "n_shared_experts is 1");
+    assert_refused("{\"model_type\":\"deepseek_v3\"}", "multi-head latent attention");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_active),
-        cmocka_unit_test(test_dense_layers),
-        cmocka_unit_test(test_gpt_oss),
+        cmocka_unit_test(test_active),           cmocka_unit_test(test_dense_layers),
+        cmocka_unit_test(test_gpt_oss),          cmocka_unit_test(test_glm4_moe),
+        cmocka_unit_test(test_glm4_moe_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

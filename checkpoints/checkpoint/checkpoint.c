@@ -42,7 +42,7 @@ static int64_t place_tensor(struct st_layout *layout, const struct model_config 
     if (param.expert > 0 && param_spec(config, param.role)->traits & PARAM_STACKED)
         return handles[param_slot(config, first)];
     return st_layout_add(layout, param_saved_name(config, param, name), param_file_shape(config, param),
-                         dtype);
+                         param_file_type(config, param.role, dtype));
 }
 
 /* place_tensors - where the tensors of a part go in its files; malloc'ed. */

@@ -18,6 +18,7 @@
 #include "checkpoints/files.h"
 #include "checkpoints/gguf/gguf_model.h"
 #include "checkpoints/gguf/gguf_parts.h"
+#include "checkpoints/gguf/gguf_router.h"
 #include "checkpoints/gguf/gguf_settings.h"
 #include "checkpoints/gguf/gguf_tokenizer.h"
 #include "data/file.h"
@@ -107,6 +108,7 @@ static void set_model(const struct job *job) {
         set_size(job, "expert_count", config->num_experts);
         set_size(job, "expert_used_count", config->num_chosen);
         set_size(job, "expert_feed_forward_length", config->ffn_width);
+        gguf_set_router(job->writer, config);
     }
     set_size(job, "attention.head_count", config->num_heads);
     set_size(job, "attention.head_count_kv", config->num_kv_heads);
@@ -328,6 +330,15 @@ static enum rope_kind rope_in_file(const struct model_config *config) {
     return config->rope_kind == ROPE_DYNAMIC ? ROPE_PLAIN : config->rope_kind;
 }
 
+/* same_router - groups of which all are chosen are none. */
+static bool same_router(const struct model_config *a, const struct model_config *b) {
+    bool choose_a = a->num_groups_chosen < a->num_groups, choose_b = b->num_groups_chosen < b->num_groups;
+    bool same_groups =
+        choose_a == choose_b &&
+        (!choose_a || (a->num_groups == b->num_groups && a->num_groups_chosen == b->num_groups_chosen));
+    return same_groups && (float)a->route_scale == (float)b->route_scale;
+}
+
 /* check_file - what was written can be opened as the model it came from. */
 static int check_file(const char *path, const struct model_config *config, struct err *err) {
     struct model_config found;
@@ -337,14 +348,14 @@ static int check_file(const char *path, const struct model_config *config, struc
     int status = gguf_model_config(file, &found, err);
     if (status == 0)
         status = gguf_model_check(file, &found, err);
-    if (status == 0 &&
-        (model_num_parameters(&found) != model_num_parameters(config) ||
-         found.rope_kind != rope_in_file(config) || found.head_dim != config->head_dim ||
-         found.num_chosen != config->num_chosen || found.renormalises != config->renormalises ||
-         (family_gguf_has_windows(config) &&
-          (found.window != config->window || found.window_period != config->window_period ||
-           found.window_whole != config->window_whole)) ||
-         found.rotary_dim != config->rotary_dim))
+    if (status == 0 && (model_num_parameters(&found) != model_num_parameters(config) ||
+                        found.rope_kind != rope_in_file(config) || found.head_dim != config->head_dim ||
+                        found.num_chosen != config->num_chosen ||
+                        found.renormalises != config->renormalises || !same_router(&found, config) ||
+                        (family_gguf_has_windows(config) &&
+                         (found.window != config->window || found.window_period != config->window_period ||
+                          found.window_whole != config->window_whole)) ||
+                        found.rotary_dim != config->rotary_dim))
         status = err_set(err, "'%s' does not describe the model that was written", path);
     gguf_close(file);
     return status;

@@ -69,6 +69,8 @@ static int first_dense(const struct model_config *config) {
 
 /* refuse_experts - of a model that has some. */
 static int refuse_experts(const struct model_config *config, struct err *err) {
+    if (family_routes_by_sigmoid(config)) /* keys tell all of it */
+        return 0;
     if (config->renormalises != family_gguf_renormalises(config))
         return err_set(err,
                        "llama.cpp computes a '%s' whose weights of a token's experts %s up to one "

@@ -71,7 +71,7 @@ static int64_t place_tensor(const struct model_config *config, struct param para
     if (param.expert > 0 && param_spec(config, param.role)->traits & PARAM_STACKED)
         return before->handle;
     return st_layout_add(layout, param_name(config, param, name), param_file_shape(config, param),
-                         config->dtype);
+                         param_file_type(config, param.role, config->dtype));
 }
 
 /* place_tensors - all tensors of the model into the layout; the caller frees *list.  Returns how many, or -1 with err set. */
@@ -103,13 +103,13 @@ static int write_tensor(const struct job *job, struct st_layout *layout, struct 
     int64_t count = tensor_count(param_shape(config, placed->param)),
             begin = param_file_first(config, placed->param);
     int64_t chunk = count < CHUNK_VALUES ? count : CHUNK_VALUES;
+    enum dtype dtype = param_file_type(config, placed->param.role, config->dtype);
     float *values = xmalloc((size_t)chunk * sizeof *values);
     int status = 0;
     for (int64_t first = 0; first < count && status == 0; first += chunk) {
         int64_t now = count - first < chunk ? count - first : chunk;
-        status =
-            weights_read_fit(job->weights, placed->param,
-                             (struct weights_range){first, now, value_type_of(config->dtype)}, values, err);
+        status = weights_read_fit(job->weights, placed->param,
+                                  (struct weights_range){first, now, value_type_of(dtype)}, values, err);
         if (status == 0)
             status = st_layout_write_f32(layout, placed->handle, begin + first, now, values, err);
     }

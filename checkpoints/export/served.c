@@ -20,7 +20,7 @@ enum { MAX_CONFIG_BYTES = 16 * MIB };
  * model.language_model since 4.52); vllm-project/vllm 577477b, models/mistral3.py, e5fa945, gemma3_mm.py, 35d3c24, llava.py
  * (hf_to_vllm_mapper: "model.language_model." becomes "language_model.model."); SupportsLoRA in 025adfb, gemma2.py, 028aedf, olmo2.py,
  * which is OLMo 3's too, 0328802, granite.py, 055e47c, apertus.py, and phi3.py,
- * whose packed_modules_mapping has the fused matrices as they are, 002456d, qwen3_moe.py, 048a32c, olmoe.py, mixtral.py, and gpt_oss.py,
+ * whose packed_modules_mapping has the fused matrices as they are, 002456d, qwen3_moe.py, 048a32c, olmoe.py, mixtral.py, glm4_moe.py, and gpt_oss.py,
  * whose mapper renames self_attn.  A class that its registry lacks (0002bff, registry.py), as
  * Ministral's, is run by transformers' own, whose names are those of the column before. */
 static const struct {
@@ -45,6 +45,7 @@ static const struct {
     {"Qwen3MoeForCausalLM", {"model.layers."}, "model.layers.", "model.layers."},
     {"OlmoeForCausalLM", {"model.layers."}, "model.layers.", "model.layers."},
     {"GptOssForCausalLM", {"model.layers."}, "model.layers.", "model.layers."},
+    {"Glm4MoeForCausalLM", {"model.layers."}, "model.layers.", "model.layers."},
     {"Gemma2ForCausalLM", {"model.layers."}, "model.layers.", "model.layers."},
     {"Gemma3ForCausalLM", {"model.layers."}, "model.layers.", "model.layers."},
     {"Mistral3ForConditionalGeneration",

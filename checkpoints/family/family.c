@@ -16,6 +16,8 @@ static const struct family unsupported[] = {
     {.model_type = "nemotron_h", .reason = "state-space layers (Mamba-2) between those of attention"},
     {.model_type = "gemma4_text", .reason = "heads of 512 elements, layers that share keys and values"},
     {.model_type = "deepseek_v3", .reason = "multi-head latent attention, mixture of experts"},
+    {.model_type = "deepseek_v2", .reason = "multi-head latent attention, mixture of experts"},
+    {.model_type = "glm4_moe_lite", .reason = "multi-head latent attention, mixture of experts"},
     {.model_type = "qwen3_next", .reason = "gated delta net layers, mixture of experts"},
     {.model_type = "llama4_text", .reason = "mixture of experts, attention in chunks"},
 };
@@ -97,5 +99,6 @@ int model_config_set_family(struct model_config *config, const char *model_type,
         return -1;
     snprintf(config->model_type, sizeof config->model_type, "%s", family->model_type);
     snprintf(config->architecture, sizeof config->architecture, "%s", family->architecture);
+    config->router_score = family->experts.score;
     return 0;
 }

@@ -3,7 +3,7 @@
  *
  * One decoder serves all families; a family differs by the fields of struct model_config, by its table of parameters and by
  * the plan of its layers, both in family_NAME.c.  Supported now: the Llama family (model_type llama), Mistral and Ministral
- * with their windows, Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2 and 3, Granite, Phi-3, SmolLM3, Gemma 2 and 3 (text), Apertus and Nemotron (not the hybrid
+ * with their windows, Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2 and 3, Granite, Phi-3, SmolLM3, Gemma 2 and 3 (text), Apertus, those with experts (Mixtral, Qwen3-MoE, OLMoE, gpt-oss, GLM-4.5) and Nemotron (not the hybrid
  * ones).  Any other model_type is refused by name.
  * Source: Hugging Face config.json, both spellings (rope_theta + rope_scaling, and rope_parameters). */
 #pragma once
@@ -82,6 +82,10 @@ enum tensor_role {
     ROLE_EXPERT_GATE_UP, /* in place of gate and up: [C, 2F], inputs by rows, gate and up alternating; down is [F, C] then */
     ROLE_EXPERT_GATE_UP_BIAS,
     ROLE_EXPERT_DOWN_BIAS,
+    ROLE_ROUTER_CORRECTION, /* of scores that are sigmoids; and where the plan has shared experts, the next three */
+    ROLE_SHARED_GATE,
+    ROLE_SHARED_UP,
+    ROLE_SHARED_DOWN,
     ROLE_COUNT
 };
 
@@ -94,6 +98,7 @@ enum dim {
     DIM_KEY,     /* G D */
     DIM_FFN,     /* F */
     DIM_DENSE,   /* that of a gated block between layers with experts of a width of their own */
+    DIM_SHARED,  /* that of the shared experts together */
     DIM_QKV,     /* (H + 2 G) D */
     DIM_GATE_UP, /* 2 F */
     DIM_HEAD,    /* D */
@@ -131,6 +136,7 @@ enum param_trait {
     PARAM_GGUF_TURNED = 256, /* GGUF has its columns as rows */
     PARAM_GGUF_PAIRED =
         512, /* and the even and the odd ones in two tensors: in the second's name "up" stands for "gate" */
+    PARAM_F32 = 1024, /* f32 in memory and in files, whatever the model's type */
     PARAM_STACKED =
         128 /* and Hugging Face's files have those of all experts of a layer as one tensor, [experts, ...] */
 };
@@ -226,8 +232,14 @@ struct model_config {
     bool renormalises;     /* the weights of the chosen are divided by their sum */
     double router_loss;    /* router_aux_loss_coef: of the load balance (train/model/router.h), where */
     bool adds_router_loss; /* output_router_logits says that training adds it */
-    int64_t dense_width;   /* intermediate_size where experts have a width of their own: of dense layers */
+    int num_shared; /* experts that every row meets, as one gated block of so many times F; 0: there are none */
+    enum router_score router_score;    /* the family's */
+    int num_groups, num_groups_chosen; /* of ROUTER_SIGMOID, and so the next; 1 and 1: there are no groups */
+    double route_scale;
+    int num_further; /* layers after the last one that the files may hold and that are left out: they predict further tokens */
+    int64_t dense_width; /* intermediate_size where experts have a width of their own: of dense layers */
     struct layer_set dense_layers; /* of a model with experts, those that have a gated block instead */
+    bool qkv_bias, head_norms;     /* of a family whose attention may have them or not */
     int rotary_dim;                /* R: the first elements of a head that are rotated; 0: all of it */
     /* Of a family with local layers, else 0: a layer whose number leaves window_whole when it is divided by window_period
      * sees all of its document, the others see a window of keys up to their own, itself included. */
@@ -299,8 +311,10 @@ struct layer_plan {
     int64_t block;     /* rows of a block of its document, to whose end a row sees on; 0: to itself */
     enum ffn_kind ffn;
     enum gate gate; /* of a gated feed-forward block, and of experts */
-    enum act act;   /* of a plain one */
-    float scale;    /* multiplies q.k */
+    int64_t
+        block_width; /* of a gated or plain block; of FFN_EXPERTS, of the gated one beside them (shared experts), 0: none */
+    enum act act; /* of a plain one */
+    float scale;  /* multiplies q.k */
     float
         branch_scale; /* multiplies what each branch adds to the residual stream, where no norm is after it; 1: nothing */
 
@@ -315,9 +329,15 @@ struct layer_plan {
     bool sinks; /* each head has a key more, without a value, whose score is learnt (op_sinks_forward) */
 };
 
-/* family_gated_width - of the feed-forward blocks that are no experts.
+/* family_routes_by_sigmoid - whether its routers do: they may be corrected, have groups and a scale, and there may be shared experts,
+ * and dense layers before all others.  family_leading_dense - how many of those.
+ * family_gated_width - of the feed-forward blocks that are no experts.
  * family_expert_defaults - the numbers of experts by the family's class where they are 0; returns 0, or -1 with err set: the family has
  * no experts and is asked for some, or what it always does is asked for otherwise. */
+static inline bool family_routes_by_sigmoid(const struct model_config *config) {
+    return config->router_score == ROUTER_SIGMOID;
+}
+int family_leading_dense(const struct model_config *config);
 int64_t family_gated_width(const struct model_config *config);
 int family_expert_defaults(struct model_config *config, struct err *err);
 
@@ -459,6 +479,9 @@ const char *param_saved_name(const struct model_config *config, struct param par
 /* param_saved_twin - the name of a second tensor with the same values, into text: of an adapter that trains an embedding which is the
  * head as well, that of the head, for peft makes two of them.  NULL: there is none. */
 const char *param_saved_twin(const struct model_config *config, enum tensor_role role, char *text);
+
+/* param_file_type - of a kind in files whose tensors are of a type. */
+enum dtype param_file_type(const struct model_config *config, enum tensor_role role, enum dtype of_file);
 
 /* model_saved_type - of the tensors of a checkpoint that others load: the model's, or the adapter's. */
 enum dtype model_saved_type(const struct model_config *config);

@@ -190,9 +190,32 @@ static int check_dense(const struct model_config *config, struct err *err) {
         return 0;
     return err_set(
         err,
-        "%d of %d layers are dense (mlp_only_layers, decoder_sparse_step), with an intermediate_size of %lld: "
+        "%d of %d layers are dense (mlp_only_layers, decoder_sparse_step, first_k_dense_replace), with an intermediate_size of %lld: "
         "expected fewer, and a size of 1 to %d",
         num_dense, config->num_layers, (long long)config->dense_width, MODEL_MAX_FFN);
+}
+
+/* check_groups - of a router of sigmoids: groups of equal size, in the chosen ones of which a row finds its experts. */
+static int check_groups(const struct model_config *config, struct err *err) {
+    int groups = config->num_groups, chosen = config->num_groups_chosen;
+    if (!family_routes_by_sigmoid(config))
+        return 0;
+    bool fits = groups >= 1 && groups <= ROUTE_MAX_GROUPS && config->num_experts % groups == 0 &&
+                (groups == 1 || config->num_experts / groups > 1) && chosen >= 1 && chosen <= groups &&
+                config->num_experts / groups * (int64_t)chosen >= config->num_chosen;
+    if (!fits)
+        return err_set(
+            err,
+            "n_group is %d and topk_group %d, expected at most %d groups of two or more of the %d experts, "
+            "and %d experts in the chosen ones",
+            groups, chosen, ROUTE_MAX_GROUPS, config->num_experts, config->num_chosen);
+    if (!(config->route_scale > 0) || !(config->route_scale < 1e6))
+        return err_set(err, "routed_scaling_factor is %g, expected a number above 0, at most 1e6",
+                       config->route_scale);
+    if (config->num_shared < 0 || config->num_shared * config->ffn_width > MODEL_MAX_FFN)
+        return err_set(err, "n_shared_experts is %d, expected at most %d elements of all together",
+                       config->num_shared, MODEL_MAX_FFN);
+    return 0;
 }
 
 /* check_relations - sizes against each other, and the numbers that have no key of their own above. */
@@ -205,7 +228,7 @@ static int check_relations(const struct model_config *config, struct err *err) {
     if (config->num_experts > 0 && (config->num_chosen < 1 || config->num_chosen > config->num_experts))
         return err_set(err, "num_experts_per_tok is %d, expected 1 to the %d experts", config->num_chosen,
                        config->num_experts);
-    if (check_dense(config, err) != 0)
+    if (check_dense(config, err) != 0 || check_groups(config, err) != 0)
         return -1;
     if (!(config->router_loss >= 0) || !isfinite(config->router_loss))
         return err_set(err, "router_aux_loss_coef is %g, expected 0 or more", config->router_loss);

@@ -259,7 +259,7 @@ int family_refuse_features(const struct model_config *config, const struct famil
         json_get_bool_or(root, "mlp_bias", false, &mlp_bias, err) != 0 ||
         json_get_string_or(root, key, known, &activation, err) != 0)
         return -1;
-    if (attention_bias != family->attention_bias)
+    if (attention_bias != family->attention_bias && !family->chooses_attention)
         return err_set(err, "attention_bias %s is not supported for model_type '%s'",
                        attention_bias ? "true" : "false", config->model_type);
     if (mlp_bias)

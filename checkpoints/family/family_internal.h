@@ -40,7 +40,11 @@ struct expert_facts {
     int64_t width, dense_width;
     double router_loss;
     bool renormalises; /* always; otherwise norm_topk_prob says it */
-    bool short_names;  /* of an expert's modules: w1, w3 and w2 for gate, up and down */
+    enum router_score score;
+    /* Of ROUTER_SIGMOID: n_shared_experts, first_k_dense_replace and num_nextn_predict_layers where the keys are missing. */
+    int num_shared, num_dense, num_further;
+    bool renormalises_by_class; /* norm_topk_prob where the key is missing */
+    bool short_names;           /* of an expert's modules: w1, w3 and w2 for gate, up and down */
 };
 
 /* What llama.cpp knows of a family without a key in the file. */
@@ -81,6 +85,7 @@ struct family {
     const char *activation_key; /* of the next in config.json; NULL: hidden_act */
     const char *activation;     /* the only one; NULL: silu, also called swish */
     bool attention_bias;        /* what attention_bias in config.json has to be, and is where it is missing */
+    bool chooses_attention; /* attention_bias (of queries, keys and values) and use_qk_norm say it instead */
     struct gguf_facts in_gguf;
 
     struct local_layers local;
@@ -129,7 +134,8 @@ struct family {
     FAMILY(smollm3)                                                                                          \
     FAMILY(nemotron)                                                                                         \
     FAMILY(gemma2)                                                                                           \
-    FAMILY(gemma3_text) FAMILY(apertus) FAMILY(mixtral) FAMILY(qwen3_moe) FAMILY(olmoe) FAMILY(gpt_oss)
+    FAMILY(gemma3_text)                                                                                      \
+    FAMILY(apertus) FAMILY(mixtral) FAMILY(qwen3_moe) FAMILY(olmoe) FAMILY(gpt_oss) FAMILY(glm4_moe)
 #define FAMILY_DECLARE(name) extern const struct family family_##name;
 EACH_FAMILY(FAMILY_DECLARE)
 extern const struct family *const family_list[];
@@ -143,6 +149,12 @@ static inline void family_add_experts(const struct model_config *config, struct 
     plan->ffn = FFN_EXPERTS;
     plan->num_experts = config->num_experts;
     plan->route = (struct route_args){.num_chosen = config->num_chosen, .renormalises = config->renormalises};
+    if (!family_routes_by_sigmoid(config))
+        return;
+    plan->route.score = ROUTER_SIGMOID;
+    plan->route.num_groups = config->num_groups;
+    plan->route.num_groups_chosen = config->num_groups_chosen;
+    plan->route.scale = (float)config->route_scale;
 }
 
 /* adapter_rows - the rows of the parameters of an adapter, [*count]; none where the model has no adapter. */

@@ -61,6 +61,11 @@ static bool is_everywhere(const struct param_spec *spec) {
     return spec->role >= ROLE_QUERY && spec->role <= ROLE_OUTPUT;
 }
 
+/* is_beside_experts - of a layer with experts: what corrects its router, and shared ones. */
+static bool is_beside_experts(const struct layer_plan *plan, enum tensor_role role) {
+    return role == ROLE_ROUTER_CORRECTION ? plan->route.score == ROUTER_SIGMOID : plan->block_width > 0;
+}
+
 /* in_layer - is a parameter of this kind in that layer?  Norms are where the layer's plan has them, and so are biases, sinks,
  * the gate, what an activation has of its own and what experts have; all else is in every layer. */
 static bool in_layer(const struct model_config *config, const struct param_spec *spec, int layer) {
@@ -73,8 +78,11 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
     if (is_everywhere(spec))
         return true;
     struct layer_plan plan = family_layer_plan(config, layer);
-    if (spec->traits & PARAM_EXPERT && plan.num_experts == 0)
-        return false;
+    bool has_experts = plan.ffn == FFN_EXPERTS;
+    if (spec->traits & PARAM_EXPERT)
+        return plan.num_experts > 0;
+    if (spec->role >= ROLE_ROUTER_CORRECTION)
+        return has_experts && is_beside_experts(&plan, spec->role);
     switch (spec->role) {
     case ROLE_QUERY_NORM:
     case ROLE_KEY_NORM:
@@ -106,9 +114,9 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
         return plan.ffn == FFN_GATED;
     case ROLE_UP:
     case ROLE_DOWN:
-        return plan.ffn != FFN_EXPERTS;
+        return !has_experts;
     case ROLE_ROUTER:
-        return plan.ffn == FFN_EXPERTS;
+        return has_experts;
     case ROLE_XIELU_ALPHA_P:
     case ROLE_XIELU_ALPHA_N:
     case ROLE_XIELU_BETA:
@@ -263,6 +271,8 @@ static int64_t dim_size(const struct model_config *config, enum dim dim) {
         return config->ffn_width;
     case DIM_DENSE:
         return config->dense_width;
+    case DIM_SHARED:
+        return config->num_shared * config->ffn_width;
     case DIM_QKV:
         return (config->num_heads + 2 * (int64_t)config->num_kv_heads) * config->head_dim;
     case DIM_GATE_UP:
@@ -376,6 +386,11 @@ bool param_is_trained(const struct model_config *config, enum tensor_role role) 
     return param_is_saved(config, role) && spec && !(spec->traits & PARAM_FIXED);
 }
 
+enum dtype param_file_type(const struct model_config *config, enum tensor_role role, enum dtype of_file) {
+    const struct param_spec *spec = param_spec(config, role);
+    return spec && spec->traits & PARAM_F32 ? DTYPE_F32 : of_file;
+}
+
 int64_t model_num_trained(const struct model_config *config) {
     struct param at = PARAM_START;
     int64_t count = 0;
@@ -386,10 +401,11 @@ int64_t model_num_trained(const struct model_config *config) {
 }
 
 /* target_spec - the row of a target's matrix, NULL: no pair hangs on one.  Blocks without experts between those with some have none, nor
- * do experts whose files have them as one tensor. */
+ * do experts whose files have them as one tensor, nor those beside shared ones, whose modules have the same names for peft. */
 static const struct param_spec *target_spec(const struct model_config *config, enum adapter_target target) {
     const struct param_spec *spec = param_spec(config, adapter_target_role(config, target));
-    return spec && !(spec->traits & PARAM_STACKED) ? spec : NULL;
+    bool is_beside = spec && spec->traits & PARAM_EXPERT && config->num_shared > 0;
+    return spec && !(spec->traits & PARAM_STACKED) && !is_beside ? spec : NULL;
 }
 
 bool adapter_in_layer(const struct model_config *config, enum adapter_target target, int layer) {

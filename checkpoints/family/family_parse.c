@@ -64,13 +64,42 @@ static const char *experts_key(const struct family *family, const json_t *root) 
     return !json_find(root, family->experts_key) && json_find(root, other) ? other : family->experts_key;
 }
 
+/* read_number - an integer from `least` on; finer limits are model_config_check's. */
+static int read_number(const json_t *root, const char *key, int least, int *number, struct err *err) {
+    int64_t value;
+    if (json_get_int_or(root, key, *number, &value, err) != 0)
+        return -1;
+    if (value < least || value > MODEL_MAX_FFN)
+        return err_set(err, "%s is %lld, expected %d or more, of reasonable size", key, (long long)value,
+                       least);
+    *number = (int)value;
+    return 0;
+}
+
+/* parse_leading - of a family whose first layers are dense: how many. */
+static int parse_leading(struct model_config *config, const struct family *family, const json_t *root,
+                         struct err *err) {
+    int count = family->experts.num_dense;
+    config->num_further = family->experts.num_further;
+    if (read_number(root, "first_k_dense_replace", 0, &count, err) != 0 ||
+        read_number(root, "num_nextn_predict_layers", 0, &config->num_further, err) != 0)
+        return -1;
+    for (int layer = 0; layer < count && layer < config->num_layers; layer++)
+        layer_set_add(&config->dense_layers, layer);
+    return 0;
+}
+
 /* parse_dense - which layers of a model with experts have none: the listed ones, and those that decoder_sparse_step passes over. */
 static int parse_dense(struct model_config *config, const struct family *family, const json_t *root,
                        struct err *err) {
     const json_t *listed = json_find(root, "mlp_only_layers");
     int64_t step;
-    if (!family->experts.may_be_dense || config->num_layers > ADAPTER_MAX_LAYERS)
-        return 0; /* so many layers are refused by model_config_check */
+    if (config->num_layers > ADAPTER_MAX_LAYERS) /* refused by model_config_check */
+        return 0;
+    if (family->experts.score == ROUTER_SIGMOID)
+        return parse_leading(config, family, root, err);
+    if (!family->experts.may_be_dense)
+        return 0;
     if (json_get_int_or(root, "decoder_sparse_step", 1, &step, err) != 0)
         return -1;
     if (step < 1 || (listed && !json_is_array(listed)))
@@ -92,6 +121,26 @@ static int parse_dense(struct model_config *config, const struct family *family,
     return 0;
 }
 
+/* parse_sigmoids - of a family whose router's scores are sigmoids; its class adds no loss of them. */
+static int parse_sigmoids(struct model_config *config, const struct expert_facts *class, const json_t *root,
+                          struct err *err) {
+    config->num_shared = class->num_shared;
+    config->num_groups = config->num_groups_chosen = 1;
+    if (read_number(root, "n_shared_experts", 1, &config->num_shared, err) != 0 ||
+        read_number(root, "n_group", 1, &config->num_groups, err) != 0 ||
+        read_number(root, "topk_group", 1, &config->num_groups_chosen, err) != 0)
+        return -1;
+    return json_get_double_or(root, "routed_scaling_factor", 1, &config->route_scale, err);
+}
+
+/* parse_losses - what a class adds to the loss of its routers. */
+static int parse_losses(struct model_config *config, const struct expert_facts *class, const json_t *root,
+                        struct err *err) {
+    if (json_get_double_or(root, "router_aux_loss_coef", class->router_loss, &config->router_loss, err) != 0)
+        return -1;
+    return json_get_bool_or(root, "output_router_logits", false, &config->adds_router_loss, err);
+}
+
 /* parse_experts - of a family that has some.  Returns 0, or -1 with err set. */
 static int parse_experts(struct model_config *config, const struct family *family, const json_t *root,
                          struct err *err) {
@@ -101,14 +150,22 @@ static int parse_experts(struct model_config *config, const struct family *famil
     config->renormalises = class->renormalises;
     if (read_count(root, experts_key(family, root), class->num_experts, &config->num_experts, err) != 0 ||
         read_count(root, "num_experts_per_tok", class->num_chosen, &config->num_chosen, err) != 0 ||
-        json_get_double_or(root, "router_aux_loss_coef", class->router_loss, &config->router_loss, err) !=
-            0 ||
-        json_get_bool_or(root, "output_router_logits", false, &config->adds_router_loss, err) != 0)
+        (class->score == ROUTER_SIGMOID ? parse_sigmoids : parse_losses)(config, class, root, err) != 0)
         return -1;
-    if (!class->renormalises &&
-        json_get_bool_or(root, "norm_topk_prob", false, &config->renormalises, err) != 0)
+    if (!class->renormalises && json_get_bool_or(root, "norm_topk_prob", class->renormalises_by_class,
+                                                 &config->renormalises, err) != 0)
         return -1;
     return class->width_key ? read_size(root, class->width_key, class->width, &config->ffn_width, err) : 0;
+}
+
+/* parse_attention - what a class leaves to its keys. */
+static int parse_attention(struct model_config *config, const struct family *family, const json_t *root,
+                           struct err *err) {
+    if (!family->chooses_attention)
+        return 0;
+    if (json_get_bool_or(root, "attention_bias", false, &config->qkv_bias, err) != 0)
+        return -1;
+    return json_get_bool_or(root, "use_qk_norm", false, &config->head_norms, err);
 }
 
 /* parse_sizes - what has no sensible default must be given; the defaults are those of the family's class. */
@@ -131,7 +188,7 @@ static int parse_sizes(struct model_config *config, const struct family *family,
         json_get_double_or(root, "initializer_range", or_else(family->default_deviation, 0.02), &deviation,
                            err) != 0)
         return -1;
-    if (parse_dense(config, family, root, err) != 0)
+    if (parse_dense(config, family, root, err) != 0 || parse_attention(config, family, root, err) != 0)
         return -1;
     config->norm_eps = (float)eps;
     config->initializer_range = (float)deviation;

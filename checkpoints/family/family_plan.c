@@ -30,9 +30,18 @@ struct layer_plan family_layer_plan(const struct model_config *config, int layer
     }
     if (family->change_plan)
         family->change_plan(config, layer, &plan);
+    plan.block_width =
+        plan.ffn == FFN_EXPERTS ? config->num_shared * config->ffn_width : family_gated_width(config);
     CHECK(plan.num_experts == 0 || plan.num_experts == config->num_experts,
           "layer %d has %d experts, the model %d", layer, plan.num_experts, config->num_experts);
     return plan;
+}
+
+int family_leading_dense(const struct model_config *config) {
+    int count = 0;
+    while (count < config->num_layers && layer_set_has(&config->dense_layers, count))
+        count++;
+    return count;
 }
 
 int64_t family_gated_width(const struct model_config *config) {
@@ -56,6 +65,13 @@ int family_expert_defaults(struct model_config *config, struct err *err) {
         config->num_chosen = family->experts.num_chosen;
     config->router_loss = family->experts.router_loss;
     config->dense_width = family->experts.dense_width;
+    if (!family_routes_by_sigmoid(config))
+        return 0;
+    config->num_shared = family->experts.num_shared;
+    config->num_groups = config->num_groups_chosen = 1;
+    config->route_scale = 1;
+    for (int layer = 0; layer < family->experts.num_dense; layer++)
+        layer_set_add(&config->dense_layers, layer);
     return 0;
 }
 

@@ -56,6 +56,26 @@ static void set_dense(json_t *root, const struct model_config *config) {
     json_decref(listed);
 }
 
+/* set_router - of a family whose router's scores are sigmoids, or what else a class says of its routers.  Layers that predict further
+ * tokens are not in what is written. */
+static void set_router(json_t *root, const struct model_config *config) {
+    const struct expert_facts *class = &family_of(config)->experts;
+    if (!family_routes_by_sigmoid(config)) {
+        set_float(root, "router_aux_loss_coef", (float)config->router_loss);
+        if (class->may_be_dense)
+            set_dense(root, config);
+        if (config->adds_router_loss)
+            json_object_set_new(root, "output_router_logits", json_true());
+        return;
+    }
+    set_int(root, "n_shared_experts", config->num_shared);
+    set_int(root, "n_group", config->num_groups);
+    set_int(root, "topk_group", config->num_groups_chosen);
+    set_double(root, "routed_scaling_factor", config->route_scale);
+    set_int(root, "first_k_dense_replace", family_leading_dense(config));
+    set_int(root, "num_nextn_predict_layers", 0);
+}
+
 /* set_ffn - the feed-forward block, or the experts. */
 static void set_ffn(json_t *root, const struct model_config *config) {
     const struct family *family = family_of(config);
@@ -67,11 +87,7 @@ static void set_ffn(json_t *root, const struct model_config *config) {
         set_int(root, width_key, config->ffn_width);
     set_int(root, family->experts_key, config->num_experts);
     set_int(root, "num_experts_per_tok", config->num_chosen);
-    set_float(root, "router_aux_loss_coef", (float)config->router_loss);
-    if (family->experts.may_be_dense)
-        set_dense(root, config);
-    if (config->adds_router_loss)
-        json_object_set_new(root, "output_router_logits", json_true());
+    set_router(root, config);
     if (!family->experts.renormalises)
         json_object_set_new(root, "norm_topk_prob", json_boolean(config->renormalises));
 }
@@ -87,6 +103,10 @@ static void set_sizes(json_t *root, const struct model_config *config) {
     set_int(root, "num_attention_heads", config->num_heads);
     set_int(root, "num_key_value_heads", config->num_kv_heads);
     set_int(root, "head_dim", config->head_dim);
+    if (family_of(config)->chooses_attention) {
+        json_object_set_new(root, "attention_bias", json_boolean(config->qkv_bias));
+        json_object_set_new(root, "use_qk_norm", json_boolean(config->head_norms));
+    }
     set_float(root, family_eps_key(family_of(config)), config->norm_eps);
     set_float(root, "initializer_range", config->initializer_range);
     json_object_set_new(root, "tie_word_embeddings", json_boolean(config->tied_head));

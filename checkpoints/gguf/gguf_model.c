@@ -17,6 +17,7 @@
 
 #include "checkpoints/gguf/gguf_layer_values.h"
 #include "checkpoints/gguf/gguf_parts.h"
+#include "checkpoints/gguf/gguf_router.h"
 
 /* Row i of the first half goes to 2i of its head, row i of the second half to 2i + 1: the two that are rotated
  * together become neighbours. */
@@ -30,7 +31,7 @@ int64_t gguf_row_from_hf(int head_dim, int64_t row) {
 /* read_architecture - which family it is; other settings of the file follow from that. */
 static int read_architecture(const struct gguf *file, struct model_config *config, struct err *err) {
     struct gguf_string name;
-    char names[160];
+    char names[192];
     int64_t index = gguf_find_key(file, "general.architecture"), num_parts;
     if (index < 0)
         return err_set(err, "'%s' has no key 'general.architecture'", gguf_path(file));
@@ -111,6 +112,7 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
         for (size_t k = 0;
              k < sizeof multiplied / sizeof *multiplied && family_has_multipliers(config) && !fine; k++)
             fine = strcmp(key + prefix_bytes, multiplied[k]) == 0;
+        fine = fine || (family_routes_by_sigmoid(config) && gguf_is_router_key(key + prefix_bytes));
         fine = fine || strcmp(key + prefix_bytes, family_gguf_eps_key(config)) == 0;
         for (size_t k = 0; k < sizeof tempered / sizeof *tempered && family_has_temperature(config); k++)
             fine = fine || strcmp(key + prefix_bytes, tempered[k]) == 0;
@@ -255,7 +257,8 @@ int gguf_model_config(const struct gguf *file, struct model_config *config, stru
     *config = (struct model_config){.initializer_range = 0.02f, .rope_kind = ROPE_PLAIN};
     if (read_architecture(file, config, err) != 0 || refuse_unknown_settings(file, config, err) != 0 ||
         read_sizes(file, config, err) != 0 || read_experts(settings, config, err) != 0 ||
-        read_tensor_facts(file, config, err) != 0 || read_token_ids(file, config, err) != 0 ||
+        gguf_read_router(settings, config, err) != 0 || read_tensor_facts(file, config, err) != 0 ||
+        read_token_ids(file, config, err) != 0 ||
         gguf_setting_double(settings, family_gguf_eps_key(config), 0, &eps, err) != 0)
         return -1;
     config->norm_eps = (float)eps;
@@ -323,7 +326,7 @@ int gguf_model_check(const struct gguf *file, const struct model_config *config,
         }
     }
     for (int64_t i = 0; status == 0 && i < gguf_num_tensors(file); i++)
-        if (!is_expected[i])
+        if (!is_expected[i] && !gguf_is_further(config, gguf_tensor(file, i).name))
             status = err_set(
                 err,
                 "'%s' has a tensor '%s' that a model of the architecture %s does not have; it is not supported",

@@ -174,6 +174,22 @@ VARIANTS = {
                 "rope": {"rope_theta": 100.0, "rope_type": "yarn", "factor": 8.0, "beta_fast": 32.0, "beta_slow": 1.0,
                 "truncate": False, "original_max_position_embeddings": 64}, "seed": 400,
                 "experts": {"num_local_experts": 4, "num_experts_per_tok": 2}},
+    # GLM-4.5: after a dense layer two of eight experts, chosen by corrected sigmoids in two of four groups, with weights that add up to
+    # 2.5, beside two shared ones; biases of queries, keys and values, normalised heads of which the first half turns.
+    "glm4_moe": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
+                 "vocab_size": 64, "head_dim": 16, "rope": {"rope_theta": 1000.0, "partial_rotary_factor": 0.5}, "rms_norm_eps": 1e-5,
+                 "class": "Glm4Moe", "qk_norm": True, "seed": 410, "layers": 3, "dense": [0], "experts": {
+                     "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 12, "norm_topk_prob": True,
+                     "n_group": 4, "topk_group": 2, "routed_scaling_factor": 2.5, "n_shared_experts": 2, "first_k_dense_replace": 1,
+                     "attention_bias": True, "use_qk_norm": True}},
+    # Attention without biases and norms, no groups, the sigmoids as they are; no layer is dense; a quarter of each head turns.  With seed
+    # 420 the norms in f32 and in f64 differ by 4e-6, in transformers itself.
+    "glm4_moe_air": {"hidden_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 36,
+                     "vocab_size": 72, "head_dim": 8, "rope": {"rope_theta": 10000.0, "partial_rotary_factor": 0.25}, "rms_norm_eps": 1e-5,
+                     "class": "Glm4Moe", "seed": 421, "dense": [], "old": True, "experts": {
+                         "n_routed_experts": 5, "num_experts_per_tok": 3, "moe_intermediate_size": 12, "norm_topk_prob": False,
+                         "n_group": 1, "topk_group": 1, "routed_scaling_factor": 1.5, "n_shared_experts": 1,
+                         "first_k_dense_replace": 0, "attention_bias": False, "use_qk_norm": False}},
 }
 WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
@@ -245,6 +261,13 @@ def randomise(model, seed):
             is_norm = parameter.ndim == 1 and not name.endswith("bias")
             wide = 5.0 if name.endswith("experts.gate_up_proj") and model.config.model_type == "gpt_oss" else 1.0
             parameter.copy_((one if is_norm else 0.0) + 0.2 * wide * noise)
+        for _, buffer in corrections(model):
+            buffer.copy_(0.3 * torch.randn(buffer.shape, generator=generator))
+
+
+def corrections(model):
+    """What routers of sigmoids add before they choose: no parameters, for nothing trains them."""
+    return [(name, buffer) for name, buffer in model.named_buffers() if name.endswith("e_score_correction_bias")]
 
 
 def old_spelling(config):
@@ -281,6 +304,8 @@ def save_model(name, spec, folder, seed):
     assert len(list(folder.glob("*.safetensors"))) == shards, f"{name}: number of files"
     loaded = load_model(folder)
     for (key, a), (_, b) in zip(model.named_parameters(), loaded.named_parameters(), strict=True):
+        assert torch.equal(a, b), f"{name}: '{key}' changed on its way through the file"
+    for (key, a), (_, b) in zip(corrections(model), corrections(loaded), strict=True):
         assert torch.equal(a, b), f"{name}: '{key}' changed on its way through the file"
     return loaded
 
@@ -424,6 +449,45 @@ def renormalises(spec):
     return spec["class"] in ("Mixtral", "GptOss") or spec["experts"].get("norm_topk_prob", False)
 
 
+def own_gap(values, count):
+    """The count largest of the last dimension, and the least distance between them and the next."""
+    values, chosen = values.topk(count + 1, -1)
+    return chosen[..., :count], (values[..., count - 1] - values[..., count]).min().item()
+
+
+def own_sigmoids(h, w, spec, seen):
+    """Weights [T, E] of a router of sigmoids, 0 of what is not chosen; wrong: one mistake."""
+    facts, wrong = spec["experts"], spec.get("wrong")
+    scores = (h @ w("mlp.gate.weight").T).sigmoid()
+    choice = scores if wrong == "no_correction" else scores + w("mlp.gate.e_score_correction_bias")
+    groups = 1 if wrong == "no_groups" else facts["n_group"]
+    if groups > 1:
+        sums = choice.view(len(h), groups, -1).topk(2, -1)[0].sum(-1)
+        kept, gap = own_gap(sums, facts["topk_group"])
+        seen.append(gap)
+        is_kept = torch.zeros_like(sums).scatter(1, kept, 1).bool().repeat_interleave(choice.shape[1] // groups, 1)
+        choice = choice.masked_fill(~is_kept, -math.inf)
+    chosen, gap = own_gap(choice, facts["num_experts_per_tok"])
+    seen.append(gap)
+    weights = scores * torch.zeros_like(scores).scatter(1, chosen, 1)
+    if facts["norm_topk_prob"] != spec.get("flipped", False):
+        weights = weights / weights.sum(-1, keepdim=True)
+    return weights * (1 if wrong == "no_scale" else facts["routed_scaling_factor"])
+
+
+def own_glm(h, w, spec, seen):
+    """A block of GLM's experts, expert by expert, and the shared ones."""
+    weights, wrong = own_sigmoids(h, w, spec, seen), spec.get("wrong")
+    out = torch.zeros_like(h)
+    for expert in range(weights.shape[1]):
+        gate, up = (h @ w("mlp.experts.gate_up_proj")[expert].T).chunk(2, -1)
+        out = out + weights[:, expert:expert + 1] * ((silu(gate) * up) @ w("mlp.experts.down_proj")[expert].T)
+    if wrong == "no_shared_experts":
+        return out
+    gate, up = (h @ w(f"mlp.shared_experts.{name}_proj.weight").T for name in ("gate", "up"))
+    return out + (silu(gate) * up) @ w("mlp.shared_experts.down_proj.weight").T
+
+
 def own_experts(h, w, spec, seen):
     """A block of experts, expert by expert; seen: gets the least distance between a chosen probability and one that is not."""
     clamped = spec["class"] == "GptOss"
@@ -552,7 +616,8 @@ def own_forward(spec, weights, order="half", scaled=True, gaps=None):
             before = "feedforward" if own else "pre_feedforward" if sandwich else "post_attention"
             h = x if after else norm(x, f"{name}.{before}_layernorm")
             if "experts" in spec and layer not in spec.get("dense", []):
-                x = x + own_experts(h, lambda key, name=name: weights[f"{name}.{key}"], spec, [] if gaps is None else gaps)
+                block = own_glm if spec["class"] == "Glm4Moe" else own_experts
+                x = x + block(h, lambda key, name=name: weights[f"{name}.{key}"], spec, [] if gaps is None else gaps)
                 continue
             whole = spec.get("class") == "Phi3"
             up = (h @ w("mlp.gate_up_proj").T).chunk(2, -1)[1] if whole else h @ w("mlp.up_proj").T
@@ -572,7 +637,8 @@ def own_forward(spec, weights, order="half", scaled=True, gaps=None):
 
 
 def weights_f64(model):
-    return {name: p.detach().double().requires_grad_() for name, p in model.named_parameters()}
+    weights = {name: p.detach().double().requires_grad_() for name, p in model.named_parameters()}
+    return weights | {name: buffer.detach().double() for name, buffer in corrections(model)}
 
 
 # ---------------------------------------------------------------------------------------------------- training
@@ -614,7 +680,7 @@ def check(name, what, value, limit):
 
 def finite_differences(name, spec, model, batch, gradients):
     """Central differences in f64 of the f64 loss, against the gradients that transformers gave in f32."""
-    weights = {key: p.detach().double() for key, p in model.named_parameters()}
+    weights = {key: p.detach().double() for key, p in list(model.named_parameters()) + corrections(model)}
     h = 1e-5
     worst = 0.0
     own = spec.get("class") == "Apertus"
@@ -671,6 +737,13 @@ def write_expected(folder, tensors, facts):
         path.chmod(0o644)
 
 
+def mistakes(spec):
+    """What a router of sigmoids could be computed without."""
+    if spec["class"] != "Glm4Moe":
+        return []
+    return ["no_correction", "no_scale", "no_shared_experts"] + (["no_groups"] if spec["experts"]["n_group"] > 1 else [])
+
+
 def make_variant(name, spec, folder, seed):
     """One model folder with its expected values; returns the batch, for the wrong answers to the same question."""
     model = save_model(name, spec, folder, seed)
@@ -698,6 +771,10 @@ def make_variant(name, spec, folder, seed):
         flipped = one_by_one(own_forward(spec | {"flipped": True}, weights_f64(load_model(folder))), batch)
         wrong["other_renormalisation"] = mean_loss(flipped, batch).item()
         assert abs(wrong["other_renormalisation"] / loss.item() - 1) > 1e-3, f"{name}: renormalised or not is the same here"
+        for mistake in mistakes(spec):
+            mistaken = one_by_one(own_forward(spec | {"wrong": mistake}, weights_f64(load_model(folder))), batch)
+            wrong[mistake] = mean_loss(mistaken, batch).item()
+            assert abs(wrong[mistake] / loss.item() - 1) > 1e-3, f"{name}: {mistake} makes no difference here"
     counts = (batch["targets"] != NO_TARGET).sum(1)
     mean_of_means = (nll.sum(1) / counts).mean().item()
     assert abs(mean_of_means / loss.item() - 1) > 1e-4, f"{name}: this batch cannot tell a mean of means"

@@ -8,16 +8,21 @@
 
 struct expert_weights experts_weights(const struct model *model, int layer) {
     const struct params *params = model->params;
+    const struct layer_plan *plan = &model->layers[layer].plan;
+    const struct weight none = {.value = {.data = NULL}};
     int unit = 1 + layer;
-    if (model->layers[layer].plan.clamps_experts)
+    bool is_corrected = plan->route.score == ROUTER_SIGMOID;
+    if (plan->clamps_experts)
         return clamped_weights(model, layer);
-    return (struct expert_weights){.router = {.w = params_weight(params, unit, ROLE_ROUTER)},
-                                   .gate = params_experts(params, unit, ROLE_EXPERT_GATE),
-                                   .up = params_experts(params, unit, ROLE_EXPERT_UP),
-                                   .down = params_experts(params, unit, ROLE_EXPERT_DOWN),
-                                   .gate_pair = expert_pair_of(model, layer, ROLE_EXPERT_GATE),
-                                   .up_pair = expert_pair_of(model, layer, ROLE_EXPERT_UP),
-                                   .down_pair = expert_pair_of(model, layer, ROLE_EXPERT_DOWN)};
+    return (struct expert_weights){
+        .router = {.w = params_weight(params, unit, ROLE_ROUTER)},
+        .correction = is_corrected ? params_weight(params, unit, ROLE_ROUTER_CORRECTION) : none,
+        .gate = params_experts(params, unit, ROLE_EXPERT_GATE),
+        .up = params_experts(params, unit, ROLE_EXPERT_UP),
+        .down = params_experts(params, unit, ROLE_EXPERT_DOWN),
+        .gate_pair = expert_pair_of(model, layer, ROLE_EXPERT_GATE),
+        .up_pair = expert_pair_of(model, layer, ROLE_EXPERT_UP),
+        .down_pair = expert_pair_of(model, layer, ROLE_EXPERT_DOWN)};
 }
 
 /* router_of - the layer's, its bias in the logits' type. */
@@ -83,7 +88,7 @@ void experts_compute(struct model *model, const struct experts *block, struct te
     const struct expert_acts *acts = block->acts;
     struct linear router = router_of(model, block->w);
     linear_forward(model->dev, acts->logits, x, &router);
-    op_route(model->dev, &acts->routes, acts->logits, (struct tensor){0}, &block->plan->route);
+    op_route(model->dev, &acts->routes, acts->logits, block->w->correction.value, &block->plan->route);
     experts_meet(model, model->between, block);
     struct expert_acts at = experts_received(model, block);
     const struct experts own = {&at, block->w, block->plan, block->layer};

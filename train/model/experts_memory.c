@@ -40,6 +40,8 @@ void experts_take_shared(struct model *model) {
         model->experts.router_bias = arena_take_1d(arena, DTYPE_F32, plan->num_experts);
     if (experts_are_divided(model))
         experts_sent_take_shared(model);
+    if (plan->block_width > 0)
+        model->experts.shared = arena_take_2d(arena, model->setup.compute, n, c->width);
     model->experts.spread = arena_take_2d(arena, model->setup.compute, places, c->width);
     if (!model->setup.trains)
         return;

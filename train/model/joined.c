@@ -60,6 +60,10 @@ struct layer_part joined_part(const struct model_setup *setup) {
     return (struct layer_part){c->num_heads / parts, c->num_kv_heads / parts, family_gated_width(c) / parts};
 }
 
+int64_t joined_block(const struct model_setup *setup, const struct layer_plan *plan) {
+    return plan->block_width / num_parts(setup);
+}
+
 struct tensor joined_rows(const struct model *model, struct tensor t) {
     return tensor_rows(t, 0, model->flight.num_joined);
 }

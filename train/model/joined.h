@@ -26,6 +26,9 @@ struct layer_part {
 };
 struct layer_part joined_part(const struct model_setup *setup);
 
+/* joined_block - what one rank has of the width of a layer's gated or plain block. */
+int64_t joined_block(const struct model_setup *setup, const struct layer_plan *plan);
+
 /* joined_rows - a buffer made for the largest batch, cut to the rows of the ranks that divide tensors. */
 struct tensor joined_rows(const struct model *model, struct tensor t);
 

@@ -25,13 +25,17 @@ static bool learns_gate_up(const struct model_setup *setup, const struct layer_p
     return learns(setup, layer, ROLE_GATE_UP, ROLE_GATE_UP) || learns(setup, layer, ROLE_GATE, ROLE_UP);
 }
 
+static bool learns_shared(const struct model_setup *setup, const struct layer_plan *plan, int layer) {
+    return plan->ffn == FFN_EXPERTS && learns(setup, layer, ROLE_SHARED_GATE, ROLE_SHARED_UP);
+}
+
 static bool learns_experts(const struct model_setup *setup, const struct layer_plan *plan, int layer) {
     return plan->ffn == FFN_EXPERTS && learns(setup, layer, ROLE_ROUTER, ROLE_EXPERT_DOWN);
 }
 
 static bool learns_down(const struct model_setup *setup, const struct layer_plan *plan, int layer) {
-    (void)plan;
-    return learns(setup, layer, ROLE_DOWN, ROLE_DOWN);
+    return learns(setup, layer, ROLE_DOWN, ROLE_DOWN) ||
+           (plan->ffn == FFN_EXPERTS && learns(setup, layer, ROLE_SHARED_DOWN, ROLE_SHARED_DOWN));
 }
 
 static bool has_norm_before(const struct model_setup *setup, const struct layer_plan *plan, int layer) {
@@ -65,6 +69,7 @@ static const struct reader {
     {learns_gate_up, KEPT_NORM2, KEPT_MIDDLE},
     {learns_down, KEPT_HIDDEN, KEPT_HIDDEN},
     {learns_experts, KEPT_NORM2, KEPT_MIDDLE},
+    {learns_shared, KEPT_NORM2, KEPT_MIDDLE},
     {attends_again, KEPT_INPUT, KEPT_INPUT}, /* where what is computed again begins */
     {feeds_again, KEPT_MIDDLE, KEPT_MIDDLE},
     {has_term, KEPT_ALL, KEPT_ALL}, /* the objective's, of each layer's output */

@@ -59,7 +59,7 @@ static void add_pairs(const struct model *model, struct layer_weights *w, int la
     else
         pairs_add(&w->qkv, model, layer, ROLE_QUERY, ROLE_VALUE);
     pairs_add(&w->output, model, layer, ROLE_OUTPUT, ROLE_OUTPUT);
-    if (model->layers[layer].plan.ffn == FFN_EXPERTS)
+    if (model->layers[layer].plan.ffn == FFN_EXPERTS) /* nor have shared ones any */
         return;
     if (param_spec(config, ROLE_GATE_UP))
         pairs_add(&w->gate_up, model, layer, ROLE_GATE_UP, ROLE_GATE_UP);
@@ -74,6 +74,10 @@ static void add_ffn(const struct model *model, struct layer_weights *w, int laye
     enum tensor_role first = plan->ffn == FFN_GATED ? ROLE_GATE : ROLE_UP;
     if (plan->ffn == FFN_EXPERTS) {
         w->experts = experts_weights(model, layer);
+        if (plan->block_width == 0)
+            return;
+        w->gate_up.w = params_fused(model->params, 1 + layer, ROLE_SHARED_GATE, ROLE_SHARED_UP);
+        w->down.w = params_weight(model->params, 1 + layer, ROLE_SHARED_DOWN);
         return;
     }
     w->gate_up.w = product_weight(model, 1 + layer, ROLE_GATE_UP, first, ROLE_UP);
@@ -144,8 +148,10 @@ static struct work work_on(const struct model *model, const struct layer_weights
                         .a = flight_acts(&model->flight, layer),
                         .x = model_rows(model, model->flight.inputs[layer]),
                         .branch = model_rows(model, model->branch)};
-    if (work.plan->ffn == FFN_PLAIN) /* what layers share may be as wide as a gated one needs it */
-        work.a.gate_up.dims[1] = joined_part(&model->setup).ffn_width;
+    int64_t width = joined_block(&model->setup, work.plan);
+    work.a.gate_up.dims[1] =
+        (work.plan->ffn == FFN_PLAIN ? 1 : 2) * width; /* what layers share may be wider */
+    work.a.hidden.dims[1] = width;
     work.a.projected = heads_projected(model, &work.a, layer);
     work.attention_in = has_norm_before(work.plan) ? work.a.norm1 : work.x;
     work.ffn_in = has_norm_before(work.plan) ? work.a.norm2 : work.a.middle;
@@ -193,21 +199,35 @@ static struct xielu xielu_args(const struct layer_weights *w) {
                           w->xielu.eps.value};
 }
 
-/* ffn_hidden - what is left to be added up, or multiplied by the last matrix. */
-static void ffn_hidden(struct model *model, struct work *l) {
+/* block_hidden - of a gated or plain block, and of shared experts, which are a gated one: what the last matrix multiplies. */
+static void block_hidden(struct model *model, struct work *l) {
     struct xielu xielu = xielu_args(l->w);
-    if (l->plan->ffn == FFN_EXPERTS) {
-        struct experts block = {&l->a.experts, &l->w->experts, l->plan, l->layer};
-        experts_compute(model, &block, l->ffn_in);
-        return;
-    }
     linear_forward(model->dev, l->a.gate_up, joined_gather(model, model->along, l->ffn_in), &l->w->gate_up);
-    if (l->plan->ffn == FFN_GATED)
+    if (l->plan->ffn != FFN_PLAIN)
         op_glu_forward(model->dev, l->a.hidden, l->a.gate_up, l->plan->gate);
     else if (has_xielu(l->plan))
         op_xielu_forward(model->dev, l->a.hidden, l->a.gate_up, &xielu);
     else
         op_act_forward(model->dev, l->a.hidden, l->a.gate_up, l->plan->act);
+}
+
+/* ffn_hidden - what is left to be added up, or multiplied by the last matrix. */
+static void ffn_hidden(struct model *model, struct work *l) {
+    struct experts block = {&l->a.experts, &l->w->experts, l->plan, l->layer};
+    if (l->plan->ffn == FFN_EXPERTS)
+        experts_compute(model, &block, l->ffn_in);
+    if (l->plan->block_width > 0)
+        block_hidden(model, l);
+}
+
+/* experts_branch - what experts add up to, and beside them shared ones. */
+static void experts_branch(struct model *model, struct work *l, struct tensor out) {
+    experts_collect(model, out, &l->a.experts);
+    if (l->plan->block_width == 0)
+        return;
+    struct tensor shared = model_rows(model, model->experts.shared);
+    linear_forward(model->dev, shared, l->a.hidden, &l->w->down);
+    op_add(model->dev, out, out, shared);
 }
 
 /* ffn_branch - what the feed-forward block adds to the residual stream, into branch. */
@@ -216,7 +236,7 @@ static void ffn_branch(struct model *model, struct work *l) {
     struct norm norm = norm_args(&l->w->post_norm2);
     struct tensor out = after ? l->a.ffn_out : l->branch;
     if (l->plan->ffn == FFN_EXPERTS) {
-        experts_collect(model, out, &l->a.experts);
+        experts_branch(model, l, out);
     } else {
         linear_forward(model->dev, joined_partial(model, out), l->a.hidden, &l->w->down);
         joined_sum(model, model->along, out);
@@ -331,22 +351,23 @@ static void before_backward(struct model *model, const struct layer_plan *plan, 
         op_add(model->dev, dx, dx, dnorm);
 }
 
-/* dense_backward - from dy, the gradient of the block's output, to that of what it read. */
-static void dense_backward(struct model *model, struct work *l, struct tensor dnorm, struct tensor dy,
-                           struct tensor ffn_in) {
+/* block_backward - of a gated or plain block: from dy, the gradient of its output, to that of what it read, dnorm as write says. */
+static void block_backward(struct model *model, struct work *l, struct tensor dnorm, struct tensor dy,
+                           struct tensor ffn_in, enum op_write write) {
     struct tensor dhidden = joined_rows(model, model->dhidden), dgate_up = l->a.gate_up;
     struct xielu xielu = xielu_args(l->w);
     struct xielu_grad dxielu = {l->w->xielu.alpha_p.grad, l->w->xielu.alpha_n.grad};
+    dhidden.dims[1] = l->a.hidden.dims[1];
     linear_backward(model->dev, dhidden, joined_gather(model, model->along, dy),
                     what_was_read(l, KEPT_HIDDEN, l->a.hidden), &l->w->down, OP_OVERWRITE);
-    if (l->plan->ffn == FFN_GATED)
+    if (l->plan->ffn != FFN_PLAIN)
         op_glu_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->gate);
     else if (has_xielu(l->plan))
         op_xielu_backward(model->dev, dgate_up, dxielu, dhidden, l->a.gate_up, &xielu);
     else
         op_act_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->act);
     linear_backward(model->dev, joined_partial(model, dnorm), dgate_up,
-                    joined_gather(model, model->along, ffn_in), &l->w->gate_up, OP_OVERWRITE);
+                    joined_gather(model, model->along, ffn_in), &l->w->gate_up, write);
     joined_sum(model, model->along, dnorm);
 }
 
@@ -358,8 +379,9 @@ static void ffn_backward(struct model *model, struct work *l) {
     struct experts block = {&l->a.experts, &l->w->experts, l->plan, l->layer};
     if (l->plan->ffn == FFN_EXPERTS)
         experts_backward(model, dnorm, dy, ffn_in, &block);
-    else
-        dense_backward(model, l, dnorm, dy, ffn_in);
+    if (l->plan->block_width > 0)
+        block_backward(model, l, dnorm, dy, ffn_in,
+                       l->plan->ffn == FFN_EXPERTS ? OP_ACCUMULATE : OP_OVERWRITE);
     before_backward(model, l->plan, &l->w->norm2, l->a.middle, l->a.stats2);
 }
 

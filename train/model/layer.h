@@ -17,6 +17,7 @@ struct expert_pair {
 /* The matrices of a block of experts; those of all experts one below the other. */
 struct expert_weights {
     struct linear router;         /* [E, C] */
+    struct weight correction;     /* [E] f32 of ROUTER_SIGMOID; value.data NULL: there is none */
     struct weight gate, up, down; /* [E F, C] twice, [E C, F] */
     struct expert_pair gate_pair, up_pair, down_pair;
 
@@ -34,7 +35,7 @@ struct layer_weights {
     struct linear qkv, output;
     struct linear gate_up; /* up alone where there is no gate */
     struct linear down;
-    struct expert_weights experts; /* in place of these two */
+    struct expert_weights experts; /* in place of these two; beside shared experts, which are these two */
     struct {
         struct weight alpha_p, alpha_n, beta, eps; /* one value each */
     } xielu;

@@ -108,6 +108,7 @@ struct model {
         struct tensor dhidden;     /* [M, F] */
         struct tensor dweights;    /* [N, K] f32 */
         struct tensor dlogits;     /* [N, E] f32 */
+        struct tensor shared;      /* [N, C], where there are shared experts: what they add */
         struct tensor router_bias; /* [E] f32, where routers have one */
         struct tensor pair_rows;   /* [M, R] of the largest R, where experts have pairs */
         struct tensor outgoing, arrived,

@@ -71,7 +71,7 @@ static void place_middle(struct model *model, const struct layer_setup *own, str
 static void place_ffn(struct model *model, const struct layer_setup *own, struct layer_acts *a) {
     const struct model_config *c = model->setup.config;
     const struct layer_plan *plan = &own->plan;
-    int64_t n = model_own_tokens(&model->setup), ffn_width = joined_part(&model->setup).ffn_width;
+    int64_t n = model_own_tokens(&model->setup), width = joined_block(&model->setup, plan);
     if (plan->place != NORM_POST) {
         if (own->kept & KEPT_NORM2)
             a->norm2 = take_rows(model, c->width);
@@ -79,10 +79,10 @@ static void place_ffn(struct model *model, const struct layer_setup *own, struct
     }
     if (plan->num_experts > 0)
         experts_take(model, plan, a);
-    if (plan->ffn != FFN_EXPERTS) {
-        a->gate_up = take_joined(model, (plan->ffn == FFN_GATED ? 2 : 1) * ffn_width);
+    if (width > 0) {
+        a->gate_up = take_joined(model, (plan->ffn == FFN_PLAIN ? 1 : 2) * width);
         if (own->kept & KEPT_HIDDEN)
-            a->hidden = take_joined(model, ffn_width);
+            a->hidden = take_joined(model, width);
     }
     if (plan->place != NORM_PRE) {
         a->ffn_out = take_rows(model, c->width);
@@ -106,6 +106,8 @@ static struct layer_setup union_setup(const struct model *model) {
         }
         if (plan->ffn == FFN_GATED || (plan->ffn == FFN_PLAIN && all->ffn == FFN_EXPERTS))
             all->ffn = plan->ffn;
+        if (plan->block_width > all->block_width)
+            all->block_width = plan->block_width;
         if (plan->place != all->place)
             all->place = NORM_SANDWICH;
         if (plan->branch_scale != 1)
@@ -273,8 +275,8 @@ static void place_gradients(struct model *model) {
     model->dattended = arena_take_3d(&model->arena, type, joined, part.num_heads, c->head_dim);
     model->dqkv =
         arena_take_3d(&model->arena, type, joined, part.num_heads + 2 * part.num_kv_heads, c->head_dim);
-    if (all.ffn != FFN_EXPERTS)
-        model->dhidden = take_joined(model, part.ffn_width);
+    if (all.block_width > 0)
+        model->dhidden = take_joined(model, joined_block(&model->setup, &all));
 }
 
 static void place_rotation(struct model *model, int r) {

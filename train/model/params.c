@@ -62,18 +62,19 @@ static struct segment *segment_of(struct params *params, struct param param, con
     const struct update_rule *rule = has_rule ? setup->optimizer->rule_of(spec) : NULL;
     bool is_alike = storage == STORAGE_TRAINED && setup->tensor.size > 1 && !divided_is(setup, spec);
     bool is_experts = divided_by_experts(setup, spec);
+    enum dtype stored = spec->traits & PARAM_F32 ? DTYPE_F32 : setup->compute;
     for (int i = 0; i < unit->num_segments; i++) {
         struct segment *segment = &unit->segments[i];
         if (segment->storage == storage && segment->rule == rule && segment->is_alike == is_alike &&
-            segment->is_experts == is_experts)
+            segment->is_experts == is_experts && segment->stored == stored)
             return segment;
     }
     CHECK(unit->num_segments < MAX_SEGMENTS, "unit %d has more than %d segments", index, (int)MAX_SEGMENTS);
     struct segment *segment = &unit->segments[unit->num_segments++];
     *segment = (struct segment){.unit = index,
                                 .storage = storage,
-                                .stored = setup->compute,
-                                .compute = setup->compute,
+                                .stored = stored,
+                                .compute = stored,
                                 .rule = rule,
                                 .is_alike = is_alike,
                                 .is_experts = is_experts,
@@ -174,9 +175,11 @@ bool params_passes_slot(const struct segment *segment, const struct params_setup
 static void split_unit(struct unit *unit, const struct params_setup *setup) {
     for (int i = 0; i < unit->num_segments; i++) {
         struct segment *segment = &unit->segments[i];
+        int64_t width = (int64_t)(dtype_bytes(segment->stored) /
+                                  dtype_bytes(setup->compute)); /* of a value in the slot */
         split_segment(segment, setup);
-        segment->first = unit->count;
-        unit->count += params_passes_slot(segment, setup) ? segment->count : 0;
+        segment->first = unit->count / width;
+        unit->count += params_passes_slot(segment, setup) ? segment->count * width : 0;
         segment->packed_first = unit->packed_bytes;
         if (segment->storage == STORAGE_QUANTISED) {
             unit->is_quantised = true;

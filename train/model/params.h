@@ -69,8 +69,9 @@ struct unit_tensor {
 /* What a rank keeps of a segment from step to step: the master, what its rule keeps, what the outer step does. */
 enum { OUTER_ARRAYS = 2, MAX_ARRAYS = 1 + MAX_STATES + OUTER_ARRAYS };
 
-/* Of a unit: frozen, quantised, stored, and for each rule what ranks divide and what they hold alike; experts apart from the rest. */
-enum { MAX_SEGMENTS = 2 * (3 + 2 * MAX_RULES) };
+/* Of a unit: frozen, frozen in f32 beside that, quantised, stored, and for each rule what ranks divide and what they hold alike; experts
+ * apart from the rest. */
+enum { MAX_SEGMENTS = 2 * (4 + 2 * MAX_RULES) };
 
 /* Ranks that divide something among themselves: the tensors of one replica (param_split), each holding its part as if it were all; or
  * a segment. */

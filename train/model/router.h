@@ -10,6 +10,8 @@
  * learnt makes no difference.  Of a step each loss is the mean over its sequences, whatever micro-batches and ranks they are in; with one
  * sequence in a batch that is transformers' load_balancing_loss_func.  f has no gradient.
  *
+ * Routers of sigmoids are held to neither (train/plan/layout.c); what is told of them are these sums of their logits all the same.
+ *
  * Sources: Fedus et al. 2022 (Switch), equations 4 to 6; Zoph et al. 2022 (ST-MoE), equation 5; transformers,
  * models/mixtral/modeling_mixtral.py (which takes all layers together) and models/switch_transformers/modeling_switch_transformers.py. */
 #pragma once

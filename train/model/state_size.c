@@ -13,6 +13,7 @@ static int64_t param_bytes(const struct params *params, struct param param, cons
     const struct params_setup *setup = &params->setup;
     int64_t num_copies = 1 + (rule ? rule->num_states : 0); /* f32: the masters and the states */
     int64_t num_in_model = has_twin(params, param) ? 2 : 1;
+    enum dtype in_model = param_file_type(setup->model, param.role, model_dtype);
     if (!param_is_saved(setup->model, param.role))
         return 0;
     if (params_is_apart(setup))
@@ -20,7 +21,7 @@ static int64_t param_bytes(const struct params *params, struct param param, cons
     if (params_crosses_coded(setup))
         num_copies += rule ? 1 : 0;
     return tensor_count(param_shape(setup->model, param)) *
-           (num_in_model * (int64_t)dtype_bytes(model_dtype) + num_copies * (int64_t)sizeof(float));
+           (num_in_model * (int64_t)dtype_bytes(in_model) + num_copies * (int64_t)sizeof(float));
 }
 
 int64_t state_bytes(const struct params *params, enum dtype model_dtype) {

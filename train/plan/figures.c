@@ -32,20 +32,16 @@ static double below_share(const struct model_config *model) {
     return model->num_layers > 0 ? (double)kept_first(&setup) / model->num_layers : 0;
 }
 
-/* count_layers - by their feed-forward part; one with experts is as many gated ones as a row has. */
+/* count_layers - by their feed-forward part; one with experts is as many gated ones as a row has, and those that it has beside them. */
 static void count_layers(struct model_figures *f) {
-    for (int layer = 0; layer < f->model->num_layers; layer++)
-        switch (family_layer_plan(f->model, layer).ffn) {
-        case FFN_GATED:
-            f->num_gated += (double)family_gated_width(f->model) / (double)f->model->ffn_width;
-            break;
-        case FFN_EXPERTS:
-            f->num_gated += f->model->num_chosen;
-            break;
-        case FFN_PLAIN:
+    for (int layer = 0; layer < f->model->num_layers; layer++) {
+        struct layer_plan plan = family_layer_plan(f->model, layer);
+        if (plan.ffn == FFN_PLAIN)
             f->num_plain++;
-            break;
-        }
+        else
+            f->num_gated += (plan.ffn == FFN_EXPERTS ? f->model->num_chosen : 0) +
+                            (double)plan.block_width / (double)f->model->ffn_width;
+    }
 }
 
 struct model_figures figures_count(const struct config *config, const struct model_config *model) {

@@ -45,7 +45,12 @@ const char *hint_routers(const struct config *config, const struct model_config 
     text[0] = '\0';
     if (model->num_experts == 0)
         return text;
-    if (is_said)
+    if (family_routes_by_sigmoid(model))
+        snprintf(
+            text, HINT_ROOM,
+            "the routers' correction (e_score_correction_bias) is kept as it is: nothing but the loss moves what they "
+            "choose");
+    else if (is_said)
         snprintf(
             text, HINT_ROOM,
             "the load-balance loss of the routers is added %g times, as objective.load_balance says; the model's "

@@ -232,6 +232,12 @@ static int check_router(const struct config *config, const struct model_config *
     if (model->num_experts == 0 && (has_balance || has_z))
         return err_set(err, "%s is set, and a model of model_type '%s' has no experts: remove it",
                        has_balance ? "objective.load_balance" : "objective.router_z", model->model_type);
+    if (family_routes_by_sigmoid(model) && (has_balance || has_z))
+        return err_set(
+            err,
+            "%s is a loss of routers whose scores are a softmax, and those of model_type '%s' are sigmoids with "
+            "a correction that is kept as it is: remove it",
+            has_balance ? "objective.load_balance" : "objective.router_z", model->model_type);
     if (router.balance > 0 && config->parallel.context > 1)
         return err_set(
             err,
