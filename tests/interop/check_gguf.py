@@ -31,6 +31,7 @@ LAYER_NAMES = {
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
     "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "attention_layernorm": "attn_norm", "feedforward_layernorm": "ffn_norm",
+    **{f"mlp.shared_experts.{name}_proj": f"ffn_{name}_shexp" for name in ("gate", "up", "down")},
 }
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
@@ -55,6 +56,9 @@ def make_model(folder, seed, kind="Llama", **changes):
             scale = 1
         whole = weight.ndim == 1 and kind != "Nemotron" and not gemma  # norms kept less one, biases about nothing
         weight.data = torch.randn(weight.shape) * scale + whole
+    for name, buffer in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):  # a choice that depends on it, but not on the last bit
+            buffer.copy_(torch.randn(buffer.shape) * 0.3 + 7)
     model.save_pretrained(folder)
     for source in (tools.ROOT / "data" / "sample" / "tokenizer").iterdir():
         shutil.copy(source, folder)
@@ -104,6 +108,10 @@ def make_models(folder):
                sliding_window=24, pad_token_id=None, rope_parameters={
                    "rope_type": "yarn", "rope_theta": 3.0, "factor": 8.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False,
                    "original_max_position_embeddings": 100})
+    make_model(folder / "glm4_moe", 21, kind="Glm4Moe", head_dim=16, tie_word_embeddings=False, num_hidden_layers=3, n_routed_experts=8,
+               num_experts_per_tok=2, moe_intermediate_size=96, n_group=4, topk_group=2, routed_scaling_factor=1.5, n_shared_experts=2,
+               first_k_dense_replace=1, attention_bias=True, use_qk_norm=True, pad_token_id=None, rope_parameters={
+                   "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5})
     gemma3 = dict(kind="Gemma3", query_pre_attn_scalar=32, head_dim=32, sliding_window=24, pad_token_id=None)
     make_model(folder / "gemma3", 9, **gemma3, num_hidden_layers=7, rope_parameters={
         "full_attention": {"rope_type": "default", "rope_theta": 1e4},
@@ -112,7 +120,7 @@ def make_models(folder):
         "sliding_attention", "full_attention"] * 2, rope_parameters={
         "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
         "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}})
-    return [folder / name for name in ("plain", "mistral", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "olmo3", "granite", "phi3", "phi3_longrope", "smollm3", "nemotron", "apertus", "mixtral", "qwen3_moe", "olmoe", "gpt_oss",
+    return [folder / name for name in ("plain", "mistral", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "olmo3", "granite", "phi3", "phi3_longrope", "smollm3", "nemotron", "apertus", "mixtral", "qwen3_moe", "olmoe", "gpt_oss", "glm4_moe",
                                        "gemma2", "gemma3", "gemma3_linear")]
 
 
@@ -132,6 +140,10 @@ def expert_name(stem, kind):
 
 def gguf_name(name, architecture):
     stem, kind = name.rsplit(".", 1)
+    if kind == "e_score_correction_bias":
+        return f"blk.{stem.split('.')[2]}.exp_probs_b.bias"
+    if architecture == "glm4moe" and "post_" in stem:
+        return f"blk.{stem.split('.')[2]}.post_attention_norm.{kind}"
     if ".experts." in stem or stem.endswith((".gate", ".router")):
         return expert_name(stem, kind)
     if architecture in ("gemma2", "gemma3") and "pre_" in stem:

@@ -177,7 +177,7 @@ family_rows() {
         variant=${folder##*/} kind=all
         case $variant in llama3 | smollm2) kind=sample ;; esac
         case $variant in
-        gemma3_old | gemma2 | proportional | apertus_tied | mixtral | qwen3_moe | qwen3_moe_dense | olmoe | gpt_oss)
+        gemma3_old | gemma2 | proportional | apertus_tied | mixtral | qwen3_moe | qwen3_moe_dense | olmoe | gpt_oss | glm4_moe | glm4_moe_air)
             # shellcheck disable=SC2046
             row all "family-$variant" 0 "$atelier" $(path_of "$variant")
             continue
