@@ -88,7 +88,7 @@ $(OUT)/tests/tool_%: $(OUT)/tests/tool_%.c.o $(OUT)/libatelier.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 # The refactoring check's program: the same but for its products, whose bits are those of every processor.
 $(OUT)/tests/refactoring/atelier: $(MAIN) $(OUT)/tests/refactoring/plain_products.c.o $(OUT)/libatelier.a
-	$(CC) $(LDFLAGS) -Wl,--wrap=block_gemm_version -o $@ $^ $(LDLIBS)
+	$(CC) $(LDFLAGS) -Wl,--wrap=block_gemm_version -Wl,--wrap=block_gemm_pairs -o $@ $^ $(LDLIBS)
 $(OUT)/%.c.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<

@@ -1,6 +1,7 @@
 /* attention_data.h - the tensors of a problem of attention on a device, and the calls of the ops with them. */
 #pragma once
 
+#include "kernels/cpu/cpu.h"
 #include "tests/attention_reference.h"
 #include "tests/ops_data.h"
 
@@ -85,24 +86,32 @@ static inline void backward(struct setting s, const struct problem *p, struct at
     op_attention_backward(s.dev, d.dqkv.t, d.dout.t, d.out.t, d.lse.t, d.qkv.t, &d.mask, &p->args, NULL);
 }
 
-/* gradient_tolerance - a GPU multiplies probabilities and their gradients as 16-bit numbers, which adds their
+/* rounds_probabilities - a GPU multiplies probabilities and their gradients as 16-bit numbers, a processor that multiplies
+ * pairs of bf16 as those. */
+static inline bool rounds_probabilities(struct data d) {
+    if (!d.dev->ops->host_memory)
+        return d.t.dtype != DTYPE_F32;
+    return d.t.dtype == DTYPE_BF16 && block_gemm_pairs();
+}
+
+/* gradient_tolerance - where probabilities are rounded, that adds their
  * rounding to the result's own: measured 1.5 times as much on average.  A single element can be off by more:
  * the first keys of a document have probabilities near 1, and half a unit of 2^-8 times a dout of 4 is 2.2
  * times its bound (computed in f64 with P alone rounded, too). */
 static inline struct tolerance gradient_tolerance(struct data d, double f32_tolerance) {
     struct tolerance tolerance = tolerance_of(d, f32_tolerance);
-    if (d.t.dtype != DTYPE_F32 && !d.dev->ops->host_memory) {
+    if (rounds_probabilities(d)) {
         tolerance.element *= 3;
         tolerance.mean *= 1.5;
     }
     return tolerance;
 }
 
-/* out_tolerance - on a GPU the rounding of the probabilities adds to that of the result, 1.4e-3 on average each in bf16. In
+/* out_tolerance - there the rounding of the probabilities adds to that of the result, 1.4e-3 on average each in bf16. In
  * causal attention the first rows of a document, which see few keys, make up for it; rows that all see many do not. */
 static inline struct tolerance out_tolerance(struct data d, const struct problem *p, double f32_tolerance) {
     struct tolerance tolerance = tolerance_of(d, f32_tolerance);
-    if (d.t.dtype != DTYPE_F32 && !d.dev->ops->host_memory && p->sight != ITSELF)
+    if (rounds_probabilities(d) && p->sight != ITSELF)
         tolerance.mean *= 1.25;
     return tolerance;
 }

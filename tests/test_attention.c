@@ -258,10 +258,58 @@ static void test_block_gemm(struct setting s) {
     data_free(a), data_free(b);
 }
 
+/* put_pairs - of a [rows, 2 n] of bf16 the pairs of neighbours [rows, n], or by columns. */
+static void put_pairs(uint32_t *to, struct data a, bool by_columns) {
+    int64_t rows = a.t.dims[0], pairs = a.t.dims[1] / 2;
+    for (int64_t i = 0; i < rows * pairs; i++) {
+        int64_t at = by_columns ? i % rows * pairs + i / rows : i;
+        to[i] = bf16_from_f32((float)a.exact[2 * at]) | (uint32_t)bf16_from_f32((float)a.exact[2 * at + 1])
+                                                            << 16;
+    }
+}
+
+/* test_block_gemm_pairs - a plain and transposed, against f64 of the same bf16 numbers. */
+static void test_block_gemm_pairs(struct setting s) {
+    enum { PAIRS = 37, COLS = 96 };
+    static uint32_t a_pairs[BLOCK * PAIRS], b_pairs[COLS * PAIRS];
+    block_gemm_fn *gemm = block_gemm_pairs();
+    if (!s.dev->ops->host_memory || !gemm || s.dtype != DTYPE_BF16)
+        skip(); /* private to the CPU device, and not of every processor */
+    struct data a = data_random(s.dev, tensor_2d(NULL, DTYPE_BF16, BLOCK, 2 * PAIRS), 1);
+    struct data b = data_random(s.dev, tensor_2d(NULL, DTYPE_BF16, COLS, 2 * PAIRS), 2);
+    put_pairs(b_pairs, b, true);
+    for (int run = 0; run < 4; run++) {
+        struct data c = data_random(s.dev, tensor_2d(NULL, DTYPE_F32, BLOCK, COLS), 3);
+        bool transposed = run & 1, accumulate = run & 2;
+        put_pairs(a_pairs, a, transposed);
+        for (int64_t i = 0; i < BLOCK * COLS; i++) {
+            c.exact[i] = accumulate ? c.exact[i] : 0;
+            for (int64_t p = 0; p < 2 * PAIRS; p++)
+                c.exact[i] += a.exact[i / COLS * 2 * PAIRS + p] * b.exact[i % COLS * 2 * PAIRS + p];
+        }
+        struct block_product product = {c.t.data,
+                                        a_pairs,
+                                        b_pairs,
+                                        transposed ? 1 : PAIRS,
+                                        transposed ? BLOCK : 1,
+                                        PAIRS,
+                                        COLS,
+                                        accumulate ? OP_ACCUMULATE : OP_OVERWRITE};
+        gemm(&product);
+        assert_matches(c, c.exact, 2e-6);
+        data_free(c);
+    }
+    data_free(a), data_free(b);
+}
+
 static const struct op_case CASES[] = {
-    {"reference", test_reference}, {"forward_backward", test_forward_backward},
-    {"rotation", test_rotation},   {"softcap", test_softcap},
-    {"cached", test_cached},       {"block_gemm", test_block_gemm},
+    {"reference", test_reference},
+    {"forward_backward", test_forward_backward},
+    {"rotation", test_rotation},
+    {"softcap", test_softcap},
+    {"cached", test_cached},
+    {"block_gemm", test_block_gemm},
+    {"block_gemm_pairs", test_block_gemm_pairs},
 };
 
 int main(void) {

@@ -3,12 +3,36 @@
  * Blocks of 64 queries by 64 keys with an online softmax (Dao 2023, algorithm 1).  Scores are kept
  * transposed, [keys, queries]: the maximum and the sum of each query then run down columns, 64 queries side
  * by side in vector lanes, with no horizontal step.  A task is one block of queries of one head; every
- * output is written by one task, over key blocks in order, so results do not depend on scheduling. */
+ * output is written by one task, over key blocks in order, so results do not depend on scheduling.
+ * Where the processor multiplies pairs of bf16, tensors of bf16 stay in it and probabilities are rounded to it; sums are
+ * f32 in both forms. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "kernels/cpu/attention.h"
+
+struct block_form block_form_of(const struct device *dev, enum dtype type,
+                                const struct attention_args *args) {
+    const struct cpu_state *state = dev->state;
+    int width = (int)padded_width(args->head_dim), depth = (int)args->head_dim;
+    if (type == DTYPE_BF16 && state->block_gemm_pairs)
+        return (struct block_form){state->block_gemm_pairs, 2, width, (depth + 1) / 2, 1, args->scale};
+    return (struct block_form){state->block_gemm, 1, width, depth, args->scale, 1};
+}
+
+void form_pack(const struct block_form *form, void *block, struct tensor t, int64_t first, int64_t head,
+               float scale) {
+    if (form->together == 1)
+        pack_block(block, t, first, head, form->width, scale);
+    else
+        pack_pairs(block, t, first, head, form->width);
+}
+
+void form_pack_across(const struct block_form *form, void *block) {
+    if (form->together == 2)
+        pair_rows((uint32_t *)block + BLOCK * form->width / 2, block, form->width);
+}
 
 /* Running softmax of a block of queries. */
 struct softmax_state {
@@ -20,6 +44,8 @@ struct softmax_state {
 struct forward_work {
     struct softmax_state softmax;
     float scores[BLOCK * BLOCK];
+    uint16_t rounded[BLOCK * BLOCK];         /* scores in bf16, */
+    uint32_t pairs[BLOCK / 2 * BLOCK];       /* and as pairs of keys */
     float *query_rows, *query_columns, *out; /* [BLOCK, width], [D, BLOCK], [BLOCK, width] */
 };
 
@@ -28,9 +54,9 @@ struct forward_job {
     const struct attention_blocks *at;
     const struct attention_args *args;
     struct row_keys seen;
-    block_gemm_fn *gemm;
-    int64_t width, num_blocks;  /* of keys */
-    const float *keys, *values; /* [G, blocks, BLOCK, width] */
+    struct block_form form;
+    int64_t width, num_blocks; /* of keys */
+    float *keys, *values;      /* [G, blocks, BLOCK, width], of pairs half of each block */
 };
 
 /* softmax_block - scores become probabilities relative to the running maximum, which is brought up to date.
@@ -73,32 +99,45 @@ static void scale_rows(float *restrict rows, const float *restrict factors, int6
             rows[i * width + d] *= factors[i];
 }
 
-/* attend_block - fold one block of keys into the running output. */
-static void attend_block(const struct forward_job *job, struct forward_work *work, int64_t kv_head,
-                         int64_t key_block, int64_t query_block) {
-    int64_t offset = (kv_head * job->num_blocks + key_block) * BLOCK * job->width;
-    int width = (int)job->width;
-    job->gemm(&(struct block_product){.c = work->scores,
-                                      .a = job->keys + offset,
-                                      .b = work->query_columns,
-                                      .a_row = width,
-                                      .a_col = 1,
-                                      .depth = job->args->head_dim,
-                                      .cols = BLOCK,
-                                      .write = OP_OVERWRITE});
+/* attend_scores - scores of a block of keys become probabilities; returns them as the second product reads them. */
+static const void *attend_scores(const struct forward_job *job, struct forward_work *work, int64_t key_block,
+                                 int64_t query_block) {
+    if (job->form.score_scale != 1)
+        scale_scores(work->scores, job->form.score_scale);
     if (job->args->softcap > 0)
         cap_scores(work->scores, BLOCK * BLOCK, job->args->softcap);
     mask_block(work->scores, key_block, query_block, &job->seen);
     softmax_block(work->scores, &work->softmax);
+    if (job->form.together == 1)
+        return work->scores;
+    round_block(work->rounded, work->scores);
+    pair_rows(work->pairs, work->rounded, BLOCK);
+    return work->pairs;
+}
+
+/* attend_block - fold one block of keys into the running output. */
+static void attend_block(const struct forward_job *job, struct forward_work *work, int64_t kv_head,
+                         int64_t key_block, int64_t query_block) {
+    int64_t offset = (kv_head * job->num_blocks + key_block) * BLOCK * job->width;
+    int width = (int)job->width, together = job->form.together;
+    job->form.gemm(&(struct block_product){.c = work->scores,
+                                           .a = job->keys + offset,
+                                           .b = work->query_columns,
+                                           .a_row = width / together,
+                                           .a_col = 1,
+                                           .depth = job->form.depth,
+                                           .cols = BLOCK,
+                                           .write = OP_OVERWRITE});
+    const void *probabilities = attend_scores(job, work, key_block, query_block);
     scale_rows(work->out, work->softmax.shrink, job->width);
-    job->gemm(&(struct block_product){.c = work->out,
-                                      .a = work->scores,
-                                      .b = job->values + offset,
-                                      .a_row = 1,
-                                      .a_col = BLOCK,
-                                      .depth = BLOCK,
-                                      .cols = width,
-                                      .write = OP_ACCUMULATE});
+    job->form.gemm(&(struct block_product){.c = work->out,
+                                           .a = probabilities,
+                                           .b = form_across(&job->form, job->values + offset),
+                                           .a_row = 1,
+                                           .a_col = BLOCK,
+                                           .depth = BLOCK / together,
+                                           .cols = width,
+                                           .write = OP_ACCUMULATE});
 }
 
 /* finish_rows - divide by the softmax sums; store the output rows and their log-sum-exp. */
@@ -126,8 +165,9 @@ static void forward_task(const struct forward_job *job, struct forward_work *wor
                          int64_t query_block) {
     const struct attention_args *args = job->args;
     int64_t kv_head = head * args->num_kv_heads / args->num_heads;
-    pack_block(work->query_rows, job->at->queries, query_block * BLOCK, head, job->width, args->scale);
-    transpose_block(work->query_columns, work->query_rows, job->width, args->head_dim);
+    form_pack(&job->form, work->query_rows, job->at->queries, query_block * BLOCK, head,
+              job->form.query_scale);
+    transpose_block(work->query_columns, work->query_rows, job->width / job->form.together, job->form.depth);
     memset(work->out, 0, (size_t)(BLOCK * job->width) * sizeof(float));
     for (int q = 0; q < BLOCK; q++) {
         work->softmax.max[q] = -FLT_MAX; /* finite: a block that masks a whole row must not give inf - inf */
@@ -139,15 +179,16 @@ static void forward_task(const struct forward_job *job, struct forward_work *wor
     finish_rows(job, work, head, query_block);
 }
 
-/* pack_keys_values - all key and value heads as dense f32 blocks, once for all query heads. */
-static void pack_keys_values(struct device *dev, const struct forward_job *job, float *keys, float *values) {
+/* pack_keys_values - all key and value heads as dense blocks, once for all query heads. */
+static void pack_keys_values(struct device *dev, const struct forward_job *job) {
     const struct attention_blocks *at = job->at;
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
     for (int64_t t = 0; t < job->args->num_kv_heads * job->num_blocks; t++) {
         int64_t kv_head = t / job->num_blocks, first = t % job->num_blocks * BLOCK;
         int64_t offset = t * BLOCK * job->width;
-        pack_block(keys + offset, at->keys, first, at->first_key_head + kv_head, job->width, 1.0f);
-        pack_block(values + offset, at->values, first, at->first_value_head + kv_head, job->width, 1.0f);
+        form_pack(&job->form, job->keys + offset, at->keys, first, at->first_key_head + kv_head, 1.0f);
+        form_pack(&job->form, job->values + offset, at->values, first, at->first_value_head + kv_head, 1.0f);
+        form_pack_across(&job->form, job->values + offset);
     }
 }
 
@@ -162,9 +203,9 @@ void cpu_attention_blocks(struct device *dev, const struct attention_blocks *at,
         cpu_scratch(dev, (size_t)(2 * packed_count) * sizeof(float) + (size_t)dev->num_threads * work_bytes);
     float *keys = (float *)(scratch + (size_t)dev->num_threads * work_bytes), *values = keys + packed_count;
     struct forward_job job = {
-        at,   args,  row_keys_of(&at->mask), ((struct cpu_state *)dev->state)->block_gemm, width, num_blocks,
+        at,   args,  row_keys_of(&at->mask), block_form_of(dev, at->products, args), width, num_blocks,
         keys, values};
-    pack_keys_values(dev, &job, keys, values);
+    pack_keys_values(dev, &job);
 #pragma omp parallel for num_threads(dev->num_threads) schedule(dynamic, 1)
     for (int64_t t = 0; t < num_queries * args->num_heads; t++) {
         char *mine = scratch + (size_t)cpu_thread() * work_bytes;
@@ -186,6 +227,7 @@ void cpu_attention_forward(struct device *dev, struct tensor out, struct tensor 
                                   .values = qkv,
                                   .first_key_head = args->num_heads,
                                   .first_value_head = args->num_heads + args->num_kv_heads,
-                                  .mask = *mask};
+                                  .mask = *mask,
+                                  .products = qkv.dtype};
     cpu_attention_blocks(dev, &at, args);
 }

@@ -4,7 +4,8 @@
  *   dV = P^T dout,  dP = dout V^T,  dS = P (dP - delta),  dQ = scale dS K,  dK = scale dS^T Q.
  * With a soft-cap, S = cap tanh(scale q k^T / cap) and dS gains the factor 1 - (S / cap)^2.
  * Blocks of 64 x 64, scores transposed ([keys, queries]) as in the forward; queries are packed with the scale
- * in them.  A task is one query head and one stretch of keys.  dK and dV of a key block belong to one task;
+ * in them, or with bf16 as it is (struct block_form): then P and dS are rounded to bf16 for the products that read them, as
+ * on a GPU.  A task is one query head and one stretch of keys.  dK and dV of a key block belong to one task;
  * dQ is summed over the stretches, whose number depends on the sequence alone, and dK and dV over the query
  * heads of a kv head, in order, at the end.  So the bits do not depend on the number of threads.
  * A rotation is undone row by row while the finished row is in the cache: rounded to its type before and
@@ -19,12 +20,20 @@ enum {
     STRETCH_MIN_BLOCKS = 4 /* below that, more tasks do not balance better */
 };
 
+/* Memory of a thread: P and dS of a pair of blocks, in f32 and as bf16. */
+struct pair_work {
+    float scores[BLOCK * BLOCK], dp[BLOCK * BLOCK];
+    uint16_t p_rows[BLOCK * BLOCK], ds_rows[BLOCK * BLOCK];
+    uint32_t ds_across[BLOCK / 2 * BLOCK];
+};
+enum { PAIR_WORK_FLOATS = sizeof(struct pair_work) / sizeof(float) };
+
 /* Packed inputs and partial gradients, all [heads, blocks, ...] f32. */
 struct backward_job {
     struct tensor dqkv, dout, out, lse, qkv;
     struct row_keys seen;
     const struct attention_args *args;
-    block_gemm_fn *gemm;
+    struct block_form form;
     int64_t width, num_blocks, num_stretches;
     int64_t run_first, run_of;            /* blocks: where these begin in the micro-batch, and all of it */
     int64_t first_queries[MAX_STRETCHES]; /* the first block of queries that sees keys of each stretch */
@@ -34,7 +43,7 @@ struct backward_job {
     float *keys, *values;                 /* [G, blocks, BLOCK * width] */
     float *dkeys, *dvalues;               /* [H, blocks, BLOCK * width]: one part per query head */
     float *dqueries;                      /* [stretches, H, blocks, BLOCK * width] */
-    float *scores;                        /* [threads, 2, BLOCK * BLOCK] */
+    float *work;                          /* [threads] of struct pair_work */
 };
 
 /* lay_out - share out the scratch; returns the floats needed (with base NULL: to size it). */
@@ -57,7 +66,7 @@ static int64_t lay_out(struct backward_job *job, float *base, int64_t num_thread
         {&job->dkeys, heads * block},
         {&job->dvalues, heads * block},
         {&job->dqueries, job->num_stretches * heads * block},
-        {&job->scores, num_threads * 2 * BLOCK * BLOCK},
+        {&job->work, num_threads * PAIR_WORK_FLOATS},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         *parts[i].place = base ? base + at : NULL;
@@ -85,6 +94,21 @@ static void row_statistics(const struct backward_job *job, int64_t head, int64_t
     }
 }
 
+/* A block of a head to be packed, times scale. */
+struct packed_from {
+    struct tensor t;
+    int64_t first, head;
+    float scale;
+};
+
+/* pack_twice - a block of queries as rows and as columns. */
+static void pack_twice(const struct backward_job *job, float *rows, float *columns,
+                       const struct packed_from *from) {
+    form_pack(&job->form, rows, from->t, from->first, from->head, from->scale);
+    transpose_block(columns, rows, job->width / job->form.together, job->form.depth);
+    form_pack_across(&job->form, rows);
+}
+
 /* pack_inputs - every block once, before the tasks that read it many times; keys and values by the task of the head
  * that has their number. */
 static void pack_inputs(struct device *dev, const struct backward_job *job) {
@@ -94,17 +118,16 @@ static void pack_inputs(struct device *dev, const struct backward_job *job) {
     for (int64_t t = 0; t < num_heads * job->num_blocks; t++) {
         int64_t head = t / job->num_blocks, index = t % job->num_blocks;
         row_statistics(job, head, index, job->query_rows + t * block); /* packed over below */
-        pack_block(job->query_rows + t * block, job->qkv, index * BLOCK, head, job->width, args->scale);
-        transpose_block(job->query_columns + t * block, job->query_rows + t * block, job->width,
-                        args->head_dim);
-        pack_block(job->dout_rows + t * block, job->dout, index * BLOCK, head, job->width, 1.0f);
-        transpose_block(job->dout_columns + t * block, job->dout_rows + t * block, job->width,
-                        args->head_dim);
+        pack_twice(job, job->query_rows + t * block, job->query_columns + t * block,
+                   &(struct packed_from){job->qkv, index * BLOCK, head, job->form.query_scale});
+        pack_twice(job, job->dout_rows + t * block, job->dout_columns + t * block,
+                   &(struct packed_from){job->dout, index * BLOCK, head, 1.0f});
         if (head >= args->num_kv_heads)
             continue;
-        pack_block(job->keys + t * block, job->qkv, index * BLOCK, num_heads + head, job->width, 1.0f);
-        pack_block(job->values + t * block, job->qkv, index * BLOCK, num_heads + args->num_kv_heads + head,
-                   job->width, 1.0f);
+        form_pack(&job->form, job->keys + t * block, job->qkv, index * BLOCK, num_heads + head, 1.0f);
+        form_pack_across(&job->form, job->keys + t * block);
+        form_pack(&job->form, job->values + t * block, job->qkv, index * BLOCK,
+                  num_heads + args->num_kv_heads + head, 1.0f);
     }
 }
 
@@ -135,33 +158,58 @@ static void probabilities_capped(float *restrict scores, float *restrict dp, con
         }
 }
 
+/* pair_probabilities - scores become P, dp becomes dS. */
+static void pair_probabilities(const struct backward_job *job, struct pair_work *work, int64_t at_q) {
+    const float *lse = job->lse_rows + at_q * BLOCK, *delta = job->delta_rows + at_q * BLOCK;
+    if (job->args->softcap > 0)
+        probabilities_capped(work->scores, work->dp, lse, delta, job->args->softcap);
+    else
+        probabilities(work->scores, work->dp, lse, delta);
+    if (job->form.together == 1)
+        return;
+    round_block(work->p_rows, work->scores);
+    round_block(work->ds_rows, work->dp);
+    pair_rows(work->ds_across, work->ds_rows, BLOCK);
+}
+
+/* pair_scores - scaled, capped and masked. */
+static void pair_scores(const struct backward_job *job, float *scores, int64_t key_block,
+                        int64_t query_block) {
+    if (job->form.score_scale != 1)
+        scale_scores(scores, job->form.score_scale);
+    if (job->args->softcap > 0)
+        cap_scores(scores, BLOCK * BLOCK, job->args->softcap);
+    mask_block(scores, key_block, query_block, &job->seen);
+}
+
 /* block_pair - what one block of keys and one block of queries add to the three gradients. */
-static void block_pair(const struct backward_job *job, float *scores, int64_t head, int64_t key_block,
-                       int64_t query_block, float *dqueries) {
+static void block_pair(const struct backward_job *job, struct pair_work *work, int64_t head,
+                       int64_t key_block, int64_t query_block, float *dqueries) {
     const struct attention_args *args = job->args;
+    const struct block_form *form = &job->form;
     int64_t kv_head = head * args->num_kv_heads / args->num_heads, block = BLOCK * job->width;
     int64_t at_q = head * job->num_blocks + query_block, at_k = head * job->num_blocks + key_block;
     int64_t at_kv = kv_head * job->num_blocks + key_block;
-    float *dp = scores + BLOCK * BLOCK;
-    int width = (int)job->width, depth = args->head_dim;
-    job->gemm(&(struct block_product){scores, job->keys + at_kv * block, job->query_columns + at_q * block,
-                                      width, 1, depth, BLOCK, OP_OVERWRITE});
-    if (args->softcap > 0)
-        cap_scores(scores, BLOCK * BLOCK, args->softcap);
-    mask_block(scores, key_block, query_block, &job->seen);
-    job->gemm(&(struct block_product){dp, job->values + at_kv * block, job->dout_columns + at_q * block,
-                                      width, 1, depth, BLOCK, OP_OVERWRITE});
-    const float *lse = job->lse_rows + at_q * BLOCK, *delta = job->delta_rows + at_q * BLOCK;
-    if (args->softcap > 0)
-        probabilities_capped(scores, dp, lse, delta, args->softcap);
-    else
-        probabilities(scores, dp, lse, delta);
-    job->gemm(&(struct block_product){job->dvalues + at_k * block, scores, job->dout_rows + at_q * block,
-                                      BLOCK, 1, BLOCK, width, OP_ACCUMULATE});
-    job->gemm(&(struct block_product){job->dkeys + at_k * block, dp, job->query_rows + at_q * block, BLOCK, 1,
-                                      BLOCK, width, OP_ACCUMULATE});
-    job->gemm(&(struct block_product){dqueries + query_block * block, dp, job->keys + at_kv * block, 1, BLOCK,
-                                      BLOCK, width, OP_ACCUMULATE});
+    int width = (int)job->width, row = width / form->together, side = BLOCK / form->together;
+    bool is_paired = form->together == 2;
+    const float *keys = job->keys + at_kv * block, *values = job->values + at_kv * block;
+    form->gemm(&(struct block_product){work->scores, keys, job->query_columns + at_q * block, row, 1,
+                                       form->depth, BLOCK, OP_OVERWRITE});
+    pair_scores(job, work->scores, key_block, query_block);
+    form->gemm(&(struct block_product){work->dp, values, job->dout_columns + at_q * block, row, 1,
+                                       form->depth, BLOCK, OP_OVERWRITE});
+    pair_probabilities(job, work, at_q);
+    const void *p = is_paired ? (const void *)work->p_rows : work->scores;
+    const void *ds = is_paired ? (const void *)work->ds_rows : work->dp;
+    const void *ds_across = is_paired ? (const void *)work->ds_across : work->dp;
+    form->gemm(&(struct block_product){job->dvalues + at_k * block, p,
+                                       form_across(form, job->dout_rows + at_q * block), side, 1, side, width,
+                                       OP_ACCUMULATE});
+    form->gemm(&(struct block_product){job->dkeys + at_k * block, ds,
+                                       form_across(form, job->query_rows + at_q * block), side, 1, side,
+                                       width, OP_ACCUMULATE});
+    form->gemm(&(struct block_product){dqueries + query_block * block, ds_across, form_across(form, keys), 1,
+                                       BLOCK, side, width, OP_ACCUMULATE});
 }
 
 /* stretch_first - first key block of a stretch.  Those of a run of rows are cut where the whole micro-batch's are. */
@@ -182,7 +230,8 @@ static int64_t first_queries(const struct row_keys *seen, int64_t block, int64_t
 
 /* backward_task - one stretch of keys of one head: dK and dV of its blocks, and its part of dQ.  What it adds to is
  * cleared here, by the thread that fills it. */
-static void backward_task(const struct backward_job *job, float *scores, int64_t head, int64_t stretch) {
+static void backward_task(const struct backward_job *job, struct pair_work *work, int64_t head,
+                          int64_t stretch) {
     int64_t block = BLOCK * job->width, num_blocks = job->num_blocks, begin = job->first_queries[stretch];
     size_t block_bytes = (size_t)block * sizeof(float);
     float *dqueries = job->dqueries + (stretch * job->args->num_heads + head) * num_blocks * block;
@@ -194,7 +243,7 @@ static void backward_task(const struct backward_job *job, float *scores, int64_t
         /* First keys never decrease: past the first block of queries that starts after these keys, none
          * sees them. */
         for (int64_t q = begin; q < num_blocks && job->seen.first[q * BLOCK] < (k + 1) * BLOCK; q++)
-            block_pair(job, scores, head, k, q, dqueries);
+            block_pair(job, work, head, k, q, dqueries);
     }
 }
 
@@ -226,7 +275,7 @@ static void gather_row(const struct backward_job *job, int64_t row, float *buffe
     for (int64_t g = 0; g < args->num_kv_heads; g++) {
         int64_t from = g * group * per_head + in_head;
         float *dkey = to + (num_heads + g) * head_dim;
-        sum_parts(dkey, job->dkeys + from, group, per_head, head_dim, 1.0f);
+        sum_parts(dkey, job->dkeys + from, group, per_head, head_dim, job->form.score_scale);
         sum_parts(dkey + args->num_kv_heads * head_dim, job->dvalues + from, group, per_head, head_dim, 1.0f);
     }
     row_commit(job->dqkv, row * row_count, row_count, to);
@@ -240,7 +289,7 @@ void cpu_attention_backward(struct device *dev, struct tensor dqkv, struct tenso
     int64_t stretches = (run_of + STRETCH_MIN_BLOCKS - 1) / STRETCH_MIN_BLOCKS;
     struct backward_job job = {.dqkv = dqkv, .dout = dout, .out = out, .lse = lse, .qkv = qkv, .args = args};
     job.seen = row_keys_of(mask);
-    job.gemm = ((struct cpu_state *)dev->state)->block_gemm;
+    job.form = block_form_of(dev, qkv.dtype == dout.dtype ? qkv.dtype : DTYPE_F32, args);
     job.width = padded_width(args->head_dim);
     job.num_blocks = num_blocks;
     job.run_first = mask->run_first / BLOCK;
@@ -255,8 +304,8 @@ void cpu_attention_backward(struct device *dev, struct tensor dqkv, struct tenso
 #pragma omp parallel for num_threads(dev->num_threads) schedule(dynamic, 1)
     for (int64_t t = 0; t < job.num_stretches * args->num_heads;
          t++) /* the first stretch has the most work */
-        backward_task(&job, job.scores + cpu_thread() * 2 * BLOCK * BLOCK, t % args->num_heads,
-                      t / args->num_heads);
+        backward_task(&job, (struct pair_work *)(job.work + cpu_thread() * PAIR_WORK_FLOATS),
+                      t % args->num_heads, t / args->num_heads);
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
     for (int64_t i = 0; i < num_rows; i++) {
         float *buffer = scratch + num_floats + cpu_thread() * row_count;

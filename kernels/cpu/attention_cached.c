@@ -83,7 +83,8 @@ static void attend_blocked(struct device *dev, const struct cached_job *job) {
         .queries = job->qkv,
         .keys = tensor_rows(job->k_cache, 0, job->past + num_rows),
         .values = tensor_rows(job->v_cache, 0, job->past + num_rows),
-        .mask = {tensor_1d(first, DTYPE_I32, num_rows), tensor_1d(last, DTYPE_I32, num_rows)}};
+        .mask = {tensor_1d(first, DTYPE_I32, num_rows), tensor_1d(last, DTYPE_I32, num_rows)},
+        .products = DTYPE_F32}; /* as attend_plainly, so that how a prompt is cut changes little */
     cpu_attention_blocks(dev, &at, job->args);
     free(first);
 }

@@ -7,12 +7,17 @@
 
 #include "kernels/cpu/cpu.h"
 
+#define FOLD_F32(sum, a, b) ((sum) += (a) * (b))
+
 #ifdef CPU_HAS_VERSIONS
+#include <immintrin.h>
 #define TARGET __attribute__((target("arch=x86-64-v4"), optimize("fp-contract=fast")))
 #define NAME block_gemm_v4
 #define VECTOR_TYPE vector_v4
 #define LANES 16
 #define ROWS 8
+#define ELEMENT float
+#define FOLD FOLD_F32
 #include "kernels/cpu/block_gemm.inc"
 
 #define TARGET __attribute__((target("arch=x86-64-v3"), optimize("fp-contract=fast")))
@@ -20,6 +25,21 @@
 #define VECTOR_TYPE vector_v3
 #define LANES 8
 #define ROWS 4
+#define ELEMENT float
+#define FOLD FOLD_F32
+#include "kernels/cpu/block_gemm.inc"
+
+/* Two bf16, however they were written. */
+typedef uint32_t bf16_pair __attribute__((may_alias));
+
+#define TARGET __attribute__((target("avx512bw,avx512dq,avx512vl,avx512bf16")))
+#define NAME block_gemm_pairs_v4
+#define VECTOR_TYPE vector_pairs
+#define LANES 16
+#define ROWS 8
+#define ELEMENT bf16_pair
+#define FOLD(sum, a, b)                                                                                      \
+    ((sum) = _mm512_dpbf16_ps((sum), (__m512bh)_mm512_set1_epi32((int)(a)), (__m512bh)(b)))
 #include "kernels/cpu/block_gemm.inc"
 #endif
 
@@ -28,6 +48,8 @@
 #define VECTOR_TYPE vector_generic
 #define LANES 4
 #define ROWS 4
+#define ELEMENT float
+#define FOLD FOLD_F32
 #include "kernels/cpu/block_gemm.inc"
 
 /* Pointers chosen once rather than target_clones: the versions differ in vector type and tile, not only in
@@ -40,6 +62,15 @@ block_gemm_fn *block_gemm_version(int version) {
         return CPU_IS_V3 ? block_gemm_v3 : NULL;
 #endif
     return version == BLOCK_GEMM_VERSIONS - 1 ? block_gemm_generic : NULL;
+}
+
+block_gemm_fn *block_gemm_pairs(void) {
+#ifdef CPU_HAS_VERSIONS
+    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") ? block_gemm_pairs_v4
+                                                                                      : NULL;
+#else
+    return NULL;
+#endif
 }
 
 /* mask_keys - the same with the first and the last visible key of each query given. */
@@ -99,8 +130,40 @@ void pack_block(float *rows, struct tensor t, int64_t first, int64_t head, int64
 }
 
 /* Writes run along the destination: columns are what the block product reads next. */
-void transpose_block(float *columns, const float *rows, int64_t width, int64_t depth) {
+void transpose_block(void *columns, const void *rows, int64_t width, int64_t depth) {
+    typedef uint32_t element __attribute__((may_alias));
+    element *to = columns;
+    const element *from = rows;
     for (int64_t d = 0; d < depth; d++)
         for (int64_t i = 0; i < BLOCK; i++)
-            columns[d * BLOCK + i] = rows[i * width + d];
+            to[d * BLOCK + i] = from[i * width + d];
+}
+
+void pack_pairs(uint16_t *rows, struct tensor t, int64_t first, int64_t head, int64_t width) {
+    int64_t num_heads = t.dims[1], head_dim = t.dims[2];
+    for (int64_t i = 0; i < BLOCK; i++) {
+        int64_t filled = first + i < t.dims[0] ? head_dim : 0;
+        const uint16_t *from = (const uint16_t *)t.data + ((first + i) * num_heads + head) * head_dim;
+        memcpy(rows + i * width, from, (size_t)filled * sizeof *rows);
+        memset(rows + i * width + filled, 0, (size_t)(width - filled) * sizeof *rows);
+    }
+}
+
+CPU_CLONES
+void round_block(uint16_t *restrict rows, const float *restrict from) {
+    for (int i = 0; i < BLOCK * BLOCK; i++)
+        rows[i] = bf16_from_f32(from[i]);
+}
+
+CPU_CLONES
+void pair_rows(uint32_t *restrict pairs, const uint16_t *restrict rows, int64_t width) {
+    for (int64_t i = 0; i < BLOCK / 2; i++)
+        for (int64_t d = 0; d < width; d++)
+            pairs[i * width + d] = rows[2 * i * width + d] | (uint32_t)rows[(2 * i + 1) * width + d] << 16;
+}
+
+CPU_CLONES
+void scale_scores(float *scores, float scale) {
+    for (int i = 0; i < BLOCK * BLOCK; i++)
+        scores[i] *= scale;
 }

@@ -35,10 +35,11 @@
 enum { BLOCK = 64 };
 
 /* c [BLOCK, cols] = a [BLOCK, depth] b [depth, cols], or += with accumulate.  Element (i, p) of a is
- * a[i * a_row + p * a_col], so a may be transposed; b and c are dense; cols is a multiple of 32. */
+ * a[i * a_row + p * a_col], so a may be transposed; b and c are dense; cols is a multiple of 32.  Elements of a and b
+ * are floats, or pairs of bf16, neighbours along the depth, which then counts pairs (block_gemm_pairs). */
 struct block_product {
     float *c;
-    const float *a, *b;
+    const void *a, *b;
     int a_row, a_col;
     int depth, cols;
     enum op_write write;
@@ -51,6 +52,7 @@ struct stored_loops;
 struct cpu_state {
     struct linear_cache *linear;
     block_gemm_fn *block_gemm;         /* the fastest that this processor runs */
+    block_gemm_fn *block_gemm_pairs;   /* NULL: this processor has none */
     const struct stored_loops *stored; /* likewise, [STORED_KINDS] */
     char *scratch;                     /* one block, used by one op at a time; grows, never shrinks */
     size_t scratch_bytes;
@@ -92,6 +94,10 @@ void linear_part_input(struct device *dev, struct tensor dx, struct tensor dy, s
 enum { BLOCK_GEMM_VERSIONS = 3 };
 block_gemm_fn *block_gemm_version(int version);
 
+/* block_gemm_pairs - the block product of pairs of bf16, two sums of products a lane at a time in f32; NULL where this
+ * processor or compiler has none.  Numbers below 2^-126 count as zero. */
+block_gemm_fn *block_gemm_pairs(void);
+
 /* stored_loops_version - the loops over stored rows, [STORED_KINDS], of the same versions (stored.c). */
 const struct stored_loops *stored_loops_version(int version);
 
@@ -120,9 +126,17 @@ void mask_block(float *scores, int64_t key_block, int64_t query_block, const str
 
 /* pack_block - rows [first, first + BLOCK) of head `head` of t [N, heads, D] as dense f32 rows of `width`
  * floats times scale; rows past the end and columns past D are zero.  transpose_block - [BLOCK, depth] with
- * rows of `width` floats to [depth, BLOCK] (block.c). */
+ * rows of `width` elements of 32 bits to [depth, BLOCK] (block.c). */
 void pack_block(float *rows, struct tensor t, int64_t first, int64_t head, int64_t width, float scale);
-void transpose_block(float *columns, const float *rows, int64_t width, int64_t depth);
+void transpose_block(void *columns, const void *rows, int64_t width, int64_t depth);
+
+/* The same for pairs of bf16.  pack_pairs - rows of a bf16 tensor as pack_block has them, in their type: read as 32 bits, pairs
+ * along a row.  round_block - [BLOCK, BLOCK] of f32 to such rows.  pair_rows - rows 2i and 2i + 1 of [BLOCK, width] as pairs
+ * [BLOCK / 2, width].  scale_scores - [BLOCK, BLOCK] times scale: bf16 queries are not scaled, which would round them. */
+void pack_pairs(uint16_t *rows, struct tensor t, int64_t first, int64_t head, int64_t width);
+void round_block(uint16_t *rows, const float *from);
+void pair_rows(uint32_t *pairs, const uint16_t *rows, int64_t width);
+void scale_scores(float *scores, float scale);
 
 /* dot_f32 - sum of a[i] b[i] in f32 (block.c). */
 float dot_f32(const float *a, const float *b, int64_t count);

@@ -77,6 +77,7 @@ void device_open_cpu(struct device *dev, int num_threads) {
     state->linear = linear_cache_create();
     for (int version = 0; !state->block_gemm; version++)
         state->block_gemm = block_gemm_version(version);
+    state->block_gemm_pairs = block_gemm_pairs();
     for (int version = 0; !state->stored; version++)
         state->stored = stored_loops_version(version);
 }

@@ -1,7 +1,7 @@
 /* plain_products.c - the products of the refactoring check's program: three loops, in place of oneDNN and of the vector
  * versions of attention's block product.  Their sums come in one order, so the bits do not depend on the processor, its
  * caches or oneDNN's release, and can be recorded on one machine and compared on another.  Linked before the library, it
- * takes the place of kernels/cpu/linear.c; block_gemm_version is replaced by the linker's --wrap. */
+ * takes the place of kernels/cpu/linear.c; block_gemm_version and block_gemm_pairs are replaced by the linker's --wrap. */
 #include <stdlib.h>
 
 #include "kernels/cpu/cpu.h"
@@ -24,6 +24,12 @@ block_gemm_fn *__wrap_block_gemm_version(int version);
 
 block_gemm_fn *__wrap_block_gemm_version(int version) {
     return version == BLOCK_GEMM_VERSIONS - 1 ? __real_block_gemm_version(version) : NULL;
+}
+
+block_gemm_fn *__wrap_block_gemm_pairs(void);
+
+block_gemm_fn *__wrap_block_gemm_pairs(void) {
+    return NULL;
 }
 
 /* A matrix read by row and column, whatever its storage: the columns from `first` on of a stored one. */
