@@ -224,24 +224,27 @@ static void place_teacher(struct model *model) {
     model->flight.divergences = arena_take_1d(&model->arena, DTYPE_F32, n);
 }
 
+/* has_short_logits - those that gradients are made of have the compute type.  A mean over tokens bears their rounding; differences
+ * between the losses of two texts, or from a teacher, do not.  Ranks that divide the vocabulary exchange them in f32. */
+static bool has_short_logits(const struct model_setup *setup) {
+    return setup->trains && setup->compute != DTYPE_F32 && setup->teacher.top_k == 0 &&
+           setup->objective.kind == &objective_token_mean && !vocab_is_divided(setup);
+}
+
+/* Of short logits twice as many rows: the head's gradient, which each chunk after the first is added to, is read and written
+ * half as often, and the room is the same. */
 int64_t model_head_rows(const struct model_setup *setup) {
-    int64_t own = model_own_tokens(setup), rows = setup->head_rows ? setup->head_rows : HEAD_CHUNK_ROWS;
+    int64_t own = model_own_tokens(setup), rows = HEAD_CHUNK_ROWS * (has_short_logits(setup) ? 2 : 1);
+    rows = setup->head_rows ? setup->head_rows : rows;
     if (vocab_is_divided(setup)) /* as many of all ranks together */
         rows = (rows + setup->tensor.size - 1) / setup->tensor.size;
     return own < rows ? own : rows;
 }
 
-/* has_short_logits - those that gradients are made of have the compute type.  A mean over tokens bears their rounding; differences
- * between the losses of two texts, or from a teacher, do not.  Ranks that divide the vocabulary exchange them in f32. */
-static bool has_short_logits(const struct model *model) {
-    return model->setup.trains && model->setup.compute != DTYPE_F32 && model->setup.teacher.top_k == 0 &&
-           model->setup.objective.kind == &objective_token_mean && !vocab_is_divided(&model->setup);
-}
-
 /* place_logits - of chunk rows.  Short ones lie where f32 logits of half as many rows do, which serve between gradients. */
 static void place_logits(struct model *model, int64_t chunk, int64_t vocab_size) {
     enum dtype type = model->setup.compute;
-    bool is_short = has_short_logits(model);
+    bool is_short = has_short_logits(&model->setup);
     model->logits = arena_take_2d(&model->arena, DTYPE_F32, is_short ? (chunk + 1) / 2 : chunk, vocab_size);
     model->grad_logits = model->dlogits = model->logits;
     if (is_short)
