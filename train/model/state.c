@@ -2,6 +2,7 @@
  * Writing is in state_save.c. */
 
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -287,8 +288,16 @@ static int init_lengths(struct transfer_job *job, struct param lengths, int64_t 
     return 0;
 }
 
+/* Fewer new values than these are drawn before other threads have begun. */
+enum { LEAST_SHARED_OUT = 1 << 14 };
+
+/* init_threads - the device's; a GPU's has no number, and those of this rank's cores would be idle. */
+static int init_threads(const struct params *params) {
+    return params->dev->num_threads > 0 ? params->dev->num_threads : omp_get_max_threads();
+}
+
 /* init_values - streams belong to a tensor's name, so that neither another number of ranks nor another layer more changes
- * them. */
+ * them, and a value to its index, so that threads may share them out. */
 static int init_values(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first,
                        int64_t count, float *values) {
     const struct model_config *model = job->params->setup.model;
@@ -296,6 +305,8 @@ static int init_values(struct transfer_job *job, const struct unit_tensor *tenso
     if (tensor->spec->init == INIT_ROW_NORM && job->weights)
         return init_lengths(job, tensor->param, first, count, values);
     uint64_t stream = rng_stream_named(RNG_INIT, param_own_name(model, tensor->param, name), 0);
+#pragma omp parallel for num_threads(init_threads(job->params))                                              \
+    schedule(static) if (count >= LEAST_SHARED_OUT)
     for (int64_t i = 0; i < count; i++)
         values[i] = init_value(model, tensor, (uint64_t)job->seed, stream, (uint64_t)(first + i));
     return 0;
