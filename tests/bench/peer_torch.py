@@ -42,6 +42,17 @@ SHAPES = {
 }
 
 
+# What tests/bench/shapes.py times beside atelier, by the width of the model and how a batch is divided.
+SHAPES |= {
+    "256": llama(256, 8, 4, 2, 768, 8192, True, 10000.0),
+    "576": llama(576, 30, 9, 3, 1536, 49152, True, 100000.0),
+    "768": llama(768, 6, 12, 4, 2048, 32000, True, 10000.0),
+    "1024": llama(1024, 2, 16, 4, 2816, 16384, True, 10000.0),
+    "2048": llama(2048, 2, 32, 8, 5632, 32000, True, 10000.0),
+    "documents": llama(576, 10, 9, 3, 1536, 49152, True, 100000.0),
+}
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -62,6 +73,10 @@ def parse_arguments():
     parser.add_argument("--steps", type=int, default=0, help="steps that are counted; 0: 10, on a GPU 3")
     parser.add_argument("--search", action="store_true", help="look for the best setting, as on a GPU")
     parser.add_argument("--limit-s", type=float, default=600, help="begin no further setting after that many seconds")
+    parser.add_argument("--lengths", type=lambda text: [int(part) for part in text.split(",")], default=[], metavar="N,N...",
+                        help="tokens of the documents of a batch, each padded to the longest; in place of --batch and --sequence")
+    parser.add_argument("--turns", action="store_true",
+                        help="after the warm-up run the steps that each line of the input asks for, and print a line for each")
     args = parser.parse_args()
     if args.device == "cuda":
         args.search = True
@@ -98,11 +113,22 @@ def make_optimizer(model, kind):
                              lr=1e-4, betas=(0.9, 0.95), eps=1e-8, **how)
 
 
-def train_step(model, forward, optimizer, tokens, micros, autocast):
+def make_batch(args, batch):
+    """Random tokens, each its own target; of documents of unequal lengths also what is padding."""
+    vocabulary = SHAPES[args.shape]["vocab_size"]
+    if not args.lengths:
+        tokens = torch.randint(0, vocabulary, (batch, args.sequence), device=args.device)
+        return {"input_ids": tokens, "labels": tokens}
+    tokens = torch.randint(0, vocabulary, (len(args.lengths), max(args.lengths)), device=args.device)
+    filled = torch.arange(tokens.shape[1]) < torch.tensor(args.lengths)[:, None]
+    return {"input_ids": tokens, "labels": tokens.masked_fill(~filled, -100), "attention_mask": filled.long()}
+
+
+def train_step(model, forward, optimizer, inputs, micros, autocast):
     total = 0.0
     for _ in range(micros):
-        with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=autocast):
-            loss = forward(input_ids=tokens, labels=tokens).loss / micros
+        with torch.autocast(inputs["input_ids"].device.type, dtype=torch.bfloat16, enabled=autocast):
+            loss = forward(**inputs).loss / micros
         loss.backward()
         total = total + loss.detach()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -111,18 +137,36 @@ def train_step(model, forward, optimizer, tokens, micros, autocast):
     return total.item()  # waits for the device
 
 
-def measure(args, attention, batch, checkpoints):
-    """Times one setting; returns what is reported of it."""
+def make_stepper(args, attention, batch, checkpoints):
+    """A function that trains a step and returns its loss, and how many micro-batches a step has."""
     torch.manual_seed(1)
     model = make_model(args, attention, checkpoints)
     forward = torch.compile(model) if args.compile else model
-    optimizer = make_optimizer(model, args.optimizer)
-    tokens = torch.randint(0, SHAPES[args.shape]["vocab_size"], (batch, args.sequence), device=args.device)
+    optimizer, inputs = make_optimizer(model, args.optimizer), make_batch(args, batch)
     micros = max(1, args.step_tokens // (batch * args.sequence))
+    return lambda: train_step(model, forward, optimizer, inputs, micros, args.dtype == "autocast"), micros
+
+
+def take_turns(args):
+    """Steps by request, for a driver that runs another program's in between: tests/bench/shapes.py."""
+    step, _ = make_stepper(args, args.attention, args.batch, False)
+    for _ in range(args.warmup):
+        step()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        for _ in range(int(line)):
+            start, cpu_start = time.perf_counter(), time.process_time()
+            step()
+            print(time.process_time() - cpu_start, time.perf_counter() - start, flush=True)
+
+
+def measure(args, attention, batch, checkpoints):
+    """Times one setting; returns what is reported of it."""
+    step, micros = make_stepper(args, attention, batch, checkpoints)
     seconds, cpu_seconds, losses = [], [], []
     for _ in range(args.warmup + args.steps):
         start, cpu_start = time.perf_counter(), time.process_time()
-        losses.append(train_step(model, forward, optimizer, tokens, micros, args.dtype == "autocast"))
+        losses.append(step())
         if args.device == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
@@ -221,8 +265,11 @@ def main():
     torch.set_num_threads(args.threads)
     if args.device == "cuda":
         torch.set_float32_matmul_precision("high")
+    if args.turns:
+        return take_turns(args)
     found = search(args) if args.search else measure(args, args.attention, args.batch, False)
     print(json.dumps({"peer": "torch", "torch": torch.__version__, **vars(args), **found}))
+    return None
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 #!/bin/bash
 # run.sh - side-by-side timings, each pair in turns so that a machine that is busy is busy for both: a training step
-# against transformers + torch, one of an adapter against our own step of all weights and against peft, tokenizing against the tokenizers package and others, reading Parquet and CSV against pyarrow, saving a checkpoint against dd with fsync.
+# against transformers + torch (of one shape by tokens/s, of six by processor seconds), one of an adapter against our own step of all weights and against peft, tokenizing against the tokenizers package and others, reading Parquet and CSV against pyarrow, saving a checkpoint against dd with fsync.
 # Needs the environment of `make interop` (or BENCH_VENV).  The figures that count are copied into RESULTS.md by hand,
 # with machine, date and commit.
-#   ROUNDS=3 ONLY="step lora tokenizer parquet csv save" make bench
+#   ROUNDS=3 ONLY="step shapes lora tokenizer parquet csv save" make bench
 #   THREADS=1      of each program: on a machine that others use threads wait for each other, and processor seconds count that
 #   TYPES=f32      of the adapter's steps; left out: f32 and bf16
 set -eEu
@@ -29,7 +29,7 @@ give_up() {
     tail -n 5 "$log" >&2
 }
 trap 'give_up $? $LINENO' ERR
-wanted() { case " ${ONLY:-step lora tokenizer parquet csv save} " in *" $1 "*) ;; *) false ;; esac }
+wanted() { case " ${ONLY:-step shapes lora tokenizer parquet csv save} " in *" $1 "*) ;; *) false ;; esac }
 median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 field() { sed -n "s/.*\"$1\": *\([0-9.e+]*\).*/\1/p"; }
 
@@ -71,6 +71,9 @@ ratio() {
     paste "$work/speed-$1" "$work/speed-$2" | awk '{ print $1 / $2 }' >"$work/ratio"
     echo "  $1 / $2: $(median <"$work/ratio")   ($(tr '\n' ' ' <"$work/ratio"))"
 }
+
+# shapes - six shapes in two types; a row of its table each.
+shapes() { "$python" "$here/shapes.py" --rounds "$rounds" --threads "$threads"; }
 
 # from_model STEPS [ARGUMENT]... - a run that begins with the model of $work/base; its processor seconds to $work/cpu.
 from_model() {
@@ -185,7 +188,7 @@ save() {
         "$(median <"$work/b"), ratio $(median <"$work/ratio")   ($(tr '\n' ' ' <"$work/ratio"))"
 }
 
-for part in step lora tokenizer parquet csv save; do
+for part in step shapes lora tokenizer parquet csv save; do
     if wanted $part; then $part; fi
 done
 echo "load after: $(cut -d' ' -f1-3 /proc/loadavg)"
