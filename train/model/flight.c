@@ -221,11 +221,3 @@ double flight_losses(struct flight *flight, struct device *dev) {
         sum += (double)flight->host_losses[i];
     return sum;
 }
-
-double flight_divergences(struct flight *flight, struct device *dev) {
-    device_download(dev, flight->host_divergences, flight_rows(flight, flight->divergences));
-    double sum = 0;
-    for (int64_t i = 0; i < flight->num_tokens; i++)
-        sum += (double)flight->host_divergences[i];
-    return sum;
-}

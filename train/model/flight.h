@@ -112,11 +112,10 @@ struct flight {
     int64_t top_k;                            /* K of a teacher; 0: none */
     struct tensor teacher_ids, teacher_logps; /* [N, K] i32 and f32 */
     struct tensor divergences;                /* [N] f32: from the teacher, times the weight */
-    float *host_divergences;
-    struct tensor grad_scale; /* [1] f32: what multiplies the gradients of the losses */
-    struct tensor losses;     /* [K, N] f32 */
-    float *host_losses;       /* [K, all rows]: where they come back to the host; 0 of other ranks' rows */
-    float *host_weights;      /* [K, N]: what the objective said */
+    struct tensor grad_scale;                 /* [1] f32: what multiplies the gradients of the losses */
+    struct tensor losses;                     /* [K, N] f32 */
+    float *host_losses;  /* [K, all rows]: where they come back to the host; 0 of other ranks' rows */
+    float *host_weights; /* [K, N]: what the objective said */
 };
 
 /* What the values of a batch are checked against: a corrupt token file must not send a device to memory that is not
@@ -161,8 +160,6 @@ void flight_weigh(struct flight *flight, struct device *dev);
 /* flight_acts - the activations of a layer, cut to this batch. */
 struct layer_acts flight_acts(const struct flight *flight, int layer);
 
-/* flight_losses - the losses of all rows, to host_losses; returns their sum in f64.  The host waits for the device
- * here, and nowhere else in a micro-batch unless the objective asks for losses first. */
+/* flight_losses - the losses of all rows, to host_losses; returns their sum in f64.  The host waits for the device here: a training
+ * micro-batch does not ask (readback.h), unless its objective wants losses first. */
 double flight_losses(struct flight *flight, struct device *dev);
-/* flight_divergences - of all rows from their teacher, after flight_losses; their sum. */
-double flight_divergences(struct flight *flight, struct device *dev);

@@ -185,7 +185,8 @@ void model_step_pass(struct model *model, struct transport *link, struct comm *c
     objective->kind->step_sums(objective->state, sums);
 }
 
-double model_train(struct model *model, struct transport *link, const struct batch *batch, float grad_scale) {
+void model_train_start(struct model *model, struct transport *link, const struct batch *batch,
+                       float grad_scale) {
     CHECK(grad_scale > 0, "a gradient scaled by %g",
           (double)grad_scale); /* 0 asks the loss for no gradient */
     place(model, batch);
@@ -203,15 +204,17 @@ double model_train(struct model *model, struct transport *link, const struct bat
     double terms = stack_backward(model, link, grad_scale);
     device_play(model->dev);
     model->flight.drops = false;
-    router_end(model);
     model->dev->section = SECTION_OTHER;
-    double sum =
-        flight_losses(&model->flight, model->dev); /* also where it is not needed: here the host waits */
-    const struct objective_use *objective = &model->setup.objective;
-    if (objective->kind->distance)
-        return terms + objective->kind->distance(objective->state, sum,
-                                                 flight_divergences(&model->flight, model->dev));
-    return terms + (objective->kind->loss ? loss : sum);
+    readback_start(model, loss, terms);
+}
+
+double model_train_take(struct model *model) {
+    return readback_take(model);
+}
+
+double model_train(struct model *model, struct transport *link, const struct batch *batch, float grad_scale) {
+    model_train_start(model, link, batch, grad_scale);
+    return model_train_take(model);
 }
 
 double model_evaluate(struct model *model, struct transport *link, const struct batch *batch) {

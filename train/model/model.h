@@ -5,6 +5,7 @@
 #include "configs/schema/config.h"
 #include "train/model/objective.h"
 #include "train/model/params.h"
+#include "train/model/readback.h"
 #include "train/model/router.h"
 #include "train/ranks/transport.h"
 
@@ -79,6 +80,7 @@ struct model {
     struct flight flight;       /* the micro-batch at hand */
     struct vocab vocab;
     struct router router;
+    struct readback readback;
     struct rotation rotations[MODEL_MAX_ROTATIONS]; /* tables alone: the positions are the flight's */
     int num_rotations;
     int first_backward; /* the first layer that has a backward (kept.h); num_layers: none has */
@@ -150,10 +152,15 @@ struct device_limits model_limits(const struct model *model);
 void model_step_pass(struct model *model, struct transport *link, struct comm *comm,
                      const struct batch *micros, int64_t num_micros);
 
-/* model_train - forward and backward of one micro-batch, the one pass in which pairs with a dropout drop.  Gradients are added, scaled
- * by grad_scale (1 / target tokens of the global batch; > 0), and those of the routers' losses as router_reset was told, which
- * adds up the losses themselves.  Returns the sum of weights * losses, by the objective's weights, and
- * of its terms of layers, in f64.  Collective. */
+/* model_train_start - forward and backward of one micro-batch, the one pass in which pairs with a dropout drop.  Gradients are added,
+ * scaled by grad_scale (1 / target tokens of the global batch; > 0), and those of the routers' losses as router_reset was told.  The
+ * host does not wait for the device, unless the objective wants losses before it can weigh them.  Collective.
+ * model_train_take - of each that was started, in their order: the sum of weights * losses, by the objective's weights, and
+ * of its terms of layers, in f64; those of the routers are added up.  The first waits for the device.
+ * model_train - both. */
+void model_train_start(struct model *model, struct transport *link, const struct batch *batch,
+                       float grad_scale);
+double model_train_take(struct model *model);
 double model_train(struct model *model, struct transport *link, const struct batch *batch, float grad_scale);
 
 /* model_evaluate - forward alone; model->flight.host_losses holds the loss of each row.  Returns their sum.

@@ -478,9 +478,6 @@ void model_create(struct model *model, struct device *dev, struct params *params
     model->flight.host_last_key = xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_last_key);
     size_t num_losses = (size_t)setup->max_tokens * (size_t)model->flight.num_entries;
     model->flight.host_losses = xcalloc(num_losses, sizeof *model->flight.host_losses);
-    if (model->flight.top_k > 0)
-        model->flight.host_divergences =
-            xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_divergences);
     model->flight.host_weights = xcalloc(num_losses, sizeof *model->flight.host_weights);
     router_create(model);
     experts_sent_create(model);
@@ -500,7 +497,7 @@ void model_free(struct model *model) {
     free(model->flight.host_last_key);
     free(model->flight.host_losses);
     free(model->flight.host_weights);
-    free(model->flight.host_divergences);
     router_free(&model->router);
+    readback_free(model);
     experts_sent_free(model);
 }

@@ -46,17 +46,11 @@ void router_create(struct model *model) {
     r->host_sequences = xcalloc((size_t)model->setup.max_tokens, sizeof *r->host_sequences);
     r->host_tokens = xcalloc(s, sizeof *r->host_tokens);
     r->host_factors = xcalloc(2 * s, sizeof *r->host_factors);
-    r->host_chosen = xcalloc(s * e, sizeof *r->host_chosen);
-    r->host_shares = xcalloc(s * e, sizeof *r->host_shares);
-    r->host_squares = xcalloc(s, sizeof *r->host_squares);
-    r->host_load = xcalloc(layers * e, sizeof *r->host_load);
     r->sums.load = xcalloc(layers * e, sizeof *r->sums.load);
 }
 
 void router_free(struct router *r) {
     free(r->host_sequences), free(r->host_tokens), free(r->host_factors);
-    free(r->host_chosen), free(r->host_load);
-    free(r->host_shares), free(r->host_squares);
     free(r->sums.load);
 }
 
@@ -132,32 +126,71 @@ void router_backward(struct model *model, struct tensor dlogits, struct tensor l
                                  flight_rows(&model->flight, r->sequences), r->factors);
 }
 
-/* balance_of - a sequence's load balance; NaN where other ranks have some of its rows. */
-static double balance_of(const struct model *model, int64_t s, double rows) {
-    const struct router *r = &model->router;
-    int64_t num_experts = model->setup.config->num_experts;
-    double sum = 0;
-    for (int64_t e = s * num_experts; e < (s + 1) * num_experts; e++)
-        sum += r->host_chosen[e] / rows * ((double)r->host_shares[e] / rows);
-    return model->flight.num_tokens < model->flight.whole_tokens ? NAN : (double)num_experts * sum;
+/* What was counted of one micro-batch, in host memory. */
+struct counted {
+    int64_t *tokens;        /* [S]: T */
+    int32_t *chosen, *load; /* as in struct router */
+    float *shares, *squares;
+};
+
+/* counted_at - where its parts lie. */
+static struct counted counted_at(const struct router *r, const char *memory) {
+    struct counted c = {.tokens = (int64_t *)(uintptr_t)memory};
+    c.chosen = (int32_t *)(void *)(c.tokens + tensor_count(r->squares));
+    c.load = c.chosen + tensor_count(r->chosen);
+    c.shares = (float *)(void *)(c.load + tensor_count(r->load));
+    c.squares = c.shares + tensor_count(r->shares);
+    return c;
 }
 
-void router_end(struct model *model) {
+size_t router_bytes(const struct model *model) {
+    const struct router *r = &model->router;
+    if (!r->sequences.ndim)
+        return 0;
+    return (size_t)tensor_count(r->squares) * sizeof *r->host_tokens + tensor_bytes(r->chosen) +
+           tensor_bytes(r->load) + tensor_bytes(r->shares) + tensor_bytes(r->squares);
+}
+
+/* fetch - one tensor, to where it belongs. */
+static void fetch(struct model *model, void *to, struct tensor from) {
+    device_copy(model->dev, tensor_1d(to, from.dtype, tensor_count(from)), from);
+}
+
+void router_fetch(struct model *model, char *to) {
     struct router *r = &model->router;
     if (!r->counts)
         return;
+    struct counted c = counted_at(r, to);
     r->counts = false;
-    device_download(model->dev, r->host_chosen, r->chosen);
-    device_download(model->dev, r->host_shares, r->shares);
-    device_download(model->dev, r->host_squares, r->squares);
-    device_download(model->dev, r->host_load, r->load);
+    memcpy(c.tokens, r->host_tokens, (size_t)num_sequences(model) * sizeof *c.tokens);
+    fetch(model, c.chosen, r->chosen);
+    fetch(model, c.load, r->load);
+    fetch(model, c.shares, r->shares);
+    fetch(model, c.squares, r->squares);
+}
+
+/* balance_of - a sequence's load balance. */
+static double balance_of(const struct model *model, const struct counted *c, int64_t s, double rows) {
+    int64_t num_experts = model->setup.config->num_experts;
+    double sum = 0;
+    for (int64_t e = s * num_experts; e < (s + 1) * num_experts; e++)
+        sum += c->chosen[e] / rows * ((double)c->shares[e] / rows);
+    return (double)num_experts * sum;
+}
+
+/* A balance is not known where other ranks have some of a sequence's rows. */
+void router_add(struct model *model, const char *from, bool is_part) {
+    struct router *r = &model->router;
+    if (!r->sequences.ndim)
+        return;
+    struct counted c = counted_at(r, from);
     for (int64_t s = 0; s < num_sequences(model); s++) {
-        double rows = (double)r->host_tokens[s] * num_routers(model);
+        double rows = (double)c.tokens[s] * num_routers(model);
         if (rows == 0)
             continue;
-        exact_sum_add(&r->sums.balance, balance_of(model, s, rows));
-        exact_sum_add(&r->sums.z, (double)r->host_squares[s] / rows);
+        exact_sum_add(&r->sums.balance, is_part ? NAN : balance_of(model, &c, s, rows));
+        exact_sum_add(&r->sums.z, (double)c.squares[s] / rows);
     }
     for (int64_t i = 0; i < tensor_count(r->load); i++)
-        r->sums.load[i] += r->host_load[i];
+        r->sums.load[i] += c.load[i];
 }

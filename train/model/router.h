@@ -42,8 +42,6 @@ struct router {
     int32_t *host_sequences;                     /* [all rows]; made with the model, as are those below */
     int64_t *host_tokens;                        /* [S]: T */
     float *host_factors;
-    int32_t *host_chosen, *host_load;
-    float *host_shares, *host_squares;
     struct router_sums sums;
 };
 
@@ -56,9 +54,14 @@ void router_free(struct router *router);
 void router_reset(struct model *model, float weight);
 
 /* router_begin - a training micro-batch is placed, and its layers come.  router_count - one was computed.  router_backward - the
- * losses' gradient, added to that of a layer's logits.  router_end - after the backward: what was counted, into the sums; the host waits
- * for the device. */
+ * losses' gradient, added to that of a layer's logits. */
 void router_begin(struct model *model, const struct batch *batch);
 void router_count(struct model *model, int layer, const struct expert_acts *acts);
 void router_backward(struct model *model, struct tensor dlogits, struct tensor logits);
-void router_end(struct model *model);
+
+/* router_bytes - of what is counted of one micro-batch.  router_fetch - after the backward: to so much host memory of the device, in the
+ * device's order.  router_add - it has arrived: into the sums; is_part: other ranks have some of the rows.  Nothing without
+ * routers. */
+size_t router_bytes(const struct model *model);
+void router_fetch(struct model *model, char *to);
+void router_add(struct model *model, const char *from, bool is_part);

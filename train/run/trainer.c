@@ -79,10 +79,8 @@ static bool take_batch(struct trainer *t, struct step_sums *sums) {
     return true;
 }
 
-/* pass - forward and backward of all micro-batches; returns this rank's sum of losses. */
-static double pass(struct trainer *t, float grad_scale, float sequence_scale) {
-    double loss = 0;
-    t->losses = (struct exact_sum){{0}, 0, 0};
+/* pass - forward and backward of all micro-batches. */
+static void pass(struct trainer *t, float grad_scale, float sequence_scale) {
     preference_reset(&t->preference);
     router_reset(&t->model, sequence_scale);
     t->distilled.loss = t->distilled.divergence = 0;
@@ -91,7 +89,16 @@ static double pass(struct trainer *t, float grad_scale, float sequence_scale) {
     for (int64_t m = 0; m < t->feed.num_micros; m++) {
         if (m == t->feed.num_micros - 1)
             params_grad_last(&t->params);
-        double micro_loss = model_train(&t->model, t->rank.link, &t->feed.micros[m], grad_scale);
+        model_train_start(&t->model, t->rank.link, &t->feed.micros[m], grad_scale);
+    }
+}
+
+/* take_losses - of the pass; returns this rank's sum.  Here the host waits for the device. */
+static double take_losses(struct trainer *t) {
+    double loss = 0;
+    t->losses = (struct exact_sum){{0}, 0, 0};
+    for (int64_t m = 0; m < t->feed.num_micros; m++) {
+        double micro_loss = model_train_take(&t->model);
         exact_sum_add(&t->losses, micro_loss);
         loss += micro_loss;
     }
@@ -106,11 +113,15 @@ static double compute_gradients(struct trainer *t, const struct step_sums *sums)
     float grad_scale = (float)(t->loss_scale.value / sums->own_means),
           sequence_scale = (float)(t->loss_scale.value / sums->own_sequences);
     struct comm *all = axes_comm(&t->rank.axes, grid_axes(&t->rank.grid, DIVIDES_LOSS));
+    bool repeats;
     double loss;
-    do
-        loss = pass(t, grad_scale, sequence_scale);
-    while (params_grad_repeats(&t->params, all, feed_num_filled(&t->feed)));
-    params_grad_finish(&t->params, t->rank.link);
+    do {
+        pass(t, grad_scale, sequence_scale);
+        repeats = params_grad_repeats(&t->params, all, feed_num_filled(&t->feed));
+        if (!repeats)
+            params_grad_finish(&t->params, t->rank.link);
+        loss = take_losses(t);
+    } while (repeats);
     return loss;
 }
 
