@@ -52,6 +52,11 @@ void device_synchronize(struct device *dev) {
         dev->ops->synchronize(dev);
 }
 
+void device_keep_pace(struct device *dev) {
+    if (dev->ops->keep_pace)
+        dev->ops->keep_pace(dev);
+}
+
 void device_record(struct device *dev) {
     if (dev->ops->record)
         dev->ops->record(dev);

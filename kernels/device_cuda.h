@@ -34,10 +34,15 @@ int cuda_check_compute(const struct device *dev, enum dtype compute, const char 
 void cuda_time_ops(struct device *dev, bool on);
 
 /* cuda_use_graphs - whether ops between device_record and device_play are given to the GPU as a CUDA graph, once the same came twice (at
- * first: no).  For a rank that exchanges nothing meanwhile.  Where a graph cannot be made a warning says so once, and ops are given
- * one by one.  cuda_count_graphs - lists that were new, of them captured, and launches so far. */
+ * first: no); where transfers lie between them, as one between each two.  Where a graph cannot be made, or more ops than CUDA_GRAPH_MAX_OPS
+ * would be in graphs, a warning says so once, and ops are given one by one.  cuda_count_graphs - lists that were new, graphs
+ * captured, and launches so far; ops of the graphs that there are.
+ *
+ * What a graph takes of the GPU's memory is the driver's affair.  CUDA_GRAPH_OP_BYTES is what was told of driver 470 with CUDA 11.2 (63
+ * MB for 1000 kernels, forums.developer.nvidia.com/t/244901); later ones should need less. */
+enum { CUDA_GRAPH_MAX_OPS = 16384, CUDA_GRAPH_OP_BYTES = 65536 };
 struct cuda_graph_counts {
-    int64_t kept, captured, launched;
+    int64_t kept, captured, launched, ops;
 };
 void cuda_use_graphs(struct device *dev, bool on);
 struct cuda_graph_counts cuda_count_graphs(const struct device *dev);

@@ -119,6 +119,10 @@ size_t device_memory_free(struct device *dev, size_t *total_bytes);
 size_t device_scratch_bytes(struct device *dev, const struct device_limits *limits);
 void device_reserve(struct device *dev, const struct device_limits *limits);
 
+/* device_keep_pace - at regular places, such as the end of a micro-batch: waits until the device has done what it was asked before the last
+ * call, so that the host is never farther ahead than that, and looks after the other ranks meanwhile. */
+void device_keep_pace(struct device *dev);
+
 /* device_record - from here on the device may write down the ops that it is asked for, and give them to what computes later, all as
  * one; what reads or fills host memory, or waits, comes after them all the same.  device_play - give all that was written; from here
  * on ops are given at once, as they were before.  Devices that gain nothing do nothing, and the bits are the same. */
@@ -479,6 +483,7 @@ struct ops {
     bool (*has_fp8)(const struct device *, enum fp8_scaling); /* NULL: it has */
     size_t (*scratch_bytes)(struct device *, const struct device_limits *);
     void (*reserve)(struct device *, size_t scratch_bytes);
+    void (*keep_pace)(struct device *);
     void (*record)(struct device *);
     void (*play)(struct device *);
     void (*attention_plan)(struct device *, const struct attention_mask *, const struct attention_args *);

@@ -167,6 +167,13 @@ expect_other "two ranks, another algorithm in the file" pair pair.other
 for report in "$work"/report.*; do
     expect "a rank's algorithms where the file says 2" 2 "$(last_algorithms "$report" | sed 's/.*: //' | sort -u)"
 done
+# A graph must not hold what products were chosen for when it was made: other transfers may run beside them.
+awk 'NR > 3 && $9 { $15 = 2; $17 = 4 } NR > 3 && !$9 { $15 = 0; $17 = 1 } { print }' "$work/pair.choices" >"$work/pair.mixed.choices"
+go 0 2 pair.mixed --set "run.gemm_choices=$work/pair.mixed.choices" --set parallel.stage=3
+go 0 2 pair.plain --set "run.gemm_choices=$work/pair.mixed.choices" --set parallel.stage=3 --set run.graphs=false
+expect_same "two ranks, algorithms by what runs beside: with graphs and without" pair.mixed pair.plain
+expect_other "two ranks, an algorithm for products alone that the others do not have" pair.mixed pair.other
+expect_other "two ranks, an algorithm for products beside transfers that the others do not have" pair.mixed pair.first
 # Products that nothing runs beside are chosen for all multiprocessors.
 go 0 2 whole --set "run.gemm_choices=$work/whole.choices" --set parallel.stage=1
 expect "multiprocessors that products alone are chosen for" 0 \

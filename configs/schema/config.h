@@ -145,7 +145,7 @@ struct config {
         double timeout_s;             /* of a wait for other ranks, once steps run */
         double start_timeout_s;       /* the same until then; 0: see run_phase.h */
         char *gemm_choices;           /* file of choices for matrix products; see config_gemm_choices */
-        bool graphs;                  /* on one GPU: micro-batches as CUDA graphs */
+        bool graphs;                  /* on GPUs: micro-batches as CUDA graphs */
     } run;
     struct {                              /* model: */
         char *path;                       /* HF folder, GGUF or checkpoint; or NULL: a new model */

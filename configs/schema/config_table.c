@@ -52,8 +52,8 @@ static const struct config_key run_file_keys[] = {
         FREE),
     BOOL(
         "run.graphs", AT(run.graphs), "true",
-        "a run on one GPU gives it the operations of a micro-batch as one CUDA graph, from the second micro-batch of a kind on; "
-        "false: one by one, to the same bits. Without effect on several GPUs, whose micro-batches hold transfers, and on a CPU",
+        "a GPU is given the operations of a micro-batch as one CUDA graph, from the second micro-batch of a kind on; where other GPUs "
+        "take part, as one between each two exchanges; false: one by one, to the same bits. Without effect on a CPU",
         FREE),
 
 #include "configs/schema/config_table_model.inc"

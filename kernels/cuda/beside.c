@@ -85,10 +85,37 @@ static void pass(struct beside_lane *lane, double seconds) {
         lane->pending[0].left_s -= seconds;
 }
 
-void linear_pass(struct device *dev, const struct product *product) {
-    struct beside *beside = &linear_state_of(dev)->beside;
-    int busy = num_busy(beside);
-    double seconds = (busy > 1 ? SHARE_OF_TWO : 1) * product_s(dev, product);
+/* pass_all - a product that lasts so long was given to the GPU. */
+static void pass_all(struct beside *beside, double product_seconds) {
+    double seconds = (num_busy(beside) > 1 ? SHARE_OF_TWO : 1) * product_seconds;
     for (int lane = 0; lane < CUDA_NUM_LANES; lane++)
         pass(&beside->lanes[lane], seconds);
+}
+
+static void write_down(struct beside_log *log, int64_t target, double seconds) {
+    if (log->count == log->room) {
+        log->room = log->room ? 2 * log->room : 16;
+        log->entries = xrealloc(log->entries, (size_t)log->room * sizeof *log->entries);
+    }
+    log->entries[log->count++] = (struct beside_entry){target, seconds};
+}
+
+void linear_pass(struct device *dev, const struct product *product) {
+    struct linear_state *linear = linear_state_of(dev);
+    double seconds = product_s(dev, product);
+    if (linear->log)
+        write_down(linear->log, product->key[KEY_SM_TARGET], seconds);
+    pass_all(&linear->beside, seconds);
+}
+
+bool linear_pass_again(struct device *dev, const struct beside_log *log) {
+    struct beside *beside = &linear_state_of(dev)->beside, before = *beside;
+    for (int i = 0; i < log->count; i++) {
+        if (linear_target_now(dev) != log->entries[i].target) {
+            *beside = before;
+            return false;
+        }
+        pass_all(beside, log->entries[i].seconds);
+    }
+    return true;
 }

@@ -37,6 +37,8 @@ struct cuda_state {
     struct cuda_timing *timing;
     struct linear_state *linear;
     struct cuda_graphs *graphs;
+    cudaEvent_t paces[2]; /* of the last two calls of cuda_keep_pace, number n in paces[n % 2] */
+    int64_t num_paces;
     void (*before_stream)(
         struct device *); /* gives the ops that were written down (graph.c); NULL: none are */
 };
@@ -76,6 +78,9 @@ const char *cuda_remedy(cudaError_t status);
  * neighbour.  Die on CUDA's errors, which come up here: kernels run long after their launch. */
 void cuda_wait(struct device *dev, cudaStream_t stream);
 void cuda_wait_event(struct device *dev, cudaEvent_t event);
+
+/* cuda_keep_pace - kernels/ops.h, device_keep_pace. */
+void cuda_keep_pace(struct device *dev);
 
 /* cuda_op_begin, cuda_op_end - around the work of one op: its seconds are measured on the GPU by a pair of
  * events, and added to dev->counts.seconds when the pair has passed, at the latest in cuda_synchronize. */

@@ -16,8 +16,8 @@ struct written_op {
 };
 enum { GRAPH_ALIGN_BYTES = 16 };
 
-/* graph_append - room for one more op in the list that is being written, which the caller fills. */
-struct written_op *graph_append(struct device *dev, size_t size_bytes);
+/* graph_append - room for one more op, or mark for its time, in the list that is being written, which the caller fills. */
+struct written_op *graph_append(struct device *dev, size_t size_bytes, bool is_op);
 
 /* graphs_forget - all graphs, which hold the address of the scratch; the GPU is done with them. */
 void graphs_forget(struct device *dev);

@@ -77,13 +77,26 @@ struct beside {
     struct beside_lane lanes[CUDA_NUM_LANES];
 };
 
+/* What the account was asked while ops were given to the GPU, product by product: for how many multiprocessors each was chosen, and
+ * how long it lasts on them. */
+struct beside_log {
+    struct beside_entry {
+        int64_t target;
+        double seconds;
+    } * entries;
+    int count, room;
+};
+
 struct linear_state {
     cublasLtHandle_t handle;
     bool tune;
     bool settled;   /* cuda_linear_settle */
     int num_spared; /* multiprocessors that one transfer occupies; 0: none are kept free */
     struct beside beside;
+    struct beside_log *log; /* of the ops that are being given; NULL: nobody keeps one */
     size_t workspace_bytes;
+    int64_t
+        num_forgets; /* times that products were made ready anew: graphs of before hold other algorithms */
     uint64_t num_uses;
     struct matmul matmuls[NUM_SETS][NUM_WAYS];
     struct choice *choices; /* [num_choices] */
@@ -125,6 +138,10 @@ void linear_choose(struct device *dev, struct matmul *matmul, const struct opera
 int linear_target(const struct device *dev, int busy_lanes);
 int linear_target_now(const struct device *dev);
 void linear_pass(struct device *dev, const struct product *product);
+
+/* linear_pass_again - the products of a log come again, in a graph: false, and nothing has passed, where one of them would now be
+ * chosen for another number of multiprocessors. */
+bool linear_pass_again(struct device *dev, const struct beside_log *log);
 
 /* linear_forget - products are made ready anew from here on: what they are chosen by has changed. */
 void linear_forget(struct linear_state *linear);

@@ -35,6 +35,7 @@ static void matmul_release(struct matmul *matmul) {
 }
 
 void linear_forget(struct linear_state *linear) {
+    linear->num_forgets++;
     for (int set = 0; set < NUM_SETS; set++)
         for (int way = 0; way < NUM_WAYS; way++)
             matmul_release(&linear->matmuls[set][way]);

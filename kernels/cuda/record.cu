@@ -101,8 +101,8 @@ template <class T> struct held<const T *, std::enable_if_t<std::is_class_v<T>>> 
 };
 
 /* written<OP>::ask - what stands in the table in place of an op; of one that returns something, the op itself. */
-template <auto OP> struct written { static constexpr auto ask = OP; };
-template <class... A, void (*OP)(struct device *, A...)> struct written<OP> {
+template <auto OP, bool IS_OP = true> struct written { static constexpr auto ask = OP; };
+template <class... A, void (*OP)(struct device *, A...), bool IS_OP> struct written<OP, IS_OP> {
     struct call {
         struct written_op head;
         std::tuple<held<A>...> args;
@@ -122,7 +122,7 @@ template <class... A, void (*OP)(struct device *, A...)> struct written<OP> {
         const size_t size_bytes =
             (sizeof(call) + GRAPH_ALIGN_BYTES - 1) / GRAPH_ALIGN_BYTES * GRAPH_ALIGN_BYTES;
         static_assert(alignof(call) <= GRAPH_ALIGN_BYTES, "lists are aligned to so much");
-        new (graph_append(dev, size_bytes)) call{{run, is_same, size_bytes}, {held<A>(args)...}};
+        new (graph_append(dev, size_bytes, IS_OP)) call{{run, is_same, size_bytes}, {held<A>(args)...}};
     }
 };
 
@@ -134,8 +134,23 @@ void begin(struct device *dev, enum op_id id, enum device_section section) {
 void end(struct device *dev, enum op_id id) {
     cuda_op_end(dev, id);
 }
+
+/* The marks around a wait for other ranks are not written: what they time lies between two lists, of which the first is given before. */
 void write_begin(struct device *dev, enum op_id id) {
-    written<begin>::ask(dev, id, dev->section);
+    if (id != OP_TRANSFER) {
+        written<begin, false>::ask(dev, id, dev->section);
+        return;
+    }
+    (void)cuda_stream(dev);
+    cuda_op_begin(dev, id);
+}
+void write_end(struct device *dev, enum op_id id) {
+    if (id != OP_TRANSFER) {
+        written<end, false>::ask(dev, id);
+        return;
+    }
+    (void)cuda_stream(dev);
+    cuda_op_end(dev, id);
 }
 
 } // namespace
@@ -148,5 +163,5 @@ extern "C" void graph_writing_ops(struct ops *table) {
     WRITE(zero)
     WRITE(copy)
     table->op_begin = write_begin;
-    table->op_end = written<end>::ask;
+    table->op_end = write_end;
 }

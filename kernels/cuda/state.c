@@ -15,6 +15,8 @@ void cuda_state_open(struct device *dev, int ordinal, const struct cudaDevicePro
     state->block_shared_bytes = (int)prop->sharedMemPerBlockOptin;
     snprintf(state->name, sizeof state->name, "%.95s", prop->name);
     cuda_gpu_text(prop, state->gpu, sizeof state->gpu);
+    for (int i = 0; i < 2; i++)
+        CUDA_CHECK(cudaEventCreateWithFlags(&state->paces[i], cudaEventDisableTiming));
     state->staging = cuda_staging_create();
     state->timing = cuda_timing_create();
     state->linear = cuda_linear_create(dev);
@@ -28,6 +30,8 @@ void cuda_close(struct device *dev) {
     cuda_linear_free(state->linear);
     cuda_timing_free(state->timing);
     cuda_staging_free(state->staging);
+    for (int i = 0; i < 2; i++)
+        CUDA_CHECK(cudaEventDestroy(state->paces[i]));
     CUDA_CHECK(cudaFree(state->scratch));
     CUDA_CHECK(cudaStreamDestroy(state->stream));
     free(state);

@@ -10,7 +10,7 @@
 #include "kernels/device_cuda.h"
 #include "tests/plan_fixture.h"
 
-enum { NUM_STEPS = 3, NUM_MICROS = 2 };
+enum { NUM_STEPS = 3, NUM_MICROS = 3 };
 
 /* change_batch - other tokens, documents, weights than those of the micro-batch before: what a graph must not hold. */
 static void change_batch(struct plan_fixture *f, int number) {
@@ -45,8 +45,11 @@ static void take_gradients(struct plan_fixture *f, struct outcome *out) {
         }
 }
 
+/* When the host reads losses: after each micro-batch, for which it waits, or at the end of the step, as training does. */
+enum reading { READS_EACH, READS_AT_END };
+
 /* run_steps - of NUM_MICROS micro-batches, the gradient's scale another in each step; salt: which batches. */
-static struct outcome run_steps(bool with_graphs, int head_dim, int salt) {
+static struct outcome run_steps(bool with_graphs, enum reading reading, int head_dim, int salt) {
     struct plan_fixture f;
     struct outcome out = {.gradients = NULL};
     struct model_config config = patchwork_config(true);
@@ -58,9 +61,13 @@ static struct outcome run_steps(bool with_graphs, int head_dim, int salt) {
         for (int m = 0; m < NUM_MICROS; m++) {
             int number = step * NUM_MICROS + m;
             change_batch(&f, salt + number);
-            out.losses[number] = model_train(&f.model, NULL, &f.batch, 1.0f / (float)(3 + step));
+            model_train_start(&f.model, NULL, &f.batch, 1.0f / (float)(3 + step));
+            if (reading == READS_EACH)
+                out.losses[number] = model_train_take(&f.model);
         }
         params_grad_finish(&f.params, NULL);
+        for (int m = 0; m < NUM_MICROS && reading == READS_AT_END; m++)
+            out.losses[step * NUM_MICROS + m] = model_train_take(&f.model);
         take_gradients(&f, &out);
     }
     out.counts = cuda_count_graphs(&f.dev);
@@ -73,18 +80,21 @@ static bool same_outcome(const struct outcome *a, const struct outcome *b) {
            memcmp(a->gradients, b->gradients, (size_t)a->count * sizeof *a->gradients) == 0;
 }
 
-/* expect_same - a step's first micro-batch overwrites gradients, the second adds: two lists, each captured when it comes again. The
- * control: other batches give something else. */
+/* expect_same - a step's first micro-batch overwrites gradients, the others add: two lists, each captured when it comes again, and the one
+ * that follows itself twice.  The control: other batches give something else. */
 static void expect_same(int head_dim) {
-    struct outcome plain = run_steps(false, head_dim, 1), graphs = run_steps(true, head_dim, 1),
-                   others = run_steps(true, head_dim, 2);
+    struct outcome plain = run_steps(false, READS_EACH, head_dim, 1),
+                   at_end = run_steps(false, READS_AT_END, head_dim, 1),
+                   graphs = run_steps(true, READS_AT_END, head_dim, 1),
+                   others = run_steps(true, READS_AT_END, head_dim, 2);
     assert_int_equal(plain.counts.kept, 0);
-    assert_int_equal(graphs.counts.kept, NUM_MICROS);
-    assert_int_equal(graphs.counts.captured, NUM_MICROS);
-    assert_int_equal(graphs.counts.launched, NUM_MICROS * (NUM_STEPS - 1));
+    assert_int_equal(graphs.counts.kept, 2);
+    assert_int_equal(graphs.counts.captured, 3);
+    assert_int_equal(graphs.counts.launched, NUM_MICROS * NUM_STEPS - 2);
+    assert_true(same_outcome(&plain, &at_end));
     assert_true(same_outcome(&plain, &graphs));
     assert_false(same_outcome(&plain, &others));
-    free(plain.gradients), free(graphs.gradients), free(others.gradients);
+    free(plain.gradients), free(at_end.gradients), free(graphs.gradients), free(others.gradients);
 }
 
 static void test_same_bits(void **state) {
@@ -159,7 +169,7 @@ static void test_what_is_baked_in_is_seen(void **state) {
     assert_true(scaled(&n, n.z, n.x, 2) == 14 /* not 100 */);
     struct cuda_graph_counts counts = cuda_count_graphs(&n.dev);
     assert_int_equal(counts.kept, 4);
-    assert_int_equal(counts.captured, 1);
+    assert_int_equal(counts.captured, 2); /* one list twice in a row: two graphs take turns */
     assert_int_equal(counts.launched, 3);
     numbers_close(&n);
 }
@@ -183,6 +193,23 @@ static void test_copies_keep_their_place(void **state) {
         assert_true(get(&n, n.z) == 50 + 2 * (float)round && get(&n, n.y) == 0);
     }
     assert_int_equal(cuda_count_graphs(&n.dev).captured, 3);
+    numbers_close(&n);
+}
+
+/* Graphs hold the algorithms of their products: where those are chosen anew, no graph of before is launched. */
+static void test_other_choices_are_seen(void **state) {
+    (void)state;
+    struct numbers n;
+    numbers_open(&n);
+    for (int round = 0; round < 3; round++)
+        scaled(&n, n.y, n.x, 2);
+    assert_int_equal(cuda_count_graphs(&n.dev).launched, 2);
+    cuda_linear_tune(&n.dev, false);
+    scaled(&n, n.y, n.x, 2);
+    assert_int_equal(cuda_count_graphs(&n.dev).launched, 2);
+    assert_int_equal(cuda_count_graphs(&n.dev).ops, 0);
+    scaled(&n, n.y, n.x, 2);
+    assert_int_equal(cuda_count_graphs(&n.dev).launched, 3);
     numbers_close(&n);
 }
 
@@ -256,6 +283,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_baked_in_is_seen),
         cmocka_unit_test(test_copies_keep_their_place),
+        cmocka_unit_test(test_other_choices_are_seen),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_same_bits),

@@ -206,6 +206,7 @@ void model_train_start(struct model *model, struct transport *link, const struct
     model->flight.drops = false;
     model->dev->section = SECTION_OTHER;
     readback_start(model, loss, terms);
+    device_keep_pace(model->dev);
 }
 
 double model_train_take(struct model *model) {

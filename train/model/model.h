@@ -154,7 +154,8 @@ void model_step_pass(struct model *model, struct transport *link, struct comm *c
 
 /* model_train_start - forward and backward of one micro-batch, the one pass in which pairs with a dropout drop.  Gradients are added,
  * scaled by grad_scale (1 / target tokens of the global batch; > 0), and those of the routers' losses as router_reset was told.  The
- * host does not wait for the device, unless the objective wants losses before it can weigh them.  Collective.
+ * host waits for the micro-batch before it, while the device has this one, and for this one only where the objective wants losses
+ * before it can weigh them.  Collective.
  * model_train_take - of each that was started, in their order: the sum of weights * losses, by the objective's weights, and
  * of its terms of layers, in f64; those of the routers are added up.  The first waits for the device.
  * model_train - both. */

@@ -1,6 +1,6 @@
 /* readback.h - what the micro-batches of a step have to say, on its way to the host: losses, distances from a teacher, what routers
  * counted.  Each is copied to host memory of its own after its backward, in the device's order, and read when the step is over:
- * inside of a step the host does not wait for them. */
+ * inside of a step the device never waits until the host has read them. */
 #pragma once
 
 #include <stddef.h>

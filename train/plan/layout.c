@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "kernels/device_cuda.h"
 #include "kernels/fp8_room.h"
 #include "kernels/units.h"
 #include "train/model/adapter_setup.h"
@@ -27,6 +28,17 @@ struct router_setup layout_router(const struct config *config, const struct mode
 /* place_along - of a rank, among those of a set of axes. */
 static struct divided place_along(const struct grid *grid, unsigned axes) {
     return (struct divided){grid_size(grid, axes), grid_index(grid, axes)};
+}
+
+/* graph_ops - of a rank's CUDA graphs: of the first micro-batch of a step, those after it, and once more where two graphs take turns, or
+ * for the last.  Kernels of a layer as estimate.c counts them, some of the head and the embedding. */
+static int64_t graph_ops(const struct config *config, const struct model_config *model,
+                         const struct grid *grid) {
+    enum { OPS_PER_LAYER = 29, OTHER_OPS = 32, MOST_KINDS = 3 };
+    int64_t per_round = config->train.micro_sequences * grid_size(grid, grid_axes(grid, DIVIDES_SAMPLES));
+    int64_t kinds = (config->train.batch_sequences + per_round - 1) / per_round;
+    int64_t ops = (kinds < MOST_KINDS ? kinds : MOST_KINDS) * (OPS_PER_LAYER * model->num_layers + OTHER_OPS);
+    return ops < CUDA_GRAPH_MAX_OPS ? ops : CUDA_GRAPH_MAX_OPS;
 }
 
 /* The one place that turns a run file into what a rank holds: `plan`, the search and the run itself start from it. */
@@ -88,6 +100,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                               .share = (float)config->objective.teacher_share},
                   .router = layout_router(config, model)},
         .on_gpu = on_gpu,
+        .graph_ops = on_gpu && config->run.graphs ? graph_ops(config, model, grid) : 0,
     };
 }
 
@@ -126,9 +139,11 @@ struct layout_memory layout_memory(const struct layout *layout, size_t scratch_b
                                    .activations = model.arena.used_bytes,
                                    .on_host = params.arena_offloaded.used_bytes,
                                    .snapshot = params.arena_snapshot.used_bytes,
-                                   .scratch = scratch_bytes};
+                                   .scratch = scratch_bytes,
+                                   .graphs = (size_t)layout->graph_ops * CUDA_GRAPH_OP_BYTES};
     memory.device = memory.parameters + memory.gradients + memory.optimizer + memory.transfers +
-                    memory.activations + memory.scratch + (layout->on_gpu ? 0 : memory.snapshot);
+                    memory.activations + memory.scratch + memory.graphs +
+                    (layout->on_gpu ? 0 : memory.snapshot);
     model_free(&model);
     params_free(&params);
     return memory;
@@ -150,6 +165,7 @@ const char *layout_memory_text(const struct layout_memory *memory, char *text, s
                  {"gather and reduce buffers", memory->transfers},
                  {"activations", memory->activations},
                  {"scratch", memory->scratch},
+                 {"CUDA graphs", memory->graphs},
                  {"in host memory", memory->on_host},
                  {"copy for checkpoints", memory->snapshot},
                  {"shared with ranks of the host", memory->shared}};

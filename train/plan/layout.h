@@ -12,6 +12,7 @@ struct layout {
     struct params_setup params;
     struct model_setup model;
     bool on_gpu;
+    int64_t graph_ops; /* operations of its CUDA graphs; 0: there are none */
 };
 
 /* layout_make - for a rank at that place of the grid; on_gpu: it computes on one. */
@@ -28,6 +29,7 @@ struct layout_memory {
     size_t snapshot; /* of checkpoint.async, in the host's memory */
     size_t shared;   /* its part of what ranks of one host share to exchange in, in the host's memory */
     size_t scratch;  /* of the ops; 0 on a CPU */
+    size_t graphs;   /* what the driver may keep of CUDA graphs: an allowance */
     size_t device;   /* all of the above but what a GPU's rank keeps in the host's memory */
 };
 

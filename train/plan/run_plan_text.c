@@ -91,7 +91,9 @@ static void print_memory(const struct run_plan *plan) {
                plan->proposal.fits ? "it fits" : "IT DOES NOT FIT",
                gib_of(estimate_room_bytes(&plan->place->machine)), gib_of(device_bytes));
     printf("             %s%s\n", layout_memory_text(memory, text, sizeof text),
-           memory->scratch ? " (scratch: an allowance)" : "");
+           memory->graphs    ? " (scratch and graphs: allowances)"
+           : memory->scratch ? " (scratch: an allowance)"
+                             : "");
 }
 
 /* count_text - in words where there are many: 162816, 3.311 million, 8.03 billion. */
@@ -375,12 +377,13 @@ void run_plan_print(const struct run_plan *plan, const char *origin) {
 /* --- JSON --- */
 
 static json_t *memory_json(const struct layout_memory *memory) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "parameters",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "parameters",
                      (json_int_t)memory->parameters, "gradients", (json_int_t)memory->gradients, "optimizer",
                      (json_int_t)memory->optimizer, "transfers", (json_int_t)memory->transfers, "activations",
-                     (json_int_t)memory->activations, "scratch", (json_int_t)memory->scratch, "on_host",
-                     (json_int_t)memory->on_host, "snapshot", (json_int_t)memory->snapshot, "shared",
-                     (json_int_t)memory->shared, "device", (json_int_t)memory->device);
+                     (json_int_t)memory->activations, "scratch", (json_int_t)memory->scratch, "graphs",
+                     (json_int_t)memory->graphs, "on_host", (json_int_t)memory->on_host, "snapshot",
+                     (json_int_t)memory->snapshot, "shared", (json_int_t)memory->shared, "device",
+                     (json_int_t)memory->device);
 }
 
 static json_t *hints_json(const struct run_plan *plan) {

@@ -219,16 +219,15 @@ static void tell_idle(struct trainer *t) {
             metrics_note(t->metrics, "%s has no effect: this run computes on CPUs", keys[i].key);
 }
 
-/* set_up_products - how products are chosen on a GPU, and whether it is given graphs.  Graphs, of a run on one GPU: between transfers
- * products are chosen by what runs beside them, which a graph would freeze.  A reproducible run chooses by shapes alone, and asks
- * within a micro-batch how large gradients are. */
+/* set_up_products - how products are chosen on a GPU, and whether it is given graphs.  A reproducible run chooses by shapes alone, and asks
+ * within a micro-batch how large gradients are: it has no graphs. */
 static void set_up_products(struct trainer *t, int zero_stage) {
     bool settled = t->config->train.reproducible != REPRODUCIBLE_OFF;
     rank_device_spare_sms(&t->rank, zero_stage);
     if (t->rank.dev.ops->host_memory)
         return;
     cuda_linear_settle(&t->rank.dev, settled);
-    cuda_use_graphs(&t->rank.dev, t->config->run.graphs && comm_num_ranks(t->comm) == 1 && !settled);
+    cuda_use_graphs(&t->rank.dev, t->config->run.graphs && !settled);
 }
 
 /* take_memory - everything that the run will hold on the device, but the feeds. */

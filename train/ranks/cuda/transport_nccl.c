@@ -272,10 +272,13 @@ static void end(struct nccl *nccl, int lane, ncclResult_t status, struct transfe
 
 static void nccl_wait(struct transport *t, struct transfer *transfer) {
     struct nccl *nccl = t->state;
-    /* What the host has seen finish needs no event, and its place may have been given to another transfer. */
+    if (transfer->number == 0)
+        return;
+    /* What the host has seen finish needs no event, and its place may have been given to another transfer.  The device is asked for its
+     * stream in any case: where a list of ops ends must not depend on what the host happens to have seen. */
+    cudaStream_t stream = cuda_stream(nccl->device);
     if (transfer->number > nccl->num_finished)
-        CUDA_CHECK(cudaStreamWaitEvent(cuda_stream(nccl->device),
-                                       nccl->flights[transfer->number % MAX_AHEAD].done, 0));
+        CUDA_CHECK(cudaStreamWaitEvent(stream, nccl->flights[transfer->number % MAX_AHEAD].done, 0));
     if (transfer->ticket > 0)
         cuda_beside_end(nccl->device, transfer->lane, transfer->ticket);
     transfer->number = transfer->ticket = 0;
