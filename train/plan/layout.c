@@ -30,6 +30,10 @@ static struct divided place_along(const struct grid *grid, unsigned axes) {
     return (struct divided){grid_size(grid, axes), grid_index(grid, axes)};
 }
 
+bool layout_has_graphs(const struct config *config) {
+    return config->run.graphs && config->train.reproducible == REPRODUCIBLE_OFF;
+}
+
 /* graph_ops - of a rank's CUDA graphs: of the first micro-batch of a step, those after it, and once more where two graphs take turns, or
  * for the last.  Kernels of a layer as estimate.c counts them, some of the head and the embedding. */
 static int64_t graph_ops(const struct config *config, const struct model_config *model,
@@ -100,7 +104,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                               .share = (float)config->objective.teacher_share},
                   .router = layout_router(config, model)},
         .on_gpu = on_gpu,
-        .graph_ops = on_gpu && config->run.graphs ? graph_ops(config, model, grid) : 0,
+        .graph_ops = on_gpu && layout_has_graphs(config) ? graph_ops(config, model, grid) : 0,
     };
 }
 

@@ -58,6 +58,10 @@ enum { GPU_HEADROOM_BYTES = GIB };
  * Returns 0, or -1 with err set. */
 int layout_check_tensor(const struct config *config, const struct model_config *model, struct err *err);
 
+/* layout_has_graphs - whether a run on GPUs gives them its micro-batches as CUDA graphs.  One with exact sums (train.reproducible) asks
+ * within a micro-batch how large gradients are, which a graph cannot. */
+bool layout_has_graphs(const struct config *config);
+
 /* layout_check_expert - likewise whether config.parallel.expert ranks can divide the model's experts. */
 int layout_check_expert(const struct config *config, const struct model_config *model, struct err *err);
 

@@ -219,15 +219,13 @@ static void tell_idle(struct trainer *t) {
             metrics_note(t->metrics, "%s has no effect: this run computes on CPUs", keys[i].key);
 }
 
-/* set_up_products - how products are chosen on a GPU, and whether it is given graphs.  A reproducible run chooses by shapes alone, and asks
- * within a micro-batch how large gradients are: it has no graphs. */
+/* set_up_products - how products are chosen on a GPU, and whether it is given graphs.  A reproducible run chooses by shapes alone. */
 static void set_up_products(struct trainer *t, int zero_stage) {
-    bool settled = t->config->train.reproducible != REPRODUCIBLE_OFF;
     rank_device_spare_sms(&t->rank, zero_stage);
     if (t->rank.dev.ops->host_memory)
         return;
-    cuda_linear_settle(&t->rank.dev, settled);
-    cuda_use_graphs(&t->rank.dev, t->config->run.graphs && !settled);
+    cuda_linear_settle(&t->rank.dev, t->config->train.reproducible != REPRODUCIBLE_OFF);
+    cuda_use_graphs(&t->rank.dev, layout_has_graphs(t->config));
 }
 
 /* take_memory - everything that the run will hold on the device, but the feeds. */
