@@ -452,8 +452,7 @@ typedef void exact_squares_fn(struct device *, struct exact_sum *sum, struct ten
     OP(grouped_bias_forward) OP(grouped_bias_backward) OP(clamped_glu_forward) OP(clamped_glu_backward)     \
     OP(fp8_forward) OP(fp8_backward) OP(fixed_add) OP(fixed_join) OP(fixed_read) OP(exact_squares)
 /* Those of host memory alone; other tables have NULL there, and the front door dies. */
-#define EACH_HOST_OP(OP)                                                                                    \
-    OP(linear_stored) OP(embedding_stored)
+#define EACH_HOST_OP(OP) OP(linear_stored) OP(embedding_stored)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */

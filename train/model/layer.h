@@ -41,6 +41,10 @@ struct layer_weights {
     } xielu;
 };
 
+/* layers_set_up - model->layers, from the family's plan of each; the masks and rotations that they share.  Frees nothing; dies where they
+ * are more than a model has room for. */
+void layers_set_up(struct model *model);
+
 /* layer_weights - of a layer whose unit params_acquire has made ready. */
 struct layer_weights layer_weights(const struct model *model, int layer);
 

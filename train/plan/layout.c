@@ -45,6 +45,14 @@ static int64_t graph_ops(const struct config *config, const struct model_config 
     return ops < CUDA_GRAPH_MAX_OPS ? ops : CUDA_GRAPH_MAX_OPS;
 }
 
+/* stage_of - alone in its replica, a rank divides what updates can be split between replicas, and nothing else. */
+static int stage_of(const struct config *config, int num_shards, int num_replicas) {
+    int stage = (int)config->parallel.zero_stage;
+    if (num_shards > 1)
+        return stage;
+    return stage > 0 && num_replicas > 1 && config->parallel.sync_every == 0 ? 1 : 0;
+}
+
 /* The one place that turns a run file into what a rank holds: `plan`, the search and the run itself start from it. */
 struct layout layout_make(const struct config *config, const struct model_config *model,
                           const struct grid *grid, bool on_gpu) {
@@ -52,14 +60,11 @@ struct layout layout_make(const struct config *config, const struct model_config
               config->parallel.zero_stage >= 0 && config->parallel.reduce != REDUCE_AUTO,
           "a layout was asked for before 'auto' was replaced");
     unsigned divided = grid_axes(grid, DIVIDES_PARAMETERS);
-    int num_shards = grid_num_shards(grid), stage = (int)config->parallel.zero_stage;
+    int num_shards = grid_num_shards(grid);
     const struct divided alone = {1, 0}, none = {0, 0}, replicas = place_along(grid, grid_replica_axes(grid)),
                          tensor = place_along(grid, grid_axes(grid, DIVIDES_TENSORS)),
                          experts = place_along(grid, grid_axes(grid, DIVIDES_EXPERTS));
     bool is_apart = config->parallel.sync_every > 0;
-    if (num_shards ==
-        1) /* alone in its replica, what updates can be split between replicas, and nothing else */
-        stage = stage > 0 && replicas.size > 1 && !is_apart ? 1 : 0;
     bool has_teacher = objective_kind(config->objective.kind)->distance != NULL;
     return (struct layout){
         .params = {.model = model,
@@ -70,7 +75,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .quantised = adapter_base_form(config->adapter.base),
                    .offloads = config->optimizer.offload,
                    .snapshots = config->checkpoint.async == ASYNC_TRUE && config->checkpoint.every_steps != 0,
-                   .zero_stage = stage,
+                   .zero_stage = stage_of(config, num_shards, replicas.size),
                    .keeps_gradients = config->parallel.reduce == REDUCE_STEP,
                    .adds_exactly = config->train.reproducible == REPRODUCIBLE_LAYOUT,
                    .trains = true,
