@@ -18,40 +18,40 @@ near() {
 }
 
 train 0 1 "$work/bf16" --set train.compute=bf16 --set parallel.stage=0
-for format in hybrid e4m3; do
+for format in e4m3 hybrid; do
     train 0 1 "$work/$format" --set train.compute=fp8 --set "train.fp8_format=$format" --set parallel.stage=0
     grep -q "parameters, fp8 $format" "$work/$format/log.txt" || fail "the log of $format does not say how it computes"
     grep -q "\"compute\": *\"fp8 $format\"" "$work/$format/step-000010/provenance.json" ||
         fail "the checkpoint of $format does not say how it was computed"
     near "$format" bf16
 done
-train 0 1 "$work/block" --set train.compute=fp8 --set train.fp8_scaling=block --set train.fp8_format=e4m3 --set parallel.stage=0
+train 0 1 "$work/block" --set train.compute=fp8 --set train.fp8_scaling=block --set parallel.stage=0
 grep -q "parameters, fp8 e4m3 by blocks" "$work/block/log.txt" || fail "the log does not say that blocks have scales"
 grep -q '"compute": *"fp8 e4m3 by blocks"' "$work/block/step-000010/provenance.json" ||
     fail "the checkpoint does not say that blocks have scales"
 near block bf16
 near block e4m3
-train 0 2 "$work/block-two" --set train.compute=fp8 --set train.fp8_scaling=block --set train.fp8_format=e4m3
+train 0 2 "$work/block-two" --set train.compute=fp8 --set train.fp8_scaling=block
 away=$(difference "$work/block-two" "$work/block")
 say "with scales of blocks, two ranks and one differ by $away"
 is_at_most "$away" 2e-4 || fail "with scales of blocks, two ranks and one differ by $away"
 train 0 1 "$work/inner" --set train.compute=fp8 --set train.fp8_skip_layers=1 --set parallel.stage=0 \
     --set model.architecture.layers=3
 train 0 1 "$work/whole" --set train.compute=fp8 --set parallel.stage=0 --set model.architecture.layers=3
-grep -q "fp8 hybrid, first and last 1 layer in bf16" "$work/inner/log.txt" || fail "nothing says which layers are in bf16"
+grep -q "fp8 e4m3, first and last 1 layer in bf16" "$work/inner/log.txt" || fail "nothing says which layers are in bf16"
 near inner whole
 
 # --- ranks, and a resume ---
 train 0 2 "$work/two" --set train.compute=fp8
-away=$(difference "$work/two" "$work/hybrid")
+away=$(difference "$work/two" "$work/e4m3")
 say "two ranks and one differ by $away"
 is_at_most "$away" 2e-4 || fail "two ranks and one differ by $away"
 train 0 1 "$work/layer" --set train.compute=fp8 --set train.recompute=layer --set parallel.stage=0
-[ "$(losses "$work/layer")" = "$(losses "$work/hybrid")" ] || fail "what is computed again has other bits"
+[ "$(losses "$work/layer")" = "$(losses "$work/e4m3")" ] || fail "what is computed again has other bits"
 train 0 1 "$work/half" --set train.compute=fp8 --set parallel.stage=0 --set checkpoint.every_steps=5
 rm -r "$work/half/step-000010" && echo step-000005 >"$work/half/latest"
 train 0 1 "$work/half" --set train.compute=fp8 --set parallel.stage=0 --set checkpoint.every_steps=5
-[ "$(losses "$work/half")" = "$(losses "$work/hybrid")" ] || fail "a resumed run has other losses"
+[ "$(losses "$work/half")" = "$(losses "$work/e4m3")" ] || fail "a resumed run has other losses"
 
 # --- an adapter ---
 whole=$tiny
@@ -91,9 +91,9 @@ plan_gpu() {
         --set data.train="$work/fiches.h5" --set train.compute=fp8 "$@"
 }
 plan_gpu 0
-expect_output "; fp8 hybrid"
+expect_output "; fp8 e4m3"
 plan_gpu 0 --set train.fp8_scaling=block
-expect_output "; fp8 hybrid by blocks"
+expect_output "; fp8 e4m3 by blocks"
 plan_gpu 2 --set train.fp8_scaling=block --set data.sequence_tokens=30 --set train.micro_sequences=1
 expect_output "tokens are a multiple of 4, and there are 1 x 30: set data.sequence_tokens to 28, or fp8_scaling to tensor"
 plan_gpu 2 --set model.architecture.width=24

@@ -17,7 +17,7 @@ static const struct config_choice probes[] = {
     {"auto", PROBE_AUTO}, {"off", PROBE_OFF}, {"on", PROBE_ON}, {NULL, 0}};
 static const struct config_choice computes[] = {
     {"f32", COMPUTE_F32}, {"bf16", COMPUTE_BF16}, {"f16", COMPUTE_F16}, {"fp8", COMPUTE_FP8}, {NULL, 0}};
-static const struct config_choice fp8_formats[] = {{"hybrid", FP8_E5M2}, {"e4m3", FP8_E4M3}, {NULL, 0}};
+static const struct config_choice fp8_formats[] = {{"e4m3", FP8_E4M3}, {"hybrid", FP8_E5M2}, {NULL, 0}};
 static const struct config_choice fp8_scalings[] = {
     {"tensor", FP8_CURRENT}, {"block", FP8_BLOCKS}, {NULL, 0}};
 #define OPTIMIZER_CHOICE(NAME, name) {#name, OPTIMIZER_##NAME},

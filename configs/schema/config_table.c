@@ -148,13 +148,13 @@ static const struct config_key run_file_keys[] = {
            "type of weights and activations while computing; master weights stay f32; f16 scales the loss by "
            "itself; fp8 is bf16 with the products of the layers in 8 bits",
            COURSE),
-    CHOICE("train.fp8_format", AT(train.fp8_gradients), "hybrid", fp8_formats,
-           "hybrid: weights and activations in E4M3, gradients in E5M2; e4m3: all in E4M3", COURSE,
+    CHOICE("train.fp8_format", AT(train.fp8_gradients), "e4m3", fp8_formats,
+           "e4m3: all in E4M3; hybrid: weights and activations in E4M3, gradients in E5M2", COURSE,
            NEEDS("train.compute", "fp8")),
     CHOICE(
         "train.fp8_scaling", AT(train.fp8_scaling), "tensor", fp8_scalings,
         "what has a scale of its own, by its present largest value: a tensor; or a block of it, 1 x 128 values along "
-        "the sum and 128 x 128 of weights, as DeepSeek-V3 has them (with fp8_format: e4m3)",
+        "the sum and 128 x 128 of weights, as DeepSeek-V3 has them",
         COURSE, NEEDS("train.compute", "fp8")),
     INT("train.fp8_skip_layers", AT(train.fp8_skip_layers), "0", 0, 4096, "layers",
         "so many of the first layers, and of the last, have their products in bf16", COURSE,
