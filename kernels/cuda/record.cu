@@ -100,9 +100,12 @@ template <class T> struct held<const T *, std::enable_if_t<std::is_class_v<T>>> 
     }
 };
 
+/* Whether it is an op, and not a mark of time. */
+template <auto OP> constexpr bool is_op = true;
+
 /* written<OP>::ask - what stands in the table in place of an op; of one that returns something, the op itself. */
-template <auto OP, bool IS_OP = true> struct written { static constexpr auto ask = OP; };
-template <class... A, void (*OP)(struct device *, A...), bool IS_OP> struct written<OP, IS_OP> {
+template <auto OP> struct written { static constexpr auto ask = OP; };
+template <class... A, void (*OP)(struct device *, A...)> struct written<OP> {
     struct call {
         struct written_op head;
         std::tuple<held<A>...> args;
@@ -122,7 +125,7 @@ template <class... A, void (*OP)(struct device *, A...), bool IS_OP> struct writ
         const size_t size_bytes =
             (sizeof(call) + GRAPH_ALIGN_BYTES - 1) / GRAPH_ALIGN_BYTES * GRAPH_ALIGN_BYTES;
         static_assert(alignof(call) <= GRAPH_ALIGN_BYTES, "lists are aligned to so much");
-        new (graph_append(dev, size_bytes, IS_OP)) call{{run, is_same, size_bytes}, {held<A>(args)...}};
+        new (graph_append(dev, size_bytes, is_op<OP>)) call{{run, is_same, size_bytes}, {held<A>(args)...}};
     }
 };
 
@@ -134,11 +137,13 @@ void begin(struct device *dev, enum op_id id, enum device_section section) {
 void end(struct device *dev, enum op_id id) {
     cuda_op_end(dev, id);
 }
+template <> constexpr bool is_op<begin> = false;
+template <> constexpr bool is_op<end> = false;
 
 /* The marks around a wait for other ranks are not written: what they time lies between two lists, of which the first is given before. */
 void write_begin(struct device *dev, enum op_id id) {
     if (id != OP_TRANSFER) {
-        written<begin, false>::ask(dev, id, dev->section);
+        written<begin>::ask(dev, id, dev->section);
         return;
     }
     (void)cuda_stream(dev);
@@ -146,7 +151,7 @@ void write_begin(struct device *dev, enum op_id id) {
 }
 void write_end(struct device *dev, enum op_id id) {
     if (id != OP_TRANSFER) {
-        written<end, false>::ask(dev, id);
+        written<end>::ask(dev, id);
         return;
     }
     (void)cuda_stream(dev);
