@@ -16,8 +16,7 @@ out=${BUNDLE_OUT:-build}
 name=atelier-$version-$(uname -m)
 stage=$out/bundle/$name
 pack=${BUNDLE_PACK:-gzip}
-checks="test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_ops_distill test_experts test_experts_parts test_ops_fp8 test_ops_fp8_blocks test_fp8_step test_device test_packed
-    test_attention test_attention_mask test_model test_router test_layer_plan test_objectives test_linear_seam conformance gpu_nccl gpu_bench"
+checks="$(sed -n 's|.*start "[$]tests/\([a-z0-9_]*\)".*|\1|p' tests/gpu/gpu_check.sh | sort -u)"
 
 say() { echo "bundle: $*"; }
 ompi_path() { ompi_info --parsable --path all | sed -n "s/^path:$1://p" | head -n 1; }

@@ -135,9 +135,11 @@ check_ops() {
     check "an activation with values of its own" start "$tests/test_ops_xielu"
     check "the distance from a teacher" start "$tests/test_ops_distill"
     check "rows to experts and back" start "$tests/test_experts"
+    check "routers whose scores are sigmoids" start "$tests/test_route_sigmoid"
     check "experts' biases, gates within limits, counts of routers" start "$tests/test_experts_parts"
     check "products in 8 bits" start "$tests/test_ops_fp8"
     check "products in 8 bits with scales of blocks" start "$tests/test_ops_fp8_blocks"
+    check "sums as integers" start "$tests/test_exact"
 }
 check_attention() {
     check "attention" start "$tests/test_attention"
@@ -146,6 +148,7 @@ check_attention() {
 }
 check_model() {
     check "models against transformers' results" start "$tests/test_model"
+    check "models with experts against transformers' results" start "$tests/test_model_routers"
     check "losses of routers against transformers' results" start "$tests/test_router"
     check "bias and low-rank pairs of a product" start "$tests/test_linear_seam"
     check "everything that a layer plan can say" start "$tests/test_layer_plan"

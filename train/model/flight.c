@@ -109,12 +109,14 @@ static int64_t last_seen(const struct mask *mask, int64_t i, int64_t begin, int6
     return rest < end - i ? i + rest : end - 1;
 }
 
-/* cut_to_run - of a mask that neighbours exchange rows for, the run that this rank computes.  Returns its rows. */
-static int64_t cut_to_run(struct flight *flight, const struct mask *mask) {
+/* cut_to_run - of a mask that neighbours exchange rows for, the run that this rank computes, and its scores.  Returns its rows. */
+static int64_t cut_to_run(struct flight *flight, struct mask *mask) {
     struct halo_run run = halo_run(&mask->halo, flight->context_rank);
+    mask->num_pairs = 0;
     for (int64_t i = run.first; i < run.end; i++) {
-        int64_t first = flight->host_first_key[i] - run.first;
-        flight->host_first_key[i - run.first] = (int32_t)(first > 0 ? first : 0);
+        int64_t seen = flight->host_first_key[i] - run.first, first = seen > 0 ? seen : 0;
+        flight->host_first_key[i - run.first] = (int32_t)first;
+        mask->num_pairs += i - run.first - first + 1;
     }
     return run.end - run.first;
 }

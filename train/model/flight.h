@@ -78,7 +78,7 @@ struct mask {
     int64_t window, block;
     struct tensor first_key, last_key; /* [all rows] i32; without a block there is no last_key */
     struct attention_plan plan;        /* what the device made of it, with room for the largest micro-batch */
-    int64_t num_pairs;                 /* scores that it lets through */
+    int64_t num_pairs;                 /* scores that it lets through, of the rows at hand */
     /* Where ranks share the rows.  Where it is on, first_key is of the run of rows that this rank computes, counted from its first. */
     struct halo halo;
 };

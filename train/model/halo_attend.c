@@ -112,7 +112,7 @@ static size_t exchange(const struct work *work, struct transport *context) {
     }
     struct comm_pieces pieces = {work->model->pieces[0].data, work->model->pieces[1].data, out, in};
     transport_all_to_all_start(context, &pieces, &transfer);
-    transport_wait(context, &transfer);
+    transport_stand(context, &transfer);
     return received;
 }
 

@@ -30,18 +30,23 @@ static struct divided place_along(const struct grid *grid, unsigned axes) {
     return (struct divided){grid_size(grid, axes), grid_index(grid, axes)};
 }
 
-bool layout_has_graphs(const struct config *config) {
-    return config->run.graphs && config->train.reproducible == REPRODUCIBLE_OFF;
+bool layout_has_graphs(const struct config *config, const struct model_config *model) {
+    bool drops = model_has_adapter(model) && model->adapter.dropout > 0;
+    return config->run.graphs && config->train.reproducible == REPRODUCIBLE_OFF && !drops;
 }
 
 /* graph_ops - of a rank's CUDA graphs: of the first micro-batch of a step, those after it, and once more where two graphs take turns, or
- * for the last.  Kernels of a layer as estimate.c counts them, some of the head and the embedding. */
+ * for the last.  Kernels of a layer as estimate.c counts them, those of seven pairs of an adapter, some of the head and the embedding.
+ * Where lists differ from one micro-batch to the next, as with experts and with ranks that share texts, all that is kept of them. */
 static int64_t graph_ops(const struct config *config, const struct model_config *model,
                          const struct grid *grid) {
-    enum { OPS_PER_LAYER = 29, OTHER_OPS = 32, MOST_KINDS = 3 };
+    enum { OPS_PER_LAYER = 29, OPS_OF_PAIRS = 56, OTHER_OPS = 32, MOST_KINDS = 3 };
+    if (model->num_experts > 0 || grid->axes[AXIS_CONTEXT].size > 1)
+        return CUDA_GRAPH_MAX_OPS;
+    int64_t per_layer = OPS_PER_LAYER + (model_has_adapter(model) ? OPS_OF_PAIRS : 0);
     int64_t per_round = config->train.micro_sequences * grid_size(grid, grid_axes(grid, DIVIDES_SAMPLES));
     int64_t kinds = (config->train.batch_sequences + per_round - 1) / per_round;
-    int64_t ops = (kinds < MOST_KINDS ? kinds : MOST_KINDS) * (OPS_PER_LAYER * model->num_layers + OTHER_OPS);
+    int64_t ops = (kinds < MOST_KINDS ? kinds : MOST_KINDS) * (per_layer * model->num_layers + OTHER_OPS);
     return ops < CUDA_GRAPH_MAX_OPS ? ops : CUDA_GRAPH_MAX_OPS;
 }
 
@@ -109,7 +114,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                               .share = (float)config->objective.teacher_share},
                   .router = layout_router(config, model)},
         .on_gpu = on_gpu,
-        .graph_ops = on_gpu && layout_has_graphs(config) ? graph_ops(config, model, grid) : 0,
+        .graph_ops = on_gpu && layout_has_graphs(config, model) ? graph_ops(config, model, grid) : 0,
     };
 }
 
@@ -383,7 +388,7 @@ int layout_check(const struct layout_memory *memory, size_t headroom_bytes, size
         err,
         "a rank needs %.2f GiB%s, its device has %.2f of %.2f GiB free; in GiB: %s; to shrink: lower "
         "train.micro_sequences, set train.recompute: layer, or split over more ranks with "
-        "parallel.stage: 3 (also: optimizer.state_dtype: bf16, optimizer.offload: true)",
+        "parallel.stage: 3 (also: optimizer.state_dtype: bf16, optimizer.offload: true%s)",
         gib_of(memory->device), headroom, gib_of(available_bytes), gib_of(total_bytes),
-        layout_memory_text(memory, text, sizeof text));
+        layout_memory_text(memory, text, sizeof text), memory->graphs ? ", run.graphs: false" : "");
 }

@@ -59,8 +59,9 @@ enum { GPU_HEADROOM_BYTES = GIB };
 int layout_check_tensor(const struct config *config, const struct model_config *model, struct err *err);
 
 /* layout_has_graphs - whether a run on GPUs gives them its micro-batches as CUDA graphs.  One with exact sums (train.reproducible) asks
- * within a micro-batch how large gradients are, which a graph cannot. */
-bool layout_has_graphs(const struct config *config);
+ * within a micro-batch how large gradients are, which a graph cannot; of one with adapter.dropout no graph would be launched after the
+ * step that it was made in, for each step leaves out other elements. */
+bool layout_has_graphs(const struct config *config, const struct model_config *model);
 
 /* layout_check_expert - likewise whether config.parallel.expert ranks can divide the model's experts. */
 int layout_check_expert(const struct config *config, const struct model_config *model, struct err *err);

@@ -225,7 +225,7 @@ static void set_up_products(struct trainer *t, int zero_stage) {
     if (t->rank.dev.ops->host_memory)
         return;
     cuda_linear_settle(&t->rank.dev, t->config->train.reproducible != REPRODUCIBLE_OFF);
-    cuda_use_graphs(&t->rank.dev, layout_has_graphs(t->config));
+    cuda_use_graphs(&t->rank.dev, layout_has_graphs(t->config, &t->model_config));
 }
 
 /* take_memory - everything that the run will hold on the device, but the feeds. */
