@@ -40,6 +40,14 @@ struct exchange {
     struct comm_request sum, pieces;
 };
 
+static void spin(struct device *device, int64_t turns) {
+    volatile int64_t work = 0;
+    device->before_op(device->around_user);
+    while (work < turns)
+        work = work + 1;
+    device->after_op(device->around_user);
+}
+
 static struct exchange begin(struct comm *comm) {
     int num_ranks = comm_num_ranks(comm);
     int64_t all = (int64_t)num_ranks * COUNT;
@@ -112,17 +120,39 @@ static void test_beside_many_ops(void **state) {
     bool good = true;
     for (int turn = 0; turn < 30; turn++) {
         struct exchange x = begin(comm);
-        for (int op = 0; op < 20 * (1 + (turn + comm_rank(comm)) % 3); op++) {
-            volatile int64_t work = 0;
-            device.before_op(device.around_user);
-            while (work < op * 500)
-                work = work + 1;
-            device.after_op(device.around_user);
-        }
+        for (int op = 0; op < 20 * (1 + (turn + comm_rank(comm)) % 3); op++)
+            spin(&device, op * 500);
         good = end(comm, &x) && good;
     }
     assert_all(comm, good, "other values, or something is left");
     mover_close(mover);
+}
+
+/* A collective that is begun while the pieces of a sum set out, on each rank after another of them: they are not taken for each other. */
+static void test_beside_a_gather(void **state) {
+    struct comm *comm = *state;
+    struct device device = {.num_threads = 1};
+    struct mover *mover = mover_open(comm, &device);
+    float *mine = xmalloc(COUNT * sizeof *mine);
+    float *all = xmalloc((size_t)comm_num_ranks(comm) * COUNT * sizeof *all);
+    bool good = true;
+    for (int turn = 0; turn < 10; turn++) {
+        struct comm_request gather = {NULL, NULL};
+        struct exchange x = begin(comm);
+        for (int64_t i = 0; i < COUNT; i++)
+            mine[i] = -value(comm_rank(comm), i);
+        spin(&device, 1000000 * (1 + 3 * ((turn + comm_rank(comm)) % 2)));
+        comm_all_gather_start(comm, all, mine, COUNT * sizeof *mine, &gather);
+        spin(&device, 1000000);
+        comm_wait(comm, &gather);
+        good = end(comm, &x) && good;
+        for (int64_t i = 0; i < (int64_t)comm_num_ranks(comm) * COUNT; i++)
+            good = good && all[i] == -value((int)(i / COUNT), i % COUNT);
+    }
+    assert_all(comm, good, "values of a sum where those of a gather belong, or the reverse");
+    mover_close(mover);
+    free(mine);
+    free(all);
 }
 
 int main(int argc, char **argv) {
@@ -130,6 +160,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_beside_an_op, comm),
         cmocka_unit_test_prestate(test_beside_many_ops, comm),
+        cmocka_unit_test_prestate(test_beside_a_gather, comm),
     };
     comm_set_timeout(comm, 60);
     comm_set_piece_bytes(comm, PIECE_BYTES, PIECE_BYTES);

@@ -85,8 +85,10 @@ const char *hint_wire(const struct config *config, const struct grid *grid, int 
         snprintf(
             text, HINT_ROOM,
             "parallel.wire int8: the %d replicas are on one node, whose own links gain little by 8 bits, which "
-            "cost roundings and 4 bytes a value; leave it out, or give a replica to each node (parallel.replicas: 0)",
-            num_replicas);
+            "cost roundings and 4 bytes a value; leave it out%s",
+            num_replicas,
+            grid_num_ranks(grid) > ranks_per_node ? ", or give a replica to each node (parallel.replicas: 0)"
+                                                  : "");
     return text;
 }
 

@@ -298,6 +298,8 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
         auto_layout_machine(&place->facts, place->machine.on_gpu, place->machine.memory_bytes);
     const struct search_ranks ranks = {(int)num_ranks, per_node, &compared};
     auto_layout_choose(&plan->config, model, &ranks, plan->choice);
+    if (layout_check_device(&plan->config, model, place->machine.on_gpu, err) != 0)
+        return -1;
     plan->figures = figures_count(&plan->config, model);
     async_choose(&plan->config, model, &ranks);
     const struct grid_shape shape = {(int)num_ranks,

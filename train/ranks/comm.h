@@ -73,6 +73,9 @@ bool comm_note_wait(struct comm *comm, const char *what, double waited_s, char *
 /* comm_has_messages - what its transfers move goes by messages of MPI, not through memory that the ranks share. */
 bool comm_has_messages(const struct comm *comm);
 
+/* comm_can_be_lent - one thread may call what is in comm.h after another, never two at a time; where MPI does not allow it, the first alone. */
+bool comm_can_be_lent(void);
+
 /* comm_poll - let MPI move what is under way while this rank waits for something else.  Not collective. */
 void comm_poll(struct comm *comm);
 

@@ -101,7 +101,7 @@ struct comm *comm_start_within(int *argc, char ***argv, double limit_s) {
     MPI_CHECK(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
     MPI_CHECK(MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN));
     error_set_abort_hook(abort_all_ranks);
-    CHECK(level >= MPI_THREAD_SERIALIZED, "MPI does not support programs with threads (level %d)", level);
+    CHECK(level >= MPI_THREAD_FUNNELED, "MPI does not support programs with threads (level %d)", level);
     comm_library_name(comm->library, sizeof comm->library);
     comm->piece_bytes = PIECE_BYTES;
     comm->scratch_bytes = SUM_SCRATCH_BYTES;
@@ -300,8 +300,13 @@ bool comm_has_messages(const struct comm *comm) {
     return comm->num_ranks > 1 && !comm->shared;
 }
 
-/* comm_poll - any call that looks for messages makes MPI progress; this one finds none, as we send none that
- * are not part of a collective. */
+bool comm_can_be_lent(void) {
+    int level = MPI_THREAD_SINGLE;
+    MPI_CHECK(MPI_Query_thread(&level));
+    return level >= MPI_THREAD_SERIALIZED;
+}
+
+/* comm_poll - any call that looks for messages makes MPI progress; what this one finds it leaves to those who wait for it. */
 void comm_poll(struct comm *comm) {
     int found = 0;
     MPI_CHECK(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, comm->world, &found, MPI_STATUS_IGNORE));

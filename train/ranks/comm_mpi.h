@@ -22,8 +22,10 @@ struct transfer_buffers {
     bool is_moving;                /* in the list of the whole */
     enum transfer_kind kind;
     int num_requests, room;
-    MPI_Request *requests; /* a sum: one for each half of terms; others: all their pieces */
+    MPI_Request
+        *requests; /* a sum: from and to each other rank, for each half of terms; others: all their pieces */
     /* of a sum: */
+    int tag;
     float *shard;
     const float *full;
     int64_t shard_count, num_started; /* elements of the shard whose exchange has been posted */
@@ -50,6 +52,7 @@ struct comm {
     struct marks *marks;
     struct watch *watch;    /* NULL: one rank */
     struct shared *shared;  /* NULL: messages alone */
+    int64_t num_sums;       /* reduce-scatters begun: their tags */
     int64_t num_agreements; /* of the whole and its groups, in the whole's */
     bool is_between_hosts;  /* said to be: comm_use_messages */
     int *ranks;             /* [num_ranks] in the whole; NULL: this is the whole */

@@ -7,6 +7,9 @@
 
 enum { SMALL_SUM_COUNT = 2048 }; /* up to here every rank adds everything, which saves a message */
 
+/* Tags of the messages of reduce-scatters, one after the other, beyond those of other messages; MPI promises tags up to 32767. */
+enum { FIRST_SUM_TAG = 1024, NUM_SUM_TAGS = 16384 };
+
 /* Buffers are kept from one transfer to the next, as a step makes the same ones again and again: no allocation inside it. */
 void comm_mpi_release_buffers(struct comm *comm) {
     while (comm->idle) {
@@ -202,18 +205,37 @@ void comm_all_gather_start(struct comm *comm, void *full, const void *shard, siz
     *request = (struct comm_request){transfer, "all-gather"};
 }
 
-/* post_piece - exchange the next piece of the terms into one half. */
+/* num_of_half - requests of one half of the terms. */
+static int num_of_half(const struct comm *comm) {
+    return 2 * (comm->num_ranks - 1);
+}
+
+static MPI_Request *requests_of(const struct comm *comm, const struct transfer_buffers *transfer, int half) {
+    return transfer->requests + half * num_of_half(comm);
+}
+
+/* post_piece - exchange the next piece of the terms into one half.  Messages between two ranks each, with the sum's own tag, and not a
+ * collective: when a piece sets out depends on how far this rank is, and collectives have to begin in the same order on all ranks. */
 static void post_piece(struct comm *comm, struct transfer_buffers *transfer, int half) {
     int64_t left = transfer->shard_count - transfer->num_started;
     int64_t n = left < transfer->piece_count ? left : transfer->piece_count;
-    transfer->requests[half] = MPI_REQUEST_NULL;
+    MPI_Request *requests = requests_of(comm, transfer, half);
+    float *terms = transfer->terms[half];
+    const float *parts = transfer->full + transfer->num_started; /* one for each rank, a shard apart */
+    for (int i = 0; i < num_of_half(comm); i++)
+        requests[i] = MPI_REQUEST_NULL;
     if (n <= 0)
         return;
-    /* Element num_started of every rank's part goes to that rank: blocks one shard apart. */
-    MPI_Datatype type = block_type(n, MPI_FLOAT, (size_t)transfer->shard_count * sizeof(float));
-    MPI_CHECK(MPI_Ialltoall(transfer->full + transfer->num_started, 1, type, transfer->terms[half], (int)n,
-                            MPI_FLOAT, comm->world, &transfer->requests[half]));
-    MPI_CHECK(MPI_Type_free(&type));
+    for (int d = 1; d < comm->num_ranks; d++) {
+        int to = (comm->rank + d) % comm->num_ranks,
+            from = (comm->rank + comm->num_ranks - d) % comm->num_ranks;
+        MPI_CHECK(MPI_Irecv(terms + (int64_t)from * n, (int)n, MPI_FLOAT, from, transfer->tag, comm->world,
+                            requests++));
+        MPI_CHECK(MPI_Isend(parts + (int64_t)to * transfer->shard_count, (int)n, MPI_FLOAT, to, transfer->tag,
+                            comm->world, requests++));
+    }
+    memcpy(terms + (int64_t)comm->rank * n, parts + (int64_t)comm->rank * transfer->shard_count,
+           (size_t)n * sizeof *parts);
     transfer->num_started += n;
 }
 
@@ -240,8 +262,9 @@ void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *ful
                      "reduce-scatter", request);
         return;
     }
-    struct transfer_buffers *transfer = comm_mpi_transfer(comm, 2);
+    struct transfer_buffers *transfer = comm_mpi_transfer(comm, 2 * num_of_half(comm));
     transfer->kind = TRANSFER_SUM;
+    transfer->tag = FIRST_SUM_TAG + (int)(comm->num_sums++ % NUM_SUM_TAGS);
     transfer->shard = shard;
     transfer->full = full;
     transfer->shard_count = shard_count;
@@ -270,7 +293,9 @@ static void take_piece(struct comm *comm, struct transfer_buffers *transfer) {
 
 static void finish_sum(struct comm *comm, struct transfer_buffers *transfer, const char *what) {
     while (transfer->num_done < transfer->shard_count) {
-        comm_mpi_wait(comm, &transfer->requests[transfer->half], what);
+        MPI_Request *requests = requests_of(comm, transfer, transfer->half);
+        for (int i = 0; i < num_of_half(comm); i++)
+            comm_mpi_wait(comm, &requests[i], what);
         take_piece(comm, transfer);
     }
 }
@@ -281,9 +306,11 @@ static bool move(struct transfer_buffers *transfer) {
     if (transfer->kind == TRANSFER_MESSAGES)
         MPI_CHECK(MPI_Testall(transfer->num_requests, transfer->requests, &done, MPI_STATUSES_IGNORE));
     while (transfer->kind == TRANSFER_SUM && transfer->num_done < transfer->shard_count && done) {
-        MPI_CHECK(MPI_Test(&transfer->requests[transfer->half], &done, MPI_STATUS_IGNORE));
+        struct comm *comm = transfer->comm;
+        MPI_Request *requests = requests_of(comm, transfer, transfer->half);
+        MPI_CHECK(MPI_Testall(num_of_half(comm), requests, &done, MPI_STATUSES_IGNORE));
         if (done)
-            take_piece(transfer->comm, transfer);
+            take_piece(comm, transfer);
     }
     return done;
 }

@@ -45,9 +45,9 @@ static void host_wait(struct transport *t, struct transfer *transfer) {
     comm_wait(t->comm, &transfer->request);
 }
 
-/* open_mover - by the first transport of a device that has messages: the last to be closed. */
+/* open_mover - by the first transport of a device that has messages: the last to be closed.  Without one they move while this rank waits. */
 static void open_mover(struct transport *t) {
-    if (!t->device->before_op && comm_has_messages(t->comm))
+    if (!t->device->before_op && comm_has_messages(t->comm) && comm_can_be_lent())
         t->state = mover_open(t->comm, t->device);
 }
 
