@@ -142,6 +142,12 @@ static void test_products(void **state) {
     machine.uneven = 0.02;
     struct doubts uneven = doubts_of(&plan, &machine);
     expect_wider(&uneven, &before);
+    machine.measured = false;
+    struct doubts assumed = doubts_of(&plan, &machine);
+    machine.uneven = 0; /* nothing was published: as of the others */
+    struct doubts unpublished = doubts_of(&plan, &machine);
+    assert_int_equal(unpublished.count, assumed.count);
+    assert_non_null(strstr(unpublished.all[unpublished.count - 1].what, "slowest"));
     config_free(&plan.config);
     snprintf(model.model_type, sizeof model.model_type, "mixtral");
     model.num_experts = 8;

@@ -16,6 +16,9 @@ static const double EXPERTS_LESS = 0.2, EXPERTS_MORE = 0.5, FP8_LESS = 0.1, FP8_
 /* Where ranks divide experts, the fullest of them may have this many times an even share more. */
 static const double EXPERTS_CROWDED = 1;
 
+/* Share of the speed that each doubling of the GPUs costs, of a kind of which nothing was published: as of the others (gpu_rates.c). */
+static const double USUAL_UNEVEN = 0.02;
+
 /* Links that were not measured: below half of a profile's rate `train` warns at its start. */
 static const double SLOW_LINKS = 0.5, FAST_LINKS = 1.25;
 
@@ -94,9 +97,12 @@ static void doubt_experts(struct doubts *doubts, const struct question *q) {
             t->crowded_s - t->even_s);
 }
 
-/* doubt_slowest - how much slower the slowest of many GPUs is. */
+/* doubt_slowest - how much slower the slowest of many GPUs is; of a kind that nothing was published of, as of the others. */
 static void doubt_slowest(struct doubts *doubts, const struct question *q) {
-    double lost = 1 - gpu_slowest_share(q->machine->uneven, grid_num_ranks(q->grid));
+    double uneven = q->machine->on_gpu && !q->machine->measured && q->machine->uneven == 0
+                        ? USUAL_UNEVEN
+                        : q->machine->uneven;
+    double lost = 1 - gpu_slowest_share(uneven, grid_num_ranks(q->grid));
     add(doubts, "how much slower the slowest GPU is", lost * q->time.compute_s, lost * q->time.compute_s);
 }
 
