@@ -32,6 +32,14 @@ static int64_t find_head(const struct weights *w, char *name) {
     return st_find(w->files, param_name(&untied, param_at(ROLE_HEAD, 0), name));
 }
 
+/* are_fused - whether what is missing is of experts that are one tensor, as transformers has them in memory; fused: its name. */
+static bool are_fused(const struct weights *w, int layer, const char *missing, char *fused) {
+    if (!strstr(missing, ".mlp.experts.") && !strstr(missing, ".block_sparse_moe."))
+        return false;
+    snprintf(fused, PARAM_NAME_ROOM, "model.layers.%d.mlp.experts.gate_up_proj", layer);
+    return st_find(w->files, fused) >= 0;
+}
+
 /* missing - returns -1 with err set.  Embedding and head may be one matrix, of which writers leave one out. */
 static int missing(const struct weights *w, struct param param, struct err *err) {
     char name[PARAM_NAME_ROOM], head[PARAM_NAME_ROOM];
@@ -51,6 +59,12 @@ static int missing(const struct weights *w, struct param param, struct err *err)
                          name, head)
                    : err_set(err, "tensor '%s' is missing, and so is '%s', which would be the same", name,
                              head);
+    if (are_fused(w, param.layer, name, head))
+        return err_set(
+            err,
+            "tensor '%s' is missing: the experts of a layer stand in one tensor ('%s'); transformers writes "
+            "them one by one (from_pretrained, then save_pretrained)",
+            name, head);
     return err_set(err, "tensor '%s' is missing", name);
 }
 

@@ -65,6 +65,11 @@ family mixtral MixtralForCausalLM
 differs_from_llama "$work/mixtral" --set optimizer.learning_rate=3e-3
 resumes_to_the_bit "$work/mixtral"
 run 0 "$atelier" generate "$work/mixtral-hf" --prompt "La carte" --max-tokens 8
+# Experts in one tensor: told, with the way out.
+cp -r "$work/mixtral-hf" "$work/fused"
+LC_ALL=C sed -i 's/"model.layers.0.block_sparse_moe.experts.0.w1.weight":/"model.layers.0.mlp.experts.gate_up_proj"            :/' "$work"/fused/*.safetensors
+run 2 "$atelier" generate "$work/fused" --prompt "La carte" --max-tokens 1
+expect_output "the experts of a layer stand in one tensor .'model.layers.0.mlp.experts.gate_up_proj'.; transformers writes them one by one"
 family olmoe OlmoeForCausalLM
 family qwen3_moe Qwen3MoeForCausalLM
 family gpt_oss GptOssForCausalLM

@@ -39,6 +39,9 @@ agrees() {
 
 train_family 0 0 "$work/glm" --set parallel.stage=0
 losses "$work/glm" >"$work/glm.losses"
+grep -q fullest_expert "$work/glm/metrics.jsonl" || fail "how even the shares of experts are is not told"
+if grep -q -e load_balance -e router_z "$work/glm/metrics.jsonl"; then fail "losses of a softmax are told of sigmoids"; fi
+grep -q '"intermediate_size": 96' "$work/glm/step-000010/config.json" || fail "the dense layer is not as wide as the experts of a token"
 agrees 2 1e-5 --set parallel.stage=3
 agrees 2 1e-5 --set parallel.expert=2 --set train.recompute=mlp
 agrees 4 1e-5 --set parallel.expert=2 --set parallel.stage=2

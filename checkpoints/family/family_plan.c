@@ -70,6 +70,9 @@ int family_expert_defaults(struct model_config *config, struct err *err) {
     config->num_shared = family->experts.num_shared;
     config->num_groups = config->num_groups_chosen = 1;
     config->route_scale = 1;
+    config->dense_width =
+        config->num_chosen *
+        config->ffn_width; /* as much as a token takes of experts, nearly that of the published */
     for (int layer = 0; layer < family->experts.num_dense; layer++)
         layer_set_add(&config->dense_layers, layer);
     return 0;

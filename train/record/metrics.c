@@ -177,8 +177,10 @@ static void put_preference(FILE *out, const struct preference_record *p) {
 static void put_router(FILE *out, const struct router_record *r) {
     if (!r->is_there)
         return;
-    metrics_put_number(out, "load_balance", r->balance, 17);
-    metrics_put_number(out, "router_z", r->z, 17);
+    if (r->has_losses) {
+        metrics_put_number(out, "load_balance", r->balance, 17);
+        metrics_put_number(out, "router_z", r->z, 17);
+    }
     metrics_put_number(out, "fullest_expert", r->fullest, 9);
     metrics_put_number(out, "emptiest_expert", r->emptiest, 9);
 }

@@ -26,10 +26,10 @@ struct preference_record {
     double log_ratio; /* of the model's probability over the reference's, of both documents */
 };
 
-/* Of a step of a model with experts (train/model/router.h): its two losses, before their coefficients, NaN where they are not known; and the
- * largest and the smallest share that an expert had of the choices of its layer, where an even one is 1 / num_experts. */
+/* Of a step of a model with experts (train/model/router.h): its two losses, before their coefficients, NaN where they are not known, if its
+ * routers' scores are a softmax, of which they are losses; and the largest and the smallest share that an expert had of the choices of its layer, where an even one is 1 / num_experts. */
 struct router_record {
-    bool is_there;
+    bool is_there, has_losses;
     int64_t num_experts;
     double balance, z, fullest, emptiest;
 };

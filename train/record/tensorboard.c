@@ -131,9 +131,11 @@ void tensorboard_step(struct tensorboard *board, const struct step_record *r, in
         add(board, "train", "cross_entropy", r->cross_entropy);
         add(board, "train", "kl", r->divergence);
     }
-    if (r->router.is_there) {
+    if (r->router.has_losses) {
         add(board, "train", "load_balance", r->router.balance);
         add(board, "train", "router_z", r->router.z);
+    }
+    if (r->router.is_there) {
         add(board, "train", "fullest_expert", r->router.fullest);
         add(board, "train", "emptiest_expert", r->router.emptiest);
     }

@@ -90,6 +90,7 @@ void step_sums_routed(struct step_sums *sums, const struct model *model, struct 
     sum_over(rank, DIVIDES_LOSS, load, (int)count);
     struct router_record *router = &sums->router;
     *router = (struct router_record){.is_there = true,
+                                     .has_losses = !family_routes_by_sigmoid(model->setup.config),
                                      .num_experts = num_experts,
                                      .balance = mean_over_sequences(sums, &own->sums.balance, rank),
                                      .z = mean_over_sequences(sums, &own->sums.z, rank),
