@@ -7,6 +7,7 @@
 . "$(dirname "$0")/scenario.sh"
 scenario verify
 prepare_sample
+reseal=${OUT:-build/cpu}/tests/tool_reseal
 
 # layout RANKS FOLDER [ARGUMENT...]
 layout() {
@@ -83,6 +84,24 @@ copy
 printf 'x' | dd of="$work/copy/step-000003/state/master.safetensors" bs=1 seek=20000 conv=notrunc 2>/dev/null
 verify 2 1 copy 4..6
 say "not verified: another seed, other data, other weights, a changed and a missing line"
+
+# What an older program kept: another usual value of a key that nothing reads.
+copy
+sed -i 's/fp8_format: e4m3/fp8_format: hybrid/' "$work"/copy/step-*/state/training.json
+grep -q 'fp8_format: hybrid' "$work/copy/step-000003/state/training.json" || fail "the kept settings have no key that nothing reads"
+for folder in "$work"/copy/step-*; do "$reseal" "$folder"; done
+verify 0 1 copy 4..6
+
+# A signal ends a replay, too.
+"$atelier" verify "$work/run" --steps 1..8 >"$log" 2>&1 &
+pid=$!
+while [ ! -e "$work/run.verify" ] && kill -0 "$pid" 2>/dev/null; do :; done
+kill -s TERM "$pid"
+code=0
+wait "$pid" || code=$?
+expect "the code of a stopped replay" 75 "$code"
+expect_output "not verified: stopped by a signal"
+[ ! -e "$work/run.verify" ] || fail "the folder of a stopped replay was left there"
 
 train 0 1 "$work/plain" --set train.steps=2
 verify 2 1 plain 1..2

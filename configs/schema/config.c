@@ -359,7 +359,12 @@ int config_load_text(struct config *config, const char *text, size_t length_byte
 }
 
 int config_load_kept(struct config *config, const char *text, const char *origin, struct err *err) {
-    const struct given given = {text, strlen(text), origin, NULL, 0, true};
+    return config_load_kept_with(config, text, origin, NULL, 0, err);
+}
+
+int config_load_kept_with(struct config *config, const char *text, const char *origin,
+                          const char *const *overrides, int num_overrides, struct err *err) {
+    const struct given given = {text, strlen(text), origin, overrides, num_overrides, true};
     return load(config, &given, err);
 }
 

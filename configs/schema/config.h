@@ -269,6 +269,8 @@ int config_load_text(struct config *config, const char *text, size_t length_byte
                      const char *const *overrides, int num_overrides, struct err *err);
 /* config_load_kept - the resolved text that a start of any version has kept: a key without effect in it is passed over. */
 int config_load_kept(struct config *config, const char *text, const char *origin, struct err *err);
+int config_load_kept_with(struct config *config, const char *text, const char *origin,
+                          const char *const *overrides, int num_overrides, struct err *err);
 void config_free(struct config *config);
 
 /* config_need_train, config_need_prepare - a run file may hold only the sections its command needs; these say

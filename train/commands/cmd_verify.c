@@ -93,6 +93,8 @@ static int verify(const struct replay *replay, struct comm *comm) {
     int code = trainer_run(&config, comm);
     if (code == EXIT_DONE && comm_is_root(comm))
         code = tell(replay, comm);
+    else if (code == EXIT_SAVED && comm_is_root(comm))
+        printf("not verified: stopped by a signal\n");
     if (comm_is_root(comm))
         folder_remove(replay->work_folder, NULL);
     comm_broadcast(comm, &code, sizeof code);
@@ -128,8 +130,9 @@ const struct command COMMAND_verify = {
         "Trains steps A to B of RUN again, from the newest checkpoint before them, and compares loss, gradient norm, what was "
         "read and the chain of hashes with RUN/metrics.jsonl, bit by bit.  RUN was trained with train.reproducible: layout; "
         "nothing of it is written.  Alone it runs on one rank; with more: mpirun -n 4 atelier verify RUN --steps 5..9, with "
-        "--set for what of the layout does not fit.  It takes the same program, libraries and kind of processor.\n"
-        "Exit codes: 0 verified, 1 not the same, 2 it cannot be replayed.",
+        "--set for what of the layout does not fit (a fixed parallel.replicas).  What step B itself made of the weights is in the "
+        "link of step B + 1.  It takes the same program, libraries and kind of processor.\n"
+        "Exit codes: 0 verified, 1 not the same, 2 it cannot be replayed, 75 stopped by a signal.",
     .options = OPTIONS,
     .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
     .words_bytes = sizeof(struct verify_words),

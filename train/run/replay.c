@@ -21,8 +21,8 @@ static int kept_config(struct config *config, const struct replay *replay, int64
     json_t *state = text ? json_parse_text(text, strlen(text), "training.json", err) : NULL;
     const char *kept;
     int status = state && json_get_string(state, "config", &kept, err) == 0
-                     ? config_load_text(config, kept, strlen(kept), "training.json", replay->overrides,
-                                        replay->num_overrides, err)
+                     ? config_load_kept_with(config, kept, "training.json", replay->overrides,
+                                             replay->num_overrides, err)
                      : -1;
     json_decref(state);
     free(text);

@@ -421,8 +421,12 @@ static int train_loop(struct trainer *t) {
                 return EXIT_FAULT;
             continue;
         }
-        if (is_replay)
+        if (is_replay && request_ends(t->control.heard))
+            return EXIT_REQUEUE;
+        if (is_replay) {
+            run_phase_enter(t->comm, t->config, RUN_TRAINING);
             continue;
+        }
         /* The last validation goes into the last checkpoint's model card, unless the job might end before the
          * save; what was trained is saved even where it fails. */
         has_validated = t->step == last ? control_has_time(&t->control, t->valid_s, t->comm)
