@@ -202,6 +202,8 @@ SIMT_OWN := $(patsubst tests/simt/%,$(SIMT_OUT)/tests/%,$(basename $(wildcard te
 SIMT_OPS := $(patsubst %,$(SIMT_OUT)/tests/%,test_ops test_ops_norm test_ops_qk_norm test_ops_columns test_ops_sinks test_ops_xielu test_experts test_experts_parts test_route_sigmoid test_ops_distill test_ops_fp8 test_exact test_ops_fp8_blocks test_fp8_step test_device test_packed test_attention test_attention_mask test_model test_model_routers test_router test_session test_layer_plan test_objectives test_short_logits test_preferences test_linear_seam test_ranks_train test_ranks_wire test_ranks_muon test_ranks_quantised test_ranks_expert test_ranks_halo)
 SIMT_GPU := $(patsubst %,$(SIMT_OUT)/tests/%,conformance gpu_nccl gpu_bench)
 SIMT_TESTS := $(if $(SIMT_OBJ),$(SIMT_OWN) $(SIMT_OPS) $(SIMT_GPU))
+# Beside a GPU, of whose products it asks: attention on the CPU in f32.
+$(foreach out,$(OUT) $(CUDA_OUT) $(SIMT_OUT),$(out)/tests/test_fp8_step): LDFLAGS += -Wl,--wrap=block_gemm_pairs
 # Where several lines name what a program is made of, the library must come last.
 objects_first = $(filter %.o,$^) $(filter %.a,$^)
 PROBES := $(patsubst %,$(SIMT_OUT)/%.o,$(wildcard tests/simt/conformance_*.cu))
