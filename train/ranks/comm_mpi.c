@@ -296,16 +296,6 @@ void comm_mpi_wait(struct comm *comm, MPI_Request *request, const char *what) {
     }
 }
 
-bool comm_has_messages(const struct comm *comm) {
-    return comm->num_ranks > 1 && !comm->shared;
-}
-
-bool comm_can_be_lent(void) {
-    int level = MPI_THREAD_SINGLE;
-    MPI_CHECK(MPI_Query_thread(&level));
-    return level >= MPI_THREAD_SERIALIZED;
-}
-
 /* comm_poll - any call that looks for messages makes MPI progress; what this one finds it leaves to those who wait for it. */
 void comm_poll(struct comm *comm) {
     int found = 0;

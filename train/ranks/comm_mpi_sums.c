@@ -315,6 +315,16 @@ static bool move(struct transfer_buffers *transfer) {
     return done;
 }
 
+bool comm_has_messages(const struct comm *comm) {
+    return comm->num_ranks > 1 && !comm->shared;
+}
+
+bool comm_can_be_lent(void) {
+    int level = MPI_THREAD_SINGLE;
+    MPI_CHECK(MPI_Query_thread(&level));
+    return level >= MPI_THREAD_SERIALIZED;
+}
+
 bool comm_move(struct comm *comm) {
     struct comm *whole = whole_of(comm);
     for (struct transfer_buffers *transfer = whole->moving, *next; transfer; transfer = next) {

@@ -8,7 +8,7 @@
 
 struct mover;
 
-/* mover_open - for the transfers of comm, its whole and that one's groups, beside the ops of a device whose ops are over when they
+/* mover_open - not collective: for the transfers of comm, its whole and that one's groups, beside the ops of a device whose ops are over when they
  * return, from the thread that gives them to it; takes the device's before_op and after_op.  From here on only that thread calls
  * comm.h, and outside of ops.  mover_close - when no transfer is under way. */
 struct mover *mover_open(struct comm *comm, struct device *device);
