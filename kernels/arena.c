@@ -4,9 +4,8 @@
 
 /* Padded after each piece, so that all begin as aligned as the block itself. */
 void *arena_take(struct arena *arena, int64_t count, enum dtype dtype) {
-    size_t bytes = (size_t)count * dtype_bytes(dtype);
     size_t start = arena->used_bytes;
-    arena->used_bytes = start + (bytes + ARENA_ALIGN_BYTES - 1) / ARENA_ALIGN_BYTES * ARENA_ALIGN_BYTES;
+    arena->used_bytes = start + arena_piece_bytes((size_t)count * dtype_bytes(dtype));
     if (!arena->base)
         return NULL;
     CHECK(arena->used_bytes <= arena->size_bytes, "arena '%s' is too small: %zu of %zu bytes", arena->name,

@@ -20,6 +20,11 @@ struct arena {
 enum { ARENA_ALIGN_BYTES = 256 };
 void *arena_take(struct arena *arena, int64_t count, enum dtype dtype);
 
+/* arena_piece_bytes - what a piece of so many bytes takes, up to where the next one may begin; also of other memory that is cut in pieces. */
+static inline size_t arena_piece_bytes(size_t size_bytes) {
+    return (size_bytes + ARENA_ALIGN_BYTES - 1) / ARENA_ALIGN_BYTES * ARENA_ALIGN_BYTES;
+}
+
 /* arena_take_1d, arena_take_2d, arena_take_3d - the same, as a tensor of that shape. */
 struct tensor arena_take_1d(struct arena *arena, enum dtype dtype, int64_t d0);
 struct tensor arena_take_2d(struct arena *arena, enum dtype dtype, int64_t d0, int64_t d1);

@@ -3,13 +3,10 @@
 
 #include <string.h>
 
-#include "kernels/error.h"
-#include "kernels/op_args.h"
-
-enum { ALIGNMENT_BYTES = 256 };
+#include "kernels/arena.h"
 
 size_t halo_room(int64_t count, size_t type_bytes) {
-    return ((size_t)count * type_bytes + ALIGNMENT_BYTES - 1) / ALIGNMENT_BYTES * ALIGNMENT_BYTES;
+    return arena_piece_bytes((size_t)count * type_bytes);
 }
 
 /* common - of two runs. */

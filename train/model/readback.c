@@ -6,12 +6,6 @@
 
 #include "train/model/model.h"
 
-enum { ALIGN_BYTES = 64 };
-
-static size_t round_up(size_t size_bytes) {
-    return (size_bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
-}
-
 /* Where the parts of a slice begin. */
 struct slice {
     float *losses, *divergences;
@@ -19,11 +13,11 @@ struct slice {
 };
 
 static size_t losses_bytes(const struct model *model) {
-    return round_up(tensor_bytes(model->flight.losses));
+    return arena_piece_bytes(tensor_bytes(model->flight.losses));
 }
 
 static size_t divergences_bytes(const struct model *model) {
-    return model->flight.top_k > 0 ? round_up(tensor_bytes(model->flight.divergences)) : 0;
+    return model->flight.top_k > 0 ? arena_piece_bytes(tensor_bytes(model->flight.divergences)) : 0;
 }
 
 static struct slice slice_at(const struct model *model, int64_t number) {
@@ -38,7 +32,7 @@ static void make_room(struct model *model) {
     int64_t room = r->room > 0 ? 2 * r->room : 1;
     if (r->num_started < r->room)
         return;
-    r->slice_bytes = losses_bytes(model) + divergences_bytes(model) + round_up(router_bytes(model));
+    r->slice_bytes = losses_bytes(model) + divergences_bytes(model) + arena_piece_bytes(router_bytes(model));
     char *memory = device_allocate_host(model->dev, (size_t)room * r->slice_bytes);
     CHECK(memory, "no %zu bytes of host memory for the losses of %lld micro-batches",
           (size_t)room * r->slice_bytes, (long long)room);
