@@ -30,7 +30,7 @@ static int64_t num_rows_of(struct halo_run run) {
     return run.end - run.first;
 }
 
-/* move - columns of a matrix into another: out of it, and into it, one of them dense. */
+/* take, put - columns of a wide matrix, out of it into a dense one and back. */
 static void take(const struct work *work, struct tensor dense, struct tensor wide, int64_t first) {
     struct column_args columns = {.first = first, .scale = 1, .write = OP_OVERWRITE};
     if (dense.dims[0] > 0)

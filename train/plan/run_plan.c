@@ -291,8 +291,7 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
                               .asked_async = config->checkpoint.async};
     int64_t num_ranks = place->nodes * place->ranks_per_node;
     int per_node = (int)place->ranks_per_node;
-    if (layout_check_sizes(config, model, num_ranks, err) != 0 ||
-        layout_check_device(config, model, place->machine.on_gpu, err) != 0)
+    if (layout_check_sizes(config, model, num_ranks, err) != 0)
         return -1;
     struct machine compared =
         auto_layout_machine(&place->facts, place->machine.on_gpu, place->machine.memory_bytes);

@@ -421,9 +421,9 @@ static int train_loop(struct trainer *t) {
                 return EXIT_FAULT;
             continue;
         }
-        if (is_replay && request_ends(t->control.heard))
-            return EXIT_REQUEUE;
         if (is_replay) {
+            if (request_ends(t->control.heard))
+                return EXIT_REQUEUE;
             run_phase_enter(t->comm, t->config, RUN_TRAINING);
             continue;
         }
