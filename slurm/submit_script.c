@@ -267,7 +267,10 @@ static void put_launcher(FILE *out, const struct job_request *request) {
         put_expanded(out, " ", words[i].text, "");
 }
 
-/* put_start - the chain is asked, the training runs, the chain is told how it ended. */
+/* put_start - the chain is asked, the training runs, the chain is told how it ended.
+ *
+ * Left alone, Slurm gives the ranks of a node cores of one socket and of the other in turns (cyclic), while GPUs are numbered socket
+ * after socket: every second rank would drive a GPU, and the link beside it, from the far side. */
 static void put_start(FILE *out, const struct job_request *request) {
     const char *mpi = request->config->slurm.mpi;
     if (!mpi)
@@ -289,6 +292,8 @@ static void put_start(FILE *out, const struct job_request *request) {
         put_quoted(out, " --mpi=", mpi, "");
     if (request->site->hint)
         put_quoted(out, " --hint=", request->site->hint, "");
+    if (request->gpus_per_node > 0 && request->ranks_per_node > 1)
+        fputs(" --distribution=block:block", out);
     put_words(out, request->site->srun_options, request->site->num_srun_options);
     put_words(out, request->partition->srun_options, request->partition->num_srun_options);
     put_words(out, request->config->slurm.srun_options, request->config->slurm.num_srun_options);

@@ -87,13 +87,15 @@ static void test_launch(void **state) {
     launch_with(&l, LEONARDO, boost, 1);
     expect_in_script(&l, "#SBATCH --gres=gpu:a100:4\n#SBATCH --mem=400G\n");
     expect_in_script(
-        &l, "srun '--cpu-bind=cores' '--network=sn' --kill-on-bad-exit=1 --wait=60 'apptainer' 'exec' "
-            "'--nv' '/images/a.sif' \"$atelier\" train");
+        &l,
+        "srun --distribution=block:block '--cpu-bind=cores' '--network=sn' --kill-on-bad-exit=1 --wait=60 'apptainer' 'exec' "
+        "'--nv' '/images/a.sif' \"$atelier\" train");
     launch_release(&l);
     launch_with(&l, LEONARDO, plain, 1);
     expect_in_script(&l, "#SBATCH --gres=gpu:4\n#SBATCH --mem-per-cpu=4G\n");
-    expect_in_script(&l,
-                     "srun '--cpu-bind=cores' --kill-on-bad-exit=1 --wait=60 'nothing' \"$atelier\" train");
+    expect_in_script(
+        &l,
+        "srun --distribution=block:block '--cpu-bind=cores' --kill-on-bad-exit=1 --wait=60 'nothing' \"$atelier\" train");
     launch_release(&l);
     /* The run file has the last word. */
     launch_with(&l, LEONARDO, own, 6);

@@ -84,7 +84,8 @@ static void test_mpi(void **state) {
     struct requested p;
     request_words(&p, "");
     char *script = submit_script(&p.request);
-    assert_non_null(strstr(script, "srun --hint='nomultithread' --kill")); /* not known: the site's default */
+    /* not known: the site's default */
+    assert_non_null(strstr(script, "srun --hint='nomultithread' --distribution=block:block --kill"));
     free(script);
     p.facts.mpi = "pmix";
     script = submit_script(&p.request);
@@ -97,6 +98,29 @@ static void test_mpi(void **state) {
     assert_non_null(strstr(script, "srun --mpi='pmi2' "));
     free(script);
     requested_release(&p);
+}
+
+/* GPUs are numbered from socket to socket: so lie the cores of the ranks.  Without GPUs, or with one rank on a node, nothing is said. */
+static void test_distribution(void **state) {
+    (void)state;
+    static const struct {
+        const char *words;
+        int count;
+    } cases[] = {{"slurm.partition=gpu_p13", 1},
+                 {"slurm.partition=gpu_p5", 1},
+                 {"slurm.partition=gpu_p6", 1},
+                 {"slurm.partition=gpu_p6 slurm.gpus_per_node=1 slurm.ranks_per_node=1", 0},
+                 {"slurm.partition=cpu_p1 slurm.ranks_per_node=2", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct requested p;
+        request_words(&p, cases[i].words);
+        char *script = submit_script(&p.request);
+        bool is_there = strstr(script, " --distribution=block:block --kill-on-bad-exit=1 ");
+        if (is_there != cases[i].count || (strstr(script, "distribution") != NULL) != cases[i].count)
+            fail_msg("with %s: %s", cases[i].words, script);
+        free(script);
+        requested_release(&p);
+    }
 }
 
 /* --- hostile values --- */
@@ -241,9 +265,9 @@ static void test_shellcheck(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_presets),        cmocka_unit_test(test_mpi),
-        cmocka_unit_test(test_hostile_script), cmocka_unit_test(test_line_breaks),
-        cmocka_unit_test(test_shellcheck),
+        cmocka_unit_test(test_presets),      cmocka_unit_test(test_mpi),
+        cmocka_unit_test(test_distribution), cmocka_unit_test(test_hostile_script),
+        cmocka_unit_test(test_line_breaks),  cmocka_unit_test(test_shellcheck),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
