@@ -45,6 +45,7 @@ struct site_partition {
     bool billed, internet;
     enum fabric_kind fabric;
     double intra_gb_s, inter_gb_s; /* expected bandwidth of a node: inside, to others; 0: not known */
+    int64_t num_links;             /* of a node to that network; 0: not known */
     struct site_qos *qos;          /* none: no --qos is given */
     struct site_feature *features;
     struct text_entry *modules; /* in order, before the site's own */

@@ -77,6 +77,8 @@ static const struct config_key partition_keys[] = {
     CHOICE("fabric", PARTITION(fabric), "none", fabrics, "network between the nodes"),
     REAL("intra_gb_s", PARTITION(intra_gb_s), "0", 0, 1e6, "GB/s", "expected between the GPUs of a node"),
     REAL("inter_gb_s", PARTITION(inter_gb_s), "0", 0, 1e6, "GB/s", "expected between two nodes"),
+    INT("links", PARTITION(num_links), "0", 0, 64, "links",
+        "of a node to the network between them (InfiniBand, Omni-Path); 0: not known"),
     LIST("qos", PARTITION(qos), PARTITION(num_qos), &qos_table, "in the order in which they are tried"),
     LIST("features", PARTITION(features), PARTITION(num_features), &feature_table,
          "node features that may be asked for as well"),

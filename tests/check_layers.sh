@@ -47,7 +47,7 @@ owned_by '\b(nccl|cuda|cublas)[A-Z]' '(kernels|train/ranks)/cuda/.*'
 # Files are opened for reading in one place, which never waits for a FIFO; the kernel's own files and folders excepted.
 # kernels/ may not include that place: there O_NONBLOCK on the same line is what counts.
 found=$(sources kernels data checkpoints configs slurm train |
-    grep -vE '^(data/file\.c|train/(run/run_lock|ranks/comm_marks|record/energy|ranks/cuda/gpu_map)\.c)$' |
+    grep -vE '^(data/file\.c|train/(run/run_lock|ranks/comm_marks|record/energy)\.c)$' |
     xargs -r grep -HnE '\b(fopen|freopen)\([^;]*"r|\bopen(at)?\([^;]*O_RD(ONLY|WR)|\bmmap\([^;]*fd' |
     grep -vE '"/(proc|sys)/|O_DIRECTORY|O_CREAT|"r\+|f?open\("/dev/null|^kernels/[^:]*:.*O_NONBLOCK' |
     grep -vE '^[^:]*:[0-9]+: *(/\*|\*|//)')

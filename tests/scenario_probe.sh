@@ -1,6 +1,7 @@
 #!/bin/sh
 # scenario_probe.sh - the bandwidth is measured before the first step where it is asked for: told, warned about, refused;
-# and with several nodes (played by the name that Slurm gives a node) the slow one, or the pair, is named.
+# and with several nodes (played by the name that Slurm gives a node) the slow one, or the pair, is named, and their network links are
+# told, from folders like those of /sys.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
 scenario probe
@@ -51,3 +52,49 @@ expect_output '^slowest node: n[0-2], .*--exclude=n[0-2]'
 # shellcheck disable=SC2046
 run 0 on_nodes 2 "$atelier" train $(options fast)
 expect_output '^between n0 and n1: which of the two is slow cannot be told'
+expect_output '^warning: no link is active on n0, where the site.s profile says omni_path: .*[(]and so of 1 more node[)]'
+
+# link NODE NAME STATE - of a node, with one node of memory.
+link() {
+    folder=$work/$1/devices/pci0000:$2/0000:$2:00.0
+    mkdir -p "$folder/infiniband/hfi1_$2/ports/1" "$work/$1/class/infiniband" "$work/$1/devices/system/node/node0"
+    echo 0 >"$folder/numa_node"
+    echo "$3" >"$folder/infiniband/hfi1_$2/ports/1/state"
+    echo "100 Gb/sec (4X EDR)" >"$folder/infiniband/hfi1_$2/ports/1/rate"
+    echo InfiniBand >"$folder/infiniband/hfi1_$2/ports/1/link_layer"
+    ln -s ../.. "$folder/infiniband/hfi1_$2/device"
+    ln -s "../../devices/pci0000:$2/0000:$2:00.0/infiniband/hfi1_$2" "$work/$1/class/infiniband/hfi1_$2"
+    echo 0 >"$work/$1/devices/system/node/online"
+    echo 0-1023 >"$work/$1/devices/system/node/node0/cpulist"
+}
+for number in 0 1; do
+    link n0 $number '4: ACTIVE'
+    link n1 $number "$((4 - 3 * number)): $([ $number = 0 ] && echo ACTIVE || echo DOWN)"
+done
+
+# on_linked_nodes NODE1 ARGUMENT... - the second node is the first once more, or n1.
+# shellcheck disable=SC2016
+on_linked_nodes() {
+    second=$1
+    shift
+    on_ranks 2 sh -c 'export SLURMD_NODENAME="n$OMPI_COMM_WORLD_RANK" ATELIER_SYSFS="$1/$([ "$OMPI_COMM_WORLD_RANK" = 0 ] && echo n0 || echo "$2")"
+        shift 2 && exec "$@"' sh "$PWD/$work" "$second" "$@"
+}
+# Two whole nodes: one line, and nothing is wrong with it.
+# shellcheck disable=SC2046
+run 0 on_linked_nodes n0 "$atelier" train $(options modest)
+expect_output '^links of a node: 2 active [(]hfi1_0, hfi1_1; 100 Gbit/s each[)], each the nearest of 0 to 1 rank$'
+grep -q '^warning: .*link' "$log" && fail "there is nothing wrong with these links"
+# A link of the second is down, and the profile expects more than is left.
+# shellcheck disable=SC2046
+run 0 on_linked_nodes n1 "$atelier" train $(options fast)
+expect_output '^warning: n1 has 1 active link where n0 has 2 [(]without: hfi1_1[)]: .*--exclude=n1'
+expect_output '^warning: n0 has 2 active links, which carry 25 GB/s for its ranks, where the site.s profile expects 5000 [(]inter_gb_s[)]'
+grep -q '^warning: n1 has 1 active link' "$work/run/log.txt" || fail "log.txt does not tell of the link that is down"
+# The environment leaves one of them; two ranks on one node are told nothing, for nothing crosses.
+# shellcheck disable=SC2046
+UCX_NET_DEVICES=eth0 run 0 on_linked_nodes n0 "$atelier" train $(options modest)
+expect_output "^warning: 'UCX_NET_DEVICES=eth0' leaves 0 of 2 active links of n0 to its 1 rank, and none to 1 of them: unset it"
+# shellcheck disable=SC2046
+ATELIER_SYSFS="$work/n1" run 0 on_ranks 2 "$atelier" train $(options modest) --set fabric.probe=on
+grep -q 'links of a node' "$log" && fail "links were told of a run on one node"

@@ -8,8 +8,10 @@
 
 #include "kernels/device_cuda.h"
 #include "tests/assert_all.h"
+#include "tests/fake_sysfs.h"
 #include "train/measure/measure.h"
 #include "train/ranks/cuda/gpu_map.h"
+#include "train/ranks/link_table.h"
 
 static struct device dev;
 
@@ -66,6 +68,63 @@ static void test_local_rank(void **state) {
                    "'%s' passed for a local rank", wrong[i]);
     }
     unsetenv("ATELIER_LOCAL_RANK");
+}
+
+/* --- links --- */
+
+/* A link for each GPU, below the same bridge, numbered against their order; an Ethernet one beside them. */
+static char *fake_node(struct comm *comm) {
+    char *root = xasprintf("build/tmp/gpu-links-%d-%d", comm_num_ranks(comm), (int)getppid());
+    for (int i = 0; comm_is_root(comm) && i < comm_num_ranks(comm); i++) {
+        char path[80], name[24];
+        snprintf(path, sizeof path, "pci0000:%02x/0000:%02x:01.0/0000:%02x:00.0", 0x80 + i, 0x80 + i,
+                 0x10 + i);
+        fake_device(root, path, i % 2);
+        snprintf(path, sizeof path, "pci0000:%02x/0000:%02x:01.0/0000:%02x:00.0", 0x80 + i, 0x80 + i,
+                 0x40 + i);
+        snprintf(name, sizeof name, "mlx5_%d", comm_num_ranks(comm) - i);
+        const struct fake_link link = {name,          path, i % 2, "4: ACTIVE\n", "400 Gb/sec (4X NDR)\n",
+                                       "InfiniBand\n"};
+        fake_network_link(root, &link);
+    }
+    comm_barrier(comm);
+    return root;
+}
+
+/* The map and the probe ask for the same board: its place in the folder decides of node of memory and link. */
+static void test_links(void **state) {
+    struct comm *comm = *state;
+    struct places places;
+    struct link_table table;
+    struct gpu_map map;
+    char *root = fake_node(comm), name[24], *command;
+    int rank = comm_rank(comm);
+    struct rank_device seat = {.uses_nccl = true};
+    setenv("ATELIER_SYSFS", root, 1);
+    gpu_map_gather(&map, comm, comm_local_rank(comm));
+    snprintf(seat.gpu_bus, sizeof seat.gpu_bus, "%s", map.entries[rank].bus);
+    places_gather(&places, &seat, comm);
+    link_table_make(&table, &places);
+    for (int r = 0; r < comm_num_ranks(comm); r++) {
+        snprintf(name, sizeof name, "mlx5_%d", comm_num_ranks(comm) - r);
+        const char *chosen = table.chosen[r] < 0 ? "none" : table.hosts[0].links[table.chosen[r]].link.name;
+        assert_all(comm, strcmp(chosen, name) == 0, "rank %d has %s, not %s", r, chosen, name);
+        assert_all(comm, map.entries[r].numa == r % 2, "NUMA %d", map.entries[r].numa);
+    }
+    assert_all(comm, places.num_nodes == 1 && places.ranks[rank].links.on_gpu, "%d nodes", places.num_nodes);
+    link_table_free(&table);
+    places_free(&places);
+    gpu_map_free(&map);
+    /* The control: without the folder nothing is known. */
+    setenv("ATELIER_SYSFS", "/nowhere", 1);
+    gpu_map_gather(&map, comm, comm_local_rank(comm));
+    assert_all(comm, map.entries[rank].numa == -1, "NUMA %d of nowhere", map.entries[rank].numa);
+    gpu_map_free(&map);
+    unsetenv("ATELIER_SYSFS");
+    command = xasprintf("rm -rf '%s'", root);
+    assert_all(comm, !comm_is_root(comm) || system(command) == 0, "'%s' stays", root);
+    free(command);
+    free(root);
 }
 
 /* --- measurements: that they are made; what they say of a pretended GPU means nothing --- */
@@ -128,9 +187,8 @@ int main(int argc, char **argv) {
     struct comm *comm = comm_start(&argc, &argv);
     struct err err = {""};
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_prestate(test_map, comm),
-        cmocka_unit_test_prestate(test_local_rank, comm),
-        cmocka_unit_test_prestate(test_measures, comm),
+        cmocka_unit_test_prestate(test_map, comm),    cmocka_unit_test_prestate(test_local_rank, comm),
+        cmocka_unit_test_prestate(test_links, comm),  cmocka_unit_test_prestate(test_measures, comm),
         cmocka_unit_test_prestate(test_routes, comm),
     };
     comm_set_timeout(comm, 60);

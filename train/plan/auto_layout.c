@@ -33,6 +33,7 @@ struct site_facts site_facts_of(const struct config *config, const struct site_p
                                .fabric = partition->fabric,
                                .intra_gb_s = partition->intra_gb_s,
                                .inter_gb_s = partition->inter_gb_s,
+                               .num_links = partition->num_links,
                                .machine = machine_of_partition(partition, config->slurm.constraint,
                                                                config_activations(config), ranks_per_node)};
 }

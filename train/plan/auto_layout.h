@@ -10,6 +10,7 @@ struct site_facts {
     bool is_known; /* the profile has the partition */
     enum fabric_kind fabric;
     double intra_gb_s, inter_gb_s; /* expected; 0: not known */
+    int64_t num_links;             /* of a node to the network; 0: not known */
     struct machine machine;
 };
 

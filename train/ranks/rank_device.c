@@ -90,6 +90,7 @@ static bool open_gpu(struct rank_device *rank, const struct config *config, stru
     if (comm_is_root(comm))
         gpu_map_print(&map, stderr);
     snprintf(rank->gpu_uuid, sizeof rank->gpu_uuid, "%s", map.entries[comm_rank(comm)].uuid);
+    snprintf(rank->gpu_bus, sizeof rank->gpu_bus, "%s", map.entries[comm_rank(comm)].bus);
     status = gpu_map_check(&map, kind, &err);
     gpu_map_free(&map);
     return comm_all_ok(comm, status, &err);
@@ -139,6 +140,7 @@ bool rank_device_join(struct rank_device *rank, const struct config *config, str
         .device = &rank->dev,
         .kind = rank->dev.ops->host_memory ? TRANSPORT_HOST : gpu_transport(config),
         .shard_sms = transfers_beside_products(config->parallel.zero_stage) ? TRANSFER_SMS : 0};
+    rank->uses_nccl = setup.kind == TRANSPORT_NCCL;
     if (!axes_open(&rank->axes, &setup, comm))
         return false;
     rank->link = axes_transport(&rank->axes, grid_axes(&rank->grid, DIVIDES_PARAMETERS));

@@ -19,6 +19,8 @@ struct rank_device {
     struct transport *expert;  /* of axes: between the ranks that divide experts, along AXIS_EXPERT */
     struct transport *holders; /* of axes: between the ranks of a replica that have the same experts */
     char gpu_uuid[48];         /* "" on a CPU */
+    char gpu_bus[24];          /* the same: its PCI address */
+    bool uses_nccl;            /* between its memory and that of other ranks; else MPI */
 };
 
 /* rank_device_take - the device that run.device asks for; with GPUs the root prints which rank has which.

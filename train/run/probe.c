@@ -7,8 +7,9 @@
 
 #include "kernels/units.h"
 #include "train/measure/measure.h"
+#include "train/ranks/link_tell.h"
 
-enum { HOST_ROOM = 64, FIRST_BYTES = MIB, LARGEST_BYTES = 64 * MIB };
+enum { FIRST_BYTES = MIB, LARGEST_BYTES = 64 * MIB };
 static const double MEASURE_S = 0.8; /* one axis at most, about */
 static const double SLOW_SHARE = 0.5;
 
@@ -43,43 +44,6 @@ int probe_slowest_node(const double *rates, int num_nodes) {
         }
     }
     return slowest;
-}
-
-/* --- nodes --- */
-
-/* The hosts of the ranks, and their nodes numbered in the order of the ranks. */
-struct places {
-    int num_ranks, num_nodes;
-    char (*hosts)[HOST_ROOM]; /* [num_ranks] */
-    int *nodes;               /* [num_ranks] */
-};
-
-/* places_gather - nodes are told apart by their names. */
-static void places_gather(struct places *places, struct comm *comm) {
-    char own[HOST_ROOM] = "";
-    *places = (struct places){.num_ranks = comm_num_ranks(comm)};
-    places->hosts = xcalloc((size_t)places->num_ranks, sizeof *places->hosts);
-    places->nodes = xcalloc((size_t)places->num_ranks, sizeof *places->nodes);
-    snprintf(own, sizeof own, "%s", rank_node_name(comm));
-    comm_gather_bytes(comm, own, sizeof own, places->hosts);
-    for (int r = 0; r < places->num_ranks; r++) {
-        int before = 0;
-        while (before < r && strcmp(places->hosts[before], places->hosts[r]) != 0)
-            before++;
-        places->nodes[r] = before < r ? places->nodes[before] : places->num_nodes++;
-    }
-}
-
-static void places_free(struct places *places) {
-    free(places->hosts);
-    free(places->nodes);
-}
-
-static const char *host_of_node(const struct places *places, int node) {
-    int r = 0;
-    while (places->nodes[r] != node)
-        r++;
-    return places->hosts[r];
 }
 
 /* --- measuring --- */
@@ -163,7 +127,7 @@ static void tell_slow(const struct probed *axis, const struct places *places, in
                       struct metrics *metrics) {
     if (!axis->crosses) {
         metrics_note(metrics, "slowest node: %s; to do without it: --exclude=%s (slurm.exclude)",
-                     places->hosts[slowest_rank], places->hosts[slowest_rank]);
+                     places->ranks[slowest_rank].host, places->ranks[slowest_rank].host);
         return;
     }
     double *rates = xcalloc((size_t)places->num_nodes, sizeof *rates);
@@ -173,15 +137,15 @@ static void tell_slow(const struct probed *axis, const struct places *places, in
         metrics_note(metrics,
                      "slowest node: %s, %.2f GB/s to its better neighbour; to do without it: --exclude=%s "
                      "(slurm.exclude)",
-                     host_of_node(places, node),
+                     places_host(places, node),
                      (rates[node] > rates[(node + places->num_nodes - 1) % places->num_nodes]
                           ? rates[node]
                           : rates[(node + places->num_nodes - 1) % places->num_nodes]) /
                          1e9,
-                     host_of_node(places, node));
+                     places_host(places, node));
     else
         metrics_note(metrics, "between %s and %s: which of the two is slow cannot be told",
-                     host_of_node(places, 0), host_of_node(places, places->num_nodes - 1));
+                     places_host(places, 0), places_host(places, places->num_nodes - 1));
     free(rates);
 }
 
@@ -235,16 +199,39 @@ static enum probe_verdict probe_axes(const struct auto_layout *auto_layout, cons
     return worst;
 }
 
+/* --- links --- */
+
+static void note_link(void *metrics, bool is_warning, const char *text) {
+    metrics_note(metrics, "%s%s", is_warning ? "warning: " : "", text);
+}
+
+/* tell_links - of the nodes that this run lies on, beside what the profile says of such a node. */
+static void tell_links(const struct places *places, const struct site_facts *facts, struct metrics *metrics) {
+    const struct link_expectation expected = {.num_links = facts->num_links,
+                                              .gb_s = facts->inter_gb_s,
+                                              .network = facts->fabric == FABRIC_OMNI_PATH    ? "omni_path"
+                                                         : facts->fabric == FABRIC_INFINIBAND ? "infiniband"
+                                                                                              : NULL};
+    const struct link_listener listener = {note_link, metrics};
+    struct link_table table;
+    link_table_make(&table, places);
+    link_tell(&table, &expected, &listener);
+    link_table_free(&table);
+}
+
 /* The slowest rank counts, and it is the same number on all: so is the verdict. */
 bool probe_run(const struct auto_layout *auto_layout, struct rank_device *rank, struct comm *comm,
                struct metrics *metrics) {
     const struct config *config = &auto_layout->config;
     struct places places;
     struct err err = {""};
-    places_gather(&places, comm);
+    places_gather(&places, rank, comm);
     enum probe_verdict worst = PROBE_GOOD;
-    if (probe_is_wanted(config->fabric.probe, places.num_ranks, places.num_nodes,
-                        !rank->dev.ops->host_memory))
+    bool is_wanted = probe_is_wanted(config->fabric.probe, places.num_ranks, places.num_nodes,
+                                     !rank->dev.ops->host_memory);
+    if (is_wanted && places.num_nodes > 1)
+        tell_links(&places, &auto_layout->facts, metrics);
+    if (is_wanted)
         worst = probe_axes(auto_layout, &places, rank, comm, metrics);
     places_free(&places);
     if (worst == PROBE_REFUSED)

@@ -20,7 +20,7 @@ bool probe_is_wanted(enum probe_when when, int num_ranks, int num_nodes, bool on
  * the ends cannot be told apart. */
 int probe_slowest_node(const double *rates, int num_nodes);
 
-/* probe_run - measure both axes of the grid, tell, and where one is slow find the slowest node.  Returns
+/* probe_run - tell the links of the nodes (train/ranks/link_tell.h); measure both axes of the grid, tell, and where one is slow find the slowest node.  Returns
  * false on all ranks when the run is refused, which the root has said.  Collective. */
 bool probe_run(const struct auto_layout *auto_layout, struct rank_device *rank, struct comm *comm,
                struct metrics *metrics);

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "train/ranks/sysfs.h"
+
 /* --- which one --- */
 
 /* local_rank_of - comm's, unless the environment knows better.  Returns 0, or -1 with err set. */
@@ -83,26 +85,10 @@ static void uuid_text(char *text, size_t room_bytes, const cudaUUID_t *uuid) {
                              i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", (unsigned char)uuid->bytes[i]);
 }
 
-/* numa_of - the kernel's word on a PCI device; -1 where it has none. */
-static int numa_of(const char *bus) {
-    char path[96];
-    int node = -1;
-    size_t used = (size_t)snprintf(path, sizeof path, "/sys/bus/pci/devices/");
-    for (size_t i = 0; bus[i] && used + 16 < sizeof path; i++)
-        path[used++] = (char)tolower((unsigned char)bus[i]);
-    snprintf(path + used, sizeof path - used, "/numa_node");
-    FILE *file = fopen(path, "r");
-    if (!file)
-        return -1;
-    if (fscanf(file, "%d", &node) != 1)
-        node = -1;
-    fclose(file);
-    return node;
-}
-
 /* entry_of - this rank's GPU.  What CUDA does not tell stays empty: the map informs, it does not decide. */
 static void entry_of(struct gpu_entry *entry, int ordinal) {
     struct cudaDeviceProp properties;
+    struct sysfs_place place;
     memset(entry, 0, sizeof *entry);
     gethostname(entry->host, sizeof entry->host - 1);
     entry->ordinal = ordinal;
@@ -112,7 +98,8 @@ static void entry_of(struct gpu_entry *entry, int ordinal) {
     }
     if (cudaDeviceGetPCIBusId(entry->bus, (int)sizeof entry->bus, ordinal) != cudaSuccess)
         entry->bus[0] = '\0';
-    entry->numa = numa_of(entry->bus);
+    sysfs_pci_device(sysfs_root(), entry->bus, &place);
+    entry->numa = place.numa;
 }
 
 void gpu_map_gather(struct gpu_map *map, struct comm *comm, int ordinal) {
