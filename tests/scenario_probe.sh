@@ -98,3 +98,8 @@ expect_output "^warning: 'UCX_NET_DEVICES=eth0' leaves 0 of 2 active links of n0
 # shellcheck disable=SC2046
 ATELIER_SYSFS="$work/n1" run 0 on_ranks 2 "$atelier" train $(options modest) --set fabric.probe=on
 grep -q 'links of a node' "$log" && fail "links were told of a run on one node"
+# doctor has them one by one, of any number of nodes.
+ATELIER_SYSFS="$work/n1" run 0 "$atelier" doctor --folder "$work"
+expect_output '^ok +link +hfi1_0: active, 100 Gbit/s, NUMA 0, nearest of rank 0$'
+expect_output '^warning +link +hfi1_1: down, NUMA 0$'
+expect_output '^ok +links +links of a node: 1 active [(]hfi1_0; 100 Gbit/s[)], each the nearest of 1 rank; down on every node: hfi1_1'

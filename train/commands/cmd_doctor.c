@@ -22,6 +22,7 @@
 #include "train/measure/doctor.h"
 #include "train/measure/doctor_ranks.h"
 #include "train/plan/calibration.h"
+#include "train/ranks/link_tell.h"
 
 /* For each rate of this host: a calibration is kept, and should not be of one moment. */
 static const double MEASURE_S = 0.4;
@@ -31,12 +32,12 @@ enum finding_level { FINDING_OK, FINDING_WARNING, FINDING_FAULT };
 struct finding {
     const char *name;
     enum finding_level level;
-    char value[160];
+    char value[LINK_TEXT_ROOM];
     char advice[240]; /* "" where all is well */
 };
 
 struct findings {
-    struct finding items[32];
+    struct finding items[64];
     int count;
 };
 
@@ -246,6 +247,30 @@ static void tell_rates(struct findings *findings, const struct rank_rates *rates
         add(findings, "between nodes", "%.2f GB/s of a node", rates->node_bytes_per_s / GIGA);
 }
 
+static void add_link_line(void *findings, bool is_warning, const char *text) {
+    struct finding *finding = add(findings, "links", "%s", text);
+    finding->level = is_warning ? FINDING_WARNING : FINDING_OK;
+}
+
+/* look_at_links - of this host one by one, and what is to be said of all nodes. */
+static void look_at_links(struct findings *findings, const struct places *places) {
+    const struct link_expectation nothing = {.network = NULL};
+    const struct link_listener listener = {add_link_line, findings};
+    struct link_table table;
+    char text[LINK_TEXT_ROOM];
+    link_table_make(&table, places);
+    for (int i = 0; i < table.hosts[0].num_links; i++) {
+        struct finding *finding =
+            add(findings, "link", "%s: %s", table.hosts[0].links[i].link.name, link_text(&table, 0, i, text));
+        if (!table.hosts[0].links[i].link.is_active)
+            advise(finding, FINDING_WARNING, "nothing goes over it; where it has a cable, tell the site");
+    }
+    if (table.hosts[0].num_links == 0)
+        add(findings, "links", "no InfiniBand, Omni-Path or RoCE on this host");
+    link_tell(&table, &nothing, &listener);
+    link_table_free(&table);
+}
+
 /* fill_calibration - the rates of GPUs in place of the processor's; where and when. */
 static void fill_calibration(struct calibration *calibration, const struct rank_rates *rates) {
     char features[96];
@@ -365,11 +390,16 @@ static int examine(const struct doctor_words *words, struct comm *comm) {
     }
     if (is_root && comm_num_ranks(comm) == 1) /* others that wait would take part of the host's speed */
         measure(&findings, words->folder, &calibration);
-    if (!rank_rates_measure(&rates, comm))
+    bool done = rank_rates_measure(&rates, comm);
+    if (done && is_root) {
+        tell_rates(&findings, &rates);
+        look_at_links(&findings, &rates.places);
+    }
+    rank_rates_free(&rates);
+    if (!done)
         return 1;
     if (!is_root)
         return 0;
-    tell_rates(&findings, &rates);
     fill_calibration(&calibration, &rates);
     calibrate(&findings, &calibration, words->calibrate);
     if (words->as_json)

@@ -82,6 +82,8 @@ bool rank_rates_measure(struct rank_rates *rates, struct comm *comm) {
     bool is_open = rank_device_open(&rank, &config, comm);
     rates->on_gpu = is_open && !rank.dev.ops->host_memory;
     device_describe_cuda(0, rates->device, sizeof rates->device);
+    if (is_open)
+        places_gather(&rates->places, &rank, comm);
     bool done = is_open && measure_all(rates, &rank, comm);
     if (done && has_log && rates->on_gpu)
         measure_log_routes(log, rates->routes, sizeof rates->routes);
@@ -89,4 +91,8 @@ bool rank_rates_measure(struct rank_rates *rates, struct comm *comm) {
     if (has_log)
         unlink(log);
     return done;
+}
+
+void rank_rates_free(struct rank_rates *rates) {
+    places_free(&rates->places);
 }
