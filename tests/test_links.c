@@ -15,6 +15,18 @@ static void test_a100(void **state) {
         &told, 0,
         "links of a node: 4 active (hfi1_0, hfi1_1, hfi1_2, hfi1_3; 100 Gbit/s each), each the nearest of 2 ranks");
 
+    /* A fifth link far from all GPUs, as for storage, is nothing to be told of. */
+    static const struct fake_link fifth = HFI(4, "pci0000:e0/0000:e0:00.0/0000:e1:00.0", 5);
+    struct fake_run five = {.places = {0}};
+    char *other = fake_a100_node("links-five", -1);
+    fake_network_link(other, &fifth);
+    add_a100_ranks(&five, 0, other);
+    tell(&told, &five, NULL);
+    expect_told(
+        &told, 0,
+        "5 active (hfi1_0, hfi1_1, hfi1_2, hfi1_3, hfi1_4; 100 Gbit/s each), each the nearest of 0 to 2 ranks");
+    free(other);
+
     /* Half of the GPUs: half of the links.  The control: those of which each is beside another link. */
     static const int beside[] = {0, 1, 2, 3}, apart[] = {0, 2, 4, 6};
     for (int c = 0; c < 2; c++) {

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 
+#include "kernels/rng.h"
 #include "tests/link_run.h"
 #include "train/ranks/link_words.h"
 
@@ -24,7 +25,9 @@ static void test_words(void **state) {
         {"NCCL_IB_HCA", "^=mlx5_1", "mlx5_10", true, true},
         {"NCCL_IB_HCA", "^mlx5_1,mlx5_2", "mlx5_3", true, true},
         {"NCCL_IB_HCA", ",,mlx5_3,", "mlx5_3", true, true},
-        {"NCCL_IB_HCA", ":1", "mlx5_3", true, false},
+        {"NCCL_IB_HCA", ":1,,", "mlx5_3", true, true}, /* no name at all: all */
+        {"NCCL_IB_HCA", "^", "mlx5_3", true, false},
+        {"NCCL_IB_HCA", ",mlx5_1", "mlx5_3", true, false},
         {"NCCL_IB_HCA", "", "mlx5_3", true, true},
         {"NCCL_IB_DISABLE", "1", "mlx5_3", true, false},
         {"NCCL_IB_DISABLE", "0", "mlx5_3", true, true},
@@ -159,6 +162,41 @@ static void test_cpu_lists(void **state) {
     free(root);
 }
 
+/* Forests of bridges, drawn: what two devices share is counted by the parents that they were drawn below. */
+static void test_shared_steps(void **state) {
+    (void)state;
+    enum { NUM_NODES = 40, NUM_ROOTS = 3 };
+    int parents[NUM_NODES], num_shared = 0;
+    struct sysfs_place places[NUM_NODES];
+    char *root = test_folder("links-forest"), paths[NUM_NODES][SYSFS_PATH_ROOM];
+    for (int i = 0; i < NUM_NODES; i++) {
+        parents[i] =
+            i < NUM_ROOTS ? -1 : (int)rng_below(1, rng_stream(RNG_TEST, 1), (uint64_t)i, (uint64_t)i);
+        if (i < NUM_ROOTS) {
+            snprintf(paths[i], sizeof paths[i], "pci0000:%02x", i);
+            continue;
+        }
+        int length = (int)strlen(paths[parents[i]]);
+        snprintf(paths[i], sizeof paths[i], "%.*s/0000:%02x:0%d.0", length, paths[parents[i]], i, i % 8);
+        char bus[24];
+        snprintf(bus, sizeof bus, "0000:%02X:0%d.0", i, i % 8);
+        fake_device(root, paths[i], i % 3 - 1);
+        sysfs_pci_device(root, bus, &places[i]);
+        assert_int_equal(places[i].numa, i % 3 - 1);
+    }
+    for (int a = NUM_ROOTS; a < NUM_NODES; a++)
+        for (int b = NUM_ROOTS; b < NUM_NODES; b++) {
+            int shared = 0;
+            for (int up = a; up >= 0; up = parents[up])
+                for (int other = b; other >= 0; other = parents[other])
+                    shared += up == other;
+            assert_int_equal(sysfs_shared_steps(&places[a], &places[b]), shared);
+            num_shared += shared > 1 && a != b;
+        }
+    assert_true(num_shared > 100);
+    free(root);
+}
+
 /* hostile - at a place where the kernel has a file: a FIFO, a folder, a link in a circle, a link to a device that never ends, noise,
  * nothing. */
 static void hostile(const char *root, const char *path, unsigned draw) {
@@ -244,9 +282,8 @@ static void test_hostile(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_words),
-        cmocka_unit_test(test_order_of_folder),
-        cmocka_unit_test(test_cpu_lists),
+        cmocka_unit_test(test_words),     cmocka_unit_test(test_order_of_folder),
+        cmocka_unit_test(test_cpu_lists), cmocka_unit_test(test_shared_steps),
         cmocka_unit_test(test_hostile),
     };
     forget_link_words();

@@ -164,7 +164,7 @@ static void tell_slow(const struct link_table *table, const struct link_listener
         tell(listener, true, text, count - 1, "link");
 }
 
-/* fullest, emptiest - of the links that count; -1: there are none. */
+/* of_most_ranks - of the links that count the one with most ranks, or with fewest; -1: there are none. */
 static int of_most_ranks(const struct host_links *host, bool wants_fewest) {
     int best = -1;
     for (int i = 0; i < host->num_links; i++) {
@@ -175,6 +175,15 @@ static int of_most_ranks(const struct host_links *host, bool wants_fewest) {
     return best;
 }
 
+/* is_uneven - a link that no rank is near to would leave fewer ranks to each.  Eight ranks at four links lose nothing by a fifth,
+ * such as one for storage. */
+static bool is_uneven(const struct host_links *host, int idle, int shared) {
+    if (idle < 0 || host->links[idle].num_ranks > 0)
+        return false;
+    int even = (host->num_ranks + host->num_counting - 1) / host->num_counting;
+    return host->links[shared].num_ranks > even;
+}
+
 /* tell_idle - a link that several ranks share beside one that no rank is near to. */
 static void tell_idle(const struct link_table *table, const struct link_listener *listener) {
     char text[LINK_TEXT_ROOM] = "";
@@ -182,8 +191,7 @@ static void tell_idle(const struct link_table *table, const struct link_listener
     for (int node = 0; node < table->places->num_nodes; node++) {
         const struct host_links *host = &table->hosts[node];
         int idle = of_most_ranks(host, true), shared = of_most_ranks(host, false);
-        if (idle < 0 || host->links[idle].num_ranks > 0 || host->links[shared].num_ranks < 2 ||
-            num_nodes++ > 0)
+        if (!is_uneven(host, idle, shared) || num_nodes++ > 0)
             continue;
         bool on_gpu = table->places->ranks[places_first_rank(table->places, node)].links.on_gpu;
         add(text, "on %s %d ranks share %s, the nearest of each, and %s is the nearest of none: %s",

@@ -23,12 +23,19 @@ static bool list_names(const char *list, const char *link, bool exact) {
     return false;
 }
 
-/* "mlx5_0,mlx5_3": links that begin so; "=": just those; "^": all but those ("^="). */
+/* is_empty_list - entries without a name are none. */
+static bool is_empty_list(const char *list) {
+    while (*list && (*list == ',' || *list == ':'))
+        list += *list == ':' ? strcspn(list, ",") : 1;
+    return *list == '\0';
+}
+
+/* "mlx5_0,mlx5_3": links that begin so; "=": just those; "^": all but those ("^="); an empty list stands for all. */
 static bool nccl_takes(const char *value, const char *link) {
     bool excludes = value[0] == '^';
     bool exact = value[excludes] == '=';
     const char *list = value + excludes + exact;
-    return *list == '\0' || list_names(list, link, exact) != excludes;
+    return (is_empty_list(list) || list_names(list, link, exact)) != excludes;
 }
 
 static bool nccl_uses_links(const char *value, const char *link) {
