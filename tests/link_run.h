@@ -82,6 +82,13 @@ static inline void add_a100_ranks(struct fake_run *run, int node, const char *ro
     }
 }
 
+/* remove_nodes - all folders that this program has made. */
+static inline void remove_nodes(void) {
+    char *command = xasprintf("rm -rf build/tmp/links-*-%d", (int)getpid());
+    CHECK(system(command) == 0, "cannot remove the folders of the nodes");
+    free(command);
+}
+
 /* forget_link_words - those of whoever runs the tests. */
 static inline void forget_link_words(void) {
     static const char *const variables[] = {"NCCL_IB_HCA", "NCCL_IB_DISABLE", "HFI_UNIT", "UCX_NET_DEVICES"};

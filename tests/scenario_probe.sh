@@ -103,3 +103,27 @@ ATELIER_SYSFS="$work/n1" run 0 "$atelier" doctor --folder "$work"
 expect_output '^ok +link +hfi1_0: active, 100 Gbit/s, NUMA 0, nearest of rank 0$'
 expect_output '^warning +link +hfi1_1: down, NUMA 0$'
 expect_output '^ok +links +links of a node: 1 active [(]hfi1_0; 100 Gbit/s[)], each the nearest of 1 rank; down on every node: hfi1_1'
+
+# The same with a GPU each (the kernels' stand-in): the nearest link is that of its board, and a rank bound to the other socket is told.
+gpu_atelier=${SIMT_OUT:-build/simt}/atelier
+[ -x "$gpu_atelier" ] || {
+    say "no '$gpu_atelier': the links of GPUs were not looked at (make simt)"
+    exit 0
+}
+link far 0 '4: ACTIVE'
+link far 1 '4: ACTIVE'
+mkdir -p "$work/far/bus/pci/devices" "$work/far/devices/system/node/node1"
+for gpu in 0 1; do
+    place=devices/pci0000:$gpu/0000:1$gpu:00.0
+    mkdir -p "$work/far/$place"
+    echo $gpu >"$work/far/$place/numa_node"
+    ln -s "../../../$place" "$work/far/bus/pci/devices/0000:1$gpu:00.0"
+done
+echo 1022-1023 >"$work/far/devices/system/node/node1/cpulist" # wherever this test runs, it is not there
+# shellcheck disable=SC2016,SC2046
+run 0 on_ranks 2 sh -c 'export SLURMD_NODENAME="n$OMPI_COMM_WORLD_RANK" ATELIER_SYSFS="$1" && shift && exec "$@"' sh "$PWD/$work/far" \
+    "$gpu_atelier" train $(options modest) --set run.device=cuda --set train.steps=1 --set checkpoint.every_steps=0
+expect_output '^links of a node: 2 active [(]hfi1_0, hfi1_1; 100 Gbit/s each[)], each the nearest of 0 to 1 rank$'
+expect_output '^warning: rank 1 on n1 is bound to processors of another socket than its GPU.s [(]NUMA 1[)]: start with srun --distribution=block:block'
+grep -q 'more rank' "$log" && fail "the first rank is bound to no other socket than its GPU's"
+say "bandwidth, slow nodes and links are told"

@@ -247,5 +247,7 @@ int main(void) {
         cmocka_unit_test(test_apart),         cmocka_unit_test(test_left_out),
     };
     forget_link_words();
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int num_failed = cmocka_run_group_tests(tests, NULL, NULL);
+    remove_nodes();
+    return num_failed;
 }

@@ -287,5 +287,7 @@ int main(void) {
         cmocka_unit_test(test_hostile),
     };
     forget_link_words();
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int num_failed = cmocka_run_group_tests(tests, NULL, NULL);
+    remove_nodes();
+    return num_failed;
 }
