@@ -244,8 +244,8 @@ static void tell_apart(const struct link_table *table, const struct link_listene
         if (place->links.is_apart && count++ == 0)
             add(text,
                 "rank %d on %s is bound to processors of another socket than its GPU's (NUMA %d): start with srun "
-                "--distribution=block:block, as 'atelier submit' does, with --cpu-bind=map_ldom:... where GPUs are not in the "
-                "order of sockets, or with mpirun --bind-to none",
+                "--distribution=block:block, as 'atelier submit' does, or with mpirun --bind-to none; where GPUs are not "
+                "numbered from socket to socket, with srun --cpu-bind=map_ldom:... in place of --hint",
                 r, place->host, place->links.numa);
     }
     if (count > 0)
