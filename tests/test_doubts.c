@@ -131,6 +131,41 @@ static void test_links(void **state) {
     config_free(&plan.config);
 }
 
+/* What would be told as 0 % of a step is not told: links of a node so fast that half of their rate is nothing.  Control: slower ones. */
+static void test_little(void **state) {
+    (void)state;
+    struct plan plan;
+    struct machine machine = measured_machine();
+    plan_open(&plan, 4, llama());
+    machine.link_measured = false;
+    machine.link_bytes_per_s = 1e13;
+    struct doubts fast = doubts_of(&plan, &machine);
+    machine.link_bytes_per_s = 1e10;
+    struct doubts slow = doubts_of(&plan, &machine);
+    assert_int_equal(fast.count, 1);
+    assert_int_equal(slow.count, 2);
+    assert_true(slow.all[1].more_s > 0.005 * step_of(&plan, &machine));
+    config_free(&plan.config);
+}
+
+/* Of a kind of GPU that nothing was published of, the slowest are as much slower as of the others: the largest share of the table. */
+static void test_usual_uneven(void **state) {
+    (void)state;
+    struct plan plan;
+    struct machine machine = measured_machine();
+    plan_open(&plan, 4, llama());
+    assert_true(gpu_usual_uneven() == gpu_rates_of("H100 SXM5")->uneven && gpu_rates_of("V100")->uneven == 0);
+    machine.measured = false;
+    struct doubts unknown = doubts_of(&plan, &machine);
+    machine.uneven = gpu_usual_uneven();
+    struct doubts known = doubts_of(&plan, &machine);
+    const struct doubt *a = &unknown.all[unknown.count - 1], *b = &known.all[known.count - 1];
+    double lost = 1 - gpu_slowest_share(gpu_usual_uneven(), 4);
+    assert_string_equal(a->what, b->what);
+    assert_true(lost > 0.03 && fabs(a->less_s * (1 / (1 - lost)) - b->less_s) < 0.05 * b->less_s);
+    config_free(&plan.config);
+}
+
 /* Experts, whose kernels' rate is a prediction, products in 8 bits, and the slowest of many GPUs. */
 static void test_products(void **state) {
     (void)state;
@@ -163,9 +198,8 @@ static void test_products(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rates),
-        cmocka_unit_test(test_links),
-        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_rates),        cmocka_unit_test(test_links),    cmocka_unit_test(test_little),
+        cmocka_unit_test(test_usual_uneven), cmocka_unit_test(test_products),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,14 +16,14 @@ static const double EXPERTS_LESS = 0.2, EXPERTS_MORE = 0.5, FP8_LESS = 0.1, FP8_
 /* Where ranks divide experts, the fullest of them may have this many times an even share more. */
 static const double EXPERTS_CROWDED = 1;
 
-/* Share of the speed that each doubling of the GPUs costs, of a kind of which nothing was published: as of the others (gpu_rates.c). */
-static const double USUAL_UNEVEN = 0.02;
-
 /* Links that were not measured: below half of a profile's rate `train` warns at its start. */
 static const double SLOW_LINKS = 0.5, FAST_LINKS = 1.25;
 
 /* However large the doubts are, a step takes some time. */
 static const double LEAST = 0.1;
+
+/* Of a step: what makes less of a difference both ways would be told as 0 %. */
+static const double LITTLE = 0.005;
 
 /* The step that the doubts are about. */
 struct question {
@@ -40,9 +40,10 @@ static struct step_time ask(const struct question *q, const struct machine *mach
     return estimate_step(q->config, q->figures, &q->layout, q->grid, q->ranks_per_node, machine);
 }
 
-/* add - nothing where it makes no difference. */
-static void add(struct doubts *doubts, const char *what, double less_s, double more_s) {
-    if (less_s <= 0 && more_s <= 0)
+/* add - nothing where it makes next to no difference to the step. */
+static void add(struct doubts *doubts, const struct question *q, const char *what, double less_s,
+                double more_s) {
+    if (fmax(less_s, more_s) < LITTLE * q->time.step_s)
         return;
     CHECK(doubts->count < MAX_DOUBTS, "more than %d doubts", MAX_DOUBTS);
     doubts->all[doubts->count++] = (struct doubt){what, fmax(less_s, 0), fmax(more_s, 0)};
@@ -51,13 +52,13 @@ static void add(struct doubts *doubts, const char *what, double less_s, double m
 static void doubt_rates(struct doubts *doubts, const struct question *q) {
     double compute_s = q->time.compute_s;
     if (q->machine->guessed)
-        add(doubts, "the rates of this machine, which nobody knows", GUESSED_LESS * compute_s,
+        add(doubts, q, "the rates of this machine, which nobody knows", GUESSED_LESS * compute_s,
             GUESSED_MORE * compute_s);
     else if (!q->machine->measured)
-        add(doubts, "the rate of products and memory, not measured (atelier doctor --calibrate)",
+        add(doubts, q, "the rate of products and memory, not measured (atelier doctor --calibrate)",
             ASSUMED_LESS * compute_s, ASSUMED_MORE * compute_s);
     if (q->layout.model.fp8.is_on && q->machine->on_gpu)
-        add(doubts, "the rate of products in 8 bits, a prediction", FP8_LESS * compute_s,
+        add(doubts, q, "the rate of products in 8 bits, a prediction", FP8_LESS * compute_s,
             FP8_MORE * compute_s);
 }
 
@@ -67,14 +68,14 @@ static void doubt_links(struct doubts *doubts, const struct question *q) {
     if (!q->machine->link_measured) {
         slow.link_bytes_per_s *= SLOW_LINKS;
         fast.link_bytes_per_s *= FAST_LINKS;
-        add(doubts, "the links inside a node, not measured", q->time.step_s - ask(q, &fast).step_s,
+        add(doubts, q, "the links inside a node, not measured", q->time.step_s - ask(q, &fast).step_s,
             ask(q, &slow).step_s - q->time.step_s);
     }
     slow = fast = *q->machine;
     if (!q->machine->node_measured) {
         slow.node_bytes_per_s *= SLOW_LINKS;
         fast.node_bytes_per_s *= FAST_LINKS;
-        add(doubts, "the network between nodes, not measured", q->time.step_s - ask(q, &fast).step_s,
+        add(doubts, q, "the network between nodes, not measured", q->time.step_s - ask(q, &fast).step_s,
             ask(q, &slow).step_s - q->time.step_s);
     }
 }
@@ -87,23 +88,23 @@ static void doubt_experts(struct doubts *doubts, const struct question *q) {
     if (q->figures->model->num_experts == 0)
         return;
     if (q->machine->experts_flops_per_s > 0)
-        add(doubts, "the rate of experts' kernels, a prediction", EXPERTS_LESS * t->even_s,
+        add(doubts, q, "the rate of experts' kernels, a prediction", EXPERTS_LESS * t->even_s,
             EXPERTS_MORE * t->even_s);
     if (divided)
-        add(doubts, "how unevenly tokens go to the ranks that divide experts", 0,
+        add(doubts, q, "how unevenly tokens go to the ranks that divide experts", 0,
             EXPERTS_CROWDED * t->even_s);
     else
-        add(doubts, "how tokens are shared out to experts", t->even_s - t->crowded_s,
+        add(doubts, q, "how tokens are shared out to experts", t->even_s - t->crowded_s,
             t->crowded_s - t->even_s);
 }
 
 /* doubt_slowest - how much slower the slowest of many GPUs is; of a kind that nothing was published of, as of the others. */
 static void doubt_slowest(struct doubts *doubts, const struct question *q) {
     double uneven = q->machine->on_gpu && !q->machine->measured && q->machine->uneven == 0
-                        ? USUAL_UNEVEN
+                        ? gpu_usual_uneven()
                         : q->machine->uneven;
     double lost = 1 - gpu_slowest_share(uneven, grid_num_ranks(q->grid));
-    add(doubts, "how much slower the slowest GPU is", lost * q->time.compute_s, lost * q->time.compute_s);
+    add(doubts, q, "how much slower the slowest GPU is", lost * q->time.compute_s, lost * q->time.compute_s);
 }
 
 /* join - into one margin. */
@@ -127,7 +128,7 @@ void doubts_find(struct doubts *doubts, const struct config *config, const struc
                          .layout = layout_make(config, figures->model, grid, machine->on_gpu)};
     q.time = ask(&q, machine);
     *doubts = (struct doubts){.count = 0};
-    add(doubts, "what the cost model leaves out", MODEL_LESS * q.time.step_s, MODEL_MORE * q.time.step_s);
+    add(doubts, &q, "what the cost model leaves out", MODEL_LESS * q.time.step_s, MODEL_MORE * q.time.step_s);
     doubt_rates(doubts, &q);
     doubt_links(doubts, &q);
     doubt_experts(doubts, &q);

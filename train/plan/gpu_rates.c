@@ -8,7 +8,8 @@
  *   attention   kernels/cuda/NOTES.md, "What a step should take".
  *   memory      copies reach 87 to 90 % of the peak (kernels of one pass), ours 90 to 95 % of that by their counts.
  *   launches    29 of a layer, 3 us apart, by the same notes.
- *   beside      12 of 132 or 108 multiprocessors belong to a transfer.
+ *   beside      12 of 132 or 108 multiprocessors belong to a transfer, and as many to one along another axis: each has a transport of
+ *               its own.  Those between replicas have as many as NCCL likes; the same is counted of them.
  *   uneven      published losses from more GPUs: of H100, llm-foundry 9 % (7B) and 12 % (1B) from 8 to 512, torchtitan 2 % from 8
  *               to 128; of H200, KempnerForge 7 % from 1 to 4.  That is 0.6 to 3.5 % for each doubling, exchanges that were waited
  *               for included.
@@ -34,6 +35,13 @@ const struct gpu_rates *gpu_rates_of(const char *gpu) {
         if (gpu_name_has(gpu, TABLE[i].kind))
             return &TABLE[i];
     return &ANY;
+}
+
+double gpu_usual_uneven(void) {
+    double most = 0;
+    for (size_t i = 0; i < sizeof TABLE / sizeof *TABLE; i++)
+        most = fmax(most, TABLE[i].uneven);
+    return most;
 }
 
 double gpu_slowest_share(double uneven, int num_gpus) {

@@ -18,7 +18,7 @@ struct gpu_rates {
     double attention_64, attention_128;
     double memory;     /* share of the peak bandwidth: norms, gates, updates */
     double launches_s; /* gaps between the kernels of a layer, forward and backward, of one micro-batch */
-    double beside;     /* share of the products' rate that is lost while a transfer runs beside them */
+    double beside;     /* share of the products' rate that is lost to each transfer that runs beside them */
     double uneven; /* share of the speed that each doubling of the GPUs costs, as all wait for the slowest */
     double
         experts; /* share of the peak in 16 bits, of products of experts whose tiles are full; 0: as other products */
@@ -26,6 +26,9 @@ struct gpu_rates {
 
 /* gpu_rates_of - of the kind that is named in a profile's `gpu` ("H100 SXM5"; NULL: not known); else one share for all. */
 const struct gpu_rates *gpu_rates_of(const char *gpu);
+
+/* gpu_usual_uneven - the largest `uneven` of the kinds of which something was published: of the others nothing better is known. */
+double gpu_usual_uneven(void);
 
 /* gpu_slowest_share - of the speed of so many GPUs that go in step, what the slowest of them leaves; 1 for one. */
 double gpu_slowest_share(double uneven, int num_gpus);
