@@ -96,6 +96,32 @@ static void test_beside(void **state) {
     timeline_free(&line);
 }
 
+/* Two axes at once take twice as much, until one of them is over; however many there are, half of the speed is left. */
+static void test_beside_two(void **state) {
+    (void)state;
+    struct event events[MOST_EVENTS];
+    struct timetable table = {.events = events, .num_layers = 1, .head_unit = 2};
+    struct timeline_rates rates = {.forward_s = 2, .bytes_per_s = {10, 10, 10, 10, 10, 10}, .beside = 0.2};
+    struct timeline line;
+    add(&table, (struct event){.kind = EVENT_START, .bytes = 10});                          /* 0 to 1 */
+    add(&table, (struct event){.kind = EVENT_START, .axis = EXCHANGE_ACROSS, .bytes = 20}); /* 0 to 2 */
+    add(&table, (struct event){.kind = EVENT_COMPUTE, .unit = 1}); /* 0.6 by 1, 1.4 by 2, the rest alone */
+    timeline_make(&line, &table, &rates);
+    assert_true(fabs(line.step_s - 2.6) < 1e-12);
+    timeline_free(&line);
+    events[0].axis = EXCHANGE_ACROSS; /* the control: one after the other, 0 to 3, 0.8 of the speed */
+    timeline_make(&line, &table, &rates);
+    assert_true(fabs(line.step_s - 2.5) < 1e-12);
+    timeline_free(&line);
+    table.num_events = 0;
+    for (int axis = 0; axis < EXCHANGE_AXES; axis++)
+        add(&table, (struct event){.kind = EVENT_START, .axis = (enum exchange_axis)axis, .bytes = 100});
+    add(&table, (struct event){.kind = EVENT_COMPUTE, .unit = 1}); /* six of them, until 10 */
+    timeline_make(&line, &table, &rates);
+    assert_true(fabs(line.step_s - 4) < 1e-12);
+    timeline_free(&line);
+}
+
 /* --- published runs --- */
 
 /* machine_of - an A100 as the profile of Jean Zay has it, whose nodes send so much. */
@@ -252,6 +278,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hidden_and_waited),
         cmocka_unit_test(test_beside),
+        cmocka_unit_test(test_beside_two),
         cmocka_unit_test(test_lucie),
         cmocka_unit_test(test_ours),
     };

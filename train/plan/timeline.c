@@ -29,14 +29,33 @@ static double duration_s(const struct event *e, const struct timetable *table,
     return is_layer ? rates->backward_s / num_backward : rates->head_s;
 }
 
+/* However many exchanges are under way, a product keeps this share of its speed: products are chosen for what is left of a GPU's
+ * multiprocessors only where that is half of them or more (kernels/cuda/beside.c). */
+static const double LEAST_SPEED = 0.5;
+
+/* num_busy - axes along which something is under way at a time; first_s: the first of them that is over. */
+static int num_busy(const double free_s[EXCHANGE_AXES], double now_s, double *first_s) {
+    int count = 0;
+    for (int axis = 0; axis < EXCHANGE_AXES; axis++) {
+        if (free_s[axis] <= now_s)
+            continue;
+        *first_s = count == 0 ? free_s[axis] : fmin(*first_s, free_s[axis]);
+        count++;
+    }
+    return count;
+}
+
 /* computing_s - of what takes work_s alone: slower until the exchanges that have begun are over, of which those of an axis
- * follow each other without a gap. */
+ * follow each other without a gap.  Each axis has a transport of its own, which takes its own multiprocessors. */
 static double computing_s(double work_s, double now_s, const double free_s[EXCHANGE_AXES], double beside) {
-    double until_s = now_s;
-    for (int axis = 0; axis < EXCHANGE_AXES; axis++)
-        until_s = fmax(until_s, free_s[axis]);
-    double slowed_s = work_s / (1 - beside);
-    return slowed_s <= until_s - now_s ? slowed_s : work_s + beside * (until_s - now_s);
+    double begin_s = now_s, until_s = 0;
+    for (int busy = 0; beside > 0 && (busy = num_busy(free_s, now_s, &until_s)) > 0; now_s = until_s) {
+        double speed = fmax(1 - busy * beside, LEAST_SPEED), done_s = speed * (until_s - now_s);
+        if (done_s >= work_s)
+            return now_s + work_s / speed - begin_s;
+        work_s -= done_s;
+    }
+    return now_s + work_s - begin_s;
 }
 
 /* When the micro-batches begin, and what had been computed by then. */

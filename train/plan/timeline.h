@@ -10,7 +10,8 @@ struct timeline_rates {
     double forward_s, backward_s, head_s, update_s;
     double bytes_per_s[EXCHANGE_AXES]; /* that a rank sends */
     double latency_s[EXCHANGE_AXES];   /* of each exchange, before its first byte */
-    double beside; /* share of its speed that computing loses while an exchange is under way */
+    double
+        beside; /* share of its speed that computing loses for each axis along which an exchange is under way; half of it stays */
 };
 
 struct timeline {
