@@ -6,6 +6,7 @@
 #include "train/model/optimizer.h"
 #include "train/plan/fp8_cost.h"
 #include "train/plan/links.h"
+#include "train/plan/product_rates.h"
 
 /* Share of a device's memory that a plan may fill. */
 static const double USABLE_MEMORY = 0.92;
@@ -26,9 +27,6 @@ static const double LOGIT_TRAFFIC = 4.0, LONG_LOGIT_TRAFFIC = 7.0;
 
 /* Beside the weights: a line of metrics for a step, a checkpoint's small files, the run's own. */
 enum { METRICS_LINE_BYTES = 512, SMALL_FILES_PER_CHECKPOINT = 8, SMALL_FILES = 16 };
-
-/* Rows at which a matrix product reaches half of its rate: few rows leave most of a device idle. */
-enum { HALF_RATE_ROWS_GPU = 512, HALF_RATE_ROWS_CPU = 32 };
 
 /* Memory traffic of a byte that is sent in a sum: a term is read, and one is written where it arrives. */
 static const double SUM_TRAFFIC = 2;
@@ -173,28 +171,6 @@ static double reduced_bytes(const struct model_figures *f, const struct params_s
     return p->zero_stage == 0 || params_has_whole_gradients(p) ? scatter : num_micros * scatter;
 }
 
-/* fullness - of a product with so many rows, of a model of that width: the share of the rate without end that it has. */
-static double fullness(const struct machine *machine, double rows, double width) {
-    int half = machine->on_gpu ? HALF_RATE_ROWS_GPU : HALF_RATE_ROWS_CPU;
-    return rows / (rows + half) * width / (width + machine->half_width);
-}
-
-/* product_rate - of a model's products with so many rows at a time.  Where width counts, the machine's rate is that of a size
- * above which nothing was seen to be faster. */
-static double product_rate(const struct machine *machine, const struct model_config *model, double rows) {
-    double share = fullness(machine, rows, (double)model->width);
-    double full = machine->half_width > 0 ? fullness(machine, GPU_FULL_SIZE, GPU_FULL_SIZE) : 1;
-    return machine->flops_per_s * fmin(1, share / full);
-}
-
-/* attention_rate - of all passes of attention together. */
-static double attention_rate(const struct machine *machine, const struct model_config *model, double rows) {
-    enum { WIDE = 96 };
-    double rate =
-        model->head_dim < WIDE ? machine->attention_64_flops_per_s : machine->attention_128_flops_per_s;
-    return rate > 0 ? rate : product_rate(machine, model, rows);
-}
-
 /* attention_flops - of one token, as estimate_flops_per_token and recomputed_flops count them: the scores' forward and backward,
  * the scores again in the backward, and the forward again. */
 static double attention_flops(const struct model_figures *f, int64_t sequence_tokens,
@@ -232,38 +208,30 @@ static double expert_flops(const struct model_figures *f, double flops, double a
     return (flops - attention) * f->in_experts / f->matrices;
 }
 
-/* expert_rate - of products of experts of so many rows each.  Where a GPU has kernels of its own for them, they go by tiles, of which
- * an expert's last one is half empty on average. */
-static double expert_rate(const struct machine *machine, const struct model_config *model, double rows) {
-    double full = machine->experts_flops_per_s;
-    return full > 0 ? full * rows / (rows + GPU_EXPERT_TILE / 2.0) : product_rate(machine, model, rows);
-}
-
-/* experts_s - of so many flops in products with experts, of micro-batches of so many rows: each expert has as many, or a few have all.
+/* experts_s - of so many flops in products with experts, of micro-batches of the rates' rows: each expert has as many, or a few have all.
  * One with few rows takes longer for each, one without none.  Ranks that divide experts send each other's experts as many rows as
  * they take away, and where a few have all, one rank computes what all ranks would while these wait. */
-static double experts_s(const struct machine *machine, const struct layout *layout, double flops, double rows,
+static double experts_s(const struct product_rates *rates, const struct layout *layout, double flops,
                         enum expert_load load) {
     const struct model_config *model = layout->model.config;
     double ranks = layout->model.experts.size > 1 ? layout->model.experts.size : 1;
-    double places = ranks * rows * model->num_chosen;
-    double of_one = load == LOAD_CROWDED ? ranks * rows : places / fmin(model->num_experts, places);
+    double places = ranks * rates->rows * model->num_chosen;
+    double of_one = load == LOAD_CROWDED ? ranks * rates->rows : places / fmin(model->num_experts, places);
     double done = load == LOAD_CROWDED ? ranks * flops : flops;
-    return flops > 0 ? done / expert_rate(machine, model, of_one) : 0;
+    return flops > 0 ? done / product_rates_of_experts(rates, of_one) : 0;
 }
 
-/* products_s - of the products and the attention of so many tokens, rows at a time; flops: of a token. */
+/* products_s - of the products and the attention of so many tokens; flops: of a token. */
 static double products_s(const struct model_figures *f, const struct layout *layout,
                          const struct machine *machine, double tokens, double flops,
                          int64_t sequence_tokens) {
-    double rows = (double)model_joined_tokens(&layout->model);
+    const struct product_rates rates = product_rates_make(machine, f, layout);
     double attention = attention_flops(f, sequence_tokens, layout->model.recompute);
     double experts = expert_flops(f, flops, attention);
     double in_layers = 1 - (double)f->model->width * (double)f->model->vocab_size / f->matrices;
     double products = (flops - attention - experts) * fp8_product_time(layout, in_layers);
-    return tokens * (products / product_rate(machine, f->model, rows) +
-                     experts_s(machine, layout, experts, rows, LOAD_EVEN) +
-                     attention / attention_rate(machine, f->model, rows));
+    return tokens * (products / product_rates_of_all(&rates) + experts_s(&rates, layout, experts, LOAD_EVEN) +
+                     attention / product_rates_of_attention(&rates));
 }
 
 /* passes_s - of all micro-batches of the slowest rank, for each of its tokens; flops: of a token, what is computed twice included.
@@ -355,15 +323,15 @@ static void take_experts(struct step_time *time, const struct config *config, co
                          const struct layout *layout, const struct machine *machine) {
     int64_t sequence = config->data.sequence_tokens;
     enum recompute recompute = layout->model.recompute;
-    double rows = (double)model_joined_tokens(&layout->model);
+    const struct product_rates rates = product_rates_make(machine, f, layout);
     double tokens = (double)time->num_micros * (double)model_own_tokens(&layout->model);
     double flops = estimate_flops_per_token(f, sequence) + recomputed_flops(f, sequence, recompute) +
                    objective_flops(config, f);
     double experts = tokens * expert_flops(f, flops, attention_flops(f, sequence, recompute));
     double share =
         gpu_slowest_share(machine->uneven, layout->params.num_ranks * layout->params.replicas.size);
-    time->crowded_s = experts_s(machine, layout, experts, rows, LOAD_CROWDED) / share;
-    time->even_s = experts_s(machine, layout, experts, rows, LOAD_EVEN) / share;
+    time->crowded_s = experts_s(&rates, layout, experts, LOAD_CROWDED) / share;
+    time->even_s = experts_s(&rates, layout, experts, LOAD_EVEN) / share;
 }
 
 struct step_time estimate_step(const struct config *config, const struct model_figures *f,

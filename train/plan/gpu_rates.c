@@ -3,7 +3,7 @@
  *   products    cuBLAS on one H100 with random numbers, of 8192^3, 6144^3 and 4096^3: 798, 741 and 716 of 989 TFLOP/s
  *               (pranjalssh/fast.cu, README), and no shape of many more than 795 (stas00/ml-engineering, compute/accelerator,
  *               table of bf16).  An H200 has the same cores and power.  An A100's best is 271 of 312 (the same table).
- *   half_width  fitted to the first and the last of those three, beside the 512 rows that estimate.c counts with; the one between
+ *   half_width  fitted to the first and the last of those three, beside the 512 rows that product_rates.c counts with; the one between
  *               comes out 4 % high.  No such series of A100 was found: the same.
  *   attention   kernels/cuda/NOTES.md, "What a step should take".
  *   memory      copies reach 87 to 90 % of the peak (kernels of one pass), ours 90 to 95 % of that by their counts.

@@ -13,7 +13,7 @@ enum { GPU_EXPERT_TILE = 128 };
 struct gpu_rates {
     const char *kind;  /* a word in a profile's `gpu` */
     double products;   /* share of the peak in 16 bits, of products of GPU_FULL_SIZE and larger */
-    double half_width; /* width of a model at which half of the rate without end is reached; 0: all have it */
+    double half_width; /* side of a matrix at which half of the rate without end is reached; 0: all have it */
     /* Share of the peak of forward and backward together, 14 flops a score and width: heads narrower than 96, and others. */
     double attention_64, attention_128;
     double memory;     /* share of the peak bandwidth: norms, gates, updates */
