@@ -2,7 +2,7 @@
 # scenario_wire.sh - parallel.wire: int8, gradients that cross between replicas in 8 bits.  The same run twice, and one that was stopped
 # and resumed, give the same bytes, with saves beside the training and without; a checkpoint has what is still owed, once
 # whatever the number of replicas, and goes on in other grids near the curve.  What it does not go with is refused by name; plan counts
-# bytes and memory.  Control: gradients in f32 give other bytes.
+# bytes and memory.  Control: gradients in f32 give other bytes.  auto is one of compute and f32, and says which.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
 scenario wire
@@ -78,6 +78,8 @@ refused "'parallel.wire' is int8, and 'train.compute' is f16" --set train.comput
 refused "'parallel.wire' is int8, and 'train.spike' is not off" --set train.spike=skip
 refused "'parallel.sync_every' is 3, and 'parallel.wire' is f32 or int8" --set parallel.sync_every=3
 refused "'parallel.wire' is int8, which would have no effect" --set train.reproducible=layout
+refused "'parallel.wire' is auto, which would have no effect" --set parallel.wire=auto --set train.reproducible=layout
+refused "'parallel.sync_every' is 3, and 'parallel.wire' is auto" --set parallel.wire=auto --set parallel.sync_every=3
 say "what it does not go with: refused by name"
 
 # plan: gradients of 1 byte and 4 for 128 in place of 4, values as before; debts of 4 bytes for each value of a shard.
@@ -108,4 +110,13 @@ awk -v c="$(json_number gradients "$work/coded.json")" -v f="$(json_number gradi
     'BEGIN { exit !(c > 1.99 * f && c < 2.02 * f) }' || fail "gradients and debts take $(json_number gradients "$work/coded.json") bytes"
 awk -v c="$(json_number disk_bytes "$work/coded.json")" -v f="$(json_number disk_bytes "$work/f32.json")" \
     'BEGIN { exit !(c > 1.15 * f && c < 1.3 * f) }' || fail "checkpoints are planned to take $(json_number disk_bytes "$work/coded.json") bytes"
+
+# auto: what is said to be chosen is what runs.  The control: the other type gives other bytes.
+coded 0 2 auto --set parallel.wire=auto --set train.compute=bf16
+chosen=$(sed -n 's/^chosen: .*wire \([a-z0-9]*\), .*/\1/p' "$log")
+case $chosen in compute) other=f32 ;; f32) other=compute ;; *) fail "of parallel.wire: auto is told: '$(grep '^chosen' "$log")'" ;; esac
+coded 0 2 chosen --set "parallel.wire=$chosen" --set train.compute=bf16
+coded 0 2 other --set "parallel.wire=$other" --set train.compute=bf16
+expect "bytes of parallel.wire: auto, which is $chosen" "$(bytes chosen)" "$(bytes auto)"
+[ "$(bytes other)" != "$(bytes auto)" ] || fail "both wires give the same bytes: nothing is compared"
 say "all as expected"

@@ -6,64 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "tests/check.h"
-#include "train/plan/auto_layout.h"
-
-static const char RUN[] =
-    "model: {path: nowhere, save_dtype: bf16}\n"
-    "data: {train: a.h5, sequence_tokens: 2048}\n"
-    "train: {steps: 1000, batch_sequences: 64, micro_sequences: auto, recompute: auto}\n"
-    "parallel: {stage: auto, replicas: auto}\n";
-
-static void load(struct config *config) {
-    struct err err = {""};
-    if (config_load_text(config, RUN, strlen(RUN), "run.yaml", NULL, 0, &err) != 0)
-        fail_msg("%s", err.text);
-    config->parallel.reduce = REDUCE_MICRO; /* layouts are made without 'auto' */
-}
-
-static struct model_config llama(int64_t width, int64_t ffn_width, int layers, int heads, int64_t vocab) {
-    return (struct model_config){.model_type = "llama",
-                                 .width = width,
-                                 .ffn_width = ffn_width,
-                                 .vocab_size = vocab,
-                                 .max_positions = 131072,
-                                 .num_layers = layers,
-                                 .num_heads = heads,
-                                 .num_kv_heads = heads,
-                                 .head_dim = (int)(width / heads),
-                                 .norm_eps = 1e-5F,
-                                 .rope_theta = 1e4,
-                                 .dtype = DTYPE_BF16};
-}
-
-/* machine_with - an H100's or an A100's rates, with links and memory as given. */
-static struct machine machine_with(double flops, double node_gb_s, double link_gb_s, int memory_gib) {
-    return (struct machine){.flops_per_s = flops,
-                            .bytes_per_s = 2e12,
-                            .link_bytes_per_s = link_gb_s * 1e9,
-                            .node_bytes_per_s = node_gb_s * 1e9,
-                            .on_gpu = true,
-                            .memory_bytes = (size_t)memory_gib << 30};
-}
-
-/* comes_before - the order that the README states: fits, fast, small, simple. */
-static bool comes_before(const struct proposal *a, const struct proposal *b) {
-    const double keys[][2] = {{!a->fits, !b->fits},
-                              {a->fits ? a->time.step_s : 0, b->fits ? b->time.step_s : 0},
-                              {(double)a->memory.device, (double)b->memory.device},
-                              {a->grid.axes[AXIS_TENSOR].size, b->grid.axes[AXIS_TENSOR].size},
-                              {a->grid.axes[AXIS_EXPERT].size, b->grid.axes[AXIS_EXPERT].size},
-                              {a->grid.axes[AXIS_REPLICA].size, b->grid.axes[AXIS_REPLICA].size},
-                              {a->zero_stage, b->zero_stage},
-                              {a->recompute, b->recompute},
-                              {(double)a->micro_sequences, (double)b->micro_sequences},
-                              {(double)a->reduce, (double)b->reduce}};
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
-        if (keys[i][0] != keys[i][1])
-            return keys[i][0] < keys[i][1];
-    return false;
-}
+#include "tests/search_fixture.h"
 
 /* search_all - by brute force; counts the layouts. */
 static struct proposal search_all(const struct config *config, const struct model_config *model,
@@ -96,20 +39,6 @@ static struct proposal search_all(const struct config *config, const struct mode
                 }
     return best;
 }
-
-static void expect_same(const struct proposal *got, const struct proposal *want) {
-    if (got->grid.axes[AXIS_REPLICA].size != want->grid.axes[AXIS_REPLICA].size ||
-        got->zero_stage != want->zero_stage || got->recompute != want->recompute ||
-        got->micro_sequences != want->micro_sequences || got->reduce != want->reduce)
-        fail_msg("chosen: replicas %d, stage %d, micro_sequences %lld, recompute %s (%.6g s); "
-                 "by brute force: %d, %d, %lld, %s (%.6g s)",
-                 got->grid.axes[AXIS_REPLICA].size, got->zero_stage, (long long)got->micro_sequences,
-                 recompute_name(got->recompute), got->time.step_s, want->grid.axes[AXIS_REPLICA].size,
-                 want->zero_stage, (long long)want->micro_sequences, recompute_name(want->recompute),
-                 want->time.step_s);
-}
-
-static const struct search_freedom ALL = {true, true, true, true, true, false, false};
 
 static void test_brute_force(void **state) {
     (void)state;
@@ -159,20 +88,25 @@ static void test_fixed_parts(void **state) {
     load(&config);
     assert_true(layout_search(&all, &config, &model, &ranks, ALL));
     config.parallel.replicas = 4;
-    assert_true(layout_search(&fixed, &config, &model, &ranks,
-                              (struct search_freedom){false, true, true, true, true, false, false}));
+    assert_true(
+        layout_search(&fixed, &config, &model, &ranks,
+                      (struct search_freedom){
+                          .micro_sequences = true, .recompute = true, .zero_stage = true, .reduce = true}));
     assert_true(fixed.grid.axes[AXIS_REPLICA].size == 4 && fixed.time.step_s >= all.time.step_s);
     config.parallel.replicas = 0; /* one in each node */
-    assert_true(layout_search(&fixed, &config, &model, &ranks,
-                              (struct search_freedom){false, true, true, true, true, false, false}));
+    assert_true(
+        layout_search(&fixed, &config, &model, &ranks,
+                      (struct search_freedom){
+                          .micro_sequences = true, .recompute = true, .zero_stage = true, .reduce = true}));
     assert_int_equal(fixed.grid.axes[AXIS_REPLICA].size, 2);
     config.train.recompute = RECOMPUTE_FFN;
-    assert_true(layout_search(&fixed, &config, &model, &ranks,
-                              (struct search_freedom){false, true, false, true, true, false, false}));
+    assert_true(
+        layout_search(&fixed, &config, &model, &ranks,
+                      (struct search_freedom){.micro_sequences = true, .zero_stage = true, .reduce = true}));
     assert_int_equal(fixed.recompute, RECOMPUTE_FFN);
     config.parallel.zero_stage = 2;
     assert_true(layout_search(&fixed, &config, &model, &ranks,
-                              (struct search_freedom){false, true, false, false, true, false, false}));
+                              (struct search_freedom){.micro_sequences = true, .reduce = true}));
     assert_int_equal(fixed.zero_stage, 2);
     config_free(&config);
 }
@@ -263,7 +197,12 @@ static struct proposal best_of_each(struct config config, const struct model_con
  * fits; and where the model's heads cannot be divided, one. */
 static void test_tensor(void **state) {
     (void)state;
-    static const struct search_freedom FREE = {true, true, true, true, true, true, false};
+    static const struct search_freedom FREE = {.replicas = true,
+                                               .micro_sequences = true,
+                                               .recompute = true,
+                                               .zero_stage = true,
+                                               .reduce = true,
+                                               .tensor = true};
     struct model_config model = llama(8192, 22016, 8, 64, 32000);
     const struct machine machines[] = {machine_with(5e14, 150, 450, 80), machine_with(5e14, 150, 0.5, 80),
                                        machine_with(5e14, 150, 450, 24)};
@@ -309,7 +248,12 @@ static struct proposal best_of_experts(struct config config, const struct model_
  * what takes time; a divisor of the experts alone; and one where the model has none. */
 static void test_expert(void **state) {
     (void)state;
-    static const struct search_freedom FREE = {true, true, true, true, true, false, true};
+    static const struct search_freedom FREE = {.replicas = true,
+                                               .micro_sequences = true,
+                                               .recompute = true,
+                                               .zero_stage = true,
+                                               .reduce = true,
+                                               .expert = true};
     struct model_config model = llama(2048, 6144, 4, 16, 32000);
     const struct machine machines[] = {machine_with(5e14, 150, 450, 80), machine_with(5e14, 5, 450, 24)};
     static const int num_experts[] = {6, 16};
@@ -372,8 +316,10 @@ static int chosen_stage(int memory_gib, enum adapter_resident resident, bool *fi
     model.adapter = (struct adapter){.method = ADAPTER_LORA, .ranks[ADAPTER_QUERY] = 8};
     for (int layer = 0; layer < model.num_layers; layer++)
         layer_set_add(&model.adapter.layers, layer);
-    *fits = layout_search(&best, &config, &model, &ranks,
-                          (struct search_freedom){false, true, true, true, true, false, false});
+    *fits =
+        layout_search(&best, &config, &model, &ranks,
+                      (struct search_freedom){
+                          .micro_sequences = true, .recompute = true, .zero_stage = true, .reduce = true});
     config_free(&config);
     return best.zero_stage;
 }

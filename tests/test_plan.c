@@ -227,7 +227,8 @@ static void test_packed_time(void **state) {
 
 static void test_best(void **state) {
     (void)state;
-    static const struct search_freedom ALL = {true, true, true, true, true, false, false};
+    static const struct search_freedom ALL = {
+        .replicas = true, .micro_sequences = true, .recompute = true, .zero_stage = true, .reduce = true};
     struct config config;
     struct model_config model = llama_8b();
     struct machine machine = h100();
@@ -250,7 +251,7 @@ static void test_best(void **state) {
     config.train.recompute = RECOMPUTE_LAYER;
     config.parallel.zero_stage = 2;
     assert_true(layout_search(&tight, &config, &model, &ranks,
-                              (struct search_freedom){false, true, false, false, true, false, false}));
+                              (struct search_freedom){.micro_sequences = true, .reduce = true}));
     assert_true(tight.recompute == RECOMPUTE_LAYER && tight.zero_stage == 2 &&
                 tight.grid.axes[AXIS_REPLICA].size == 1);
     /* Nothing fits: told, with the smallest. */
@@ -261,8 +262,10 @@ static void test_best(void **state) {
                 tight.micro_sequences == 1 && tight.grid.axes[AXIS_REPLICA].size == 1);
     /* Replicas that do not divide the ranks: no layout at all. */
     config.parallel.replicas = 3;
-    assert_false(layout_search(&tight, &config, &model, &ranks,
-                               (struct search_freedom){false, true, true, true, true, false, false}));
+    assert_false(
+        layout_search(&tight, &config, &model, &ranks,
+                      (struct search_freedom){
+                          .micro_sequences = true, .recompute = true, .zero_stage = true, .reduce = true}));
     assert_int_equal(tight.grid.num_axes, 0);
     config_free(&config);
 }

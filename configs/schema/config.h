@@ -78,7 +78,7 @@ enum adapter_base { BASE_COMPUTE, BASE_NF4, BASE_NF4_DOUBLE, BASE_FP8, BASE_INT8
 /* When stages 2 and 3 reduce their gradients over the ranks of a replica. */
 enum reduce_when { REDUCE_MICRO, REDUCE_STEP, REDUCE_AUTO };
 /* In which type gradients travel between replicas. */
-enum wire_type { WIRE_COMPUTE, WIRE_F32, WIRE_INT8 };
+enum wire_type { WIRE_COMPUTE, WIRE_F32, WIRE_INT8, WIRE_AUTO };
 enum adapter_resident { RESIDENT_AUTO, RESIDENT_ALWAYS, RESIDENT_NEVER };
 enum async_save {
     ASYNC_AUTO,

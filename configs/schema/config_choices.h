@@ -37,7 +37,7 @@ static const struct config_choice devices[] = {
 static const struct config_choice reduces[] = {
     {"micro", REDUCE_MICRO}, {"step", REDUCE_STEP}, {"auto", REDUCE_AUTO}, {NULL, 0}};
 static const struct config_choice wires[] = {
-    {"compute", WIRE_COMPUTE}, {"f32", WIRE_F32}, {"int8", WIRE_INT8}, {NULL, 0}};
+    {"compute", WIRE_COMPUTE}, {"f32", WIRE_F32}, {"int8", WIRE_INT8}, {"auto", WIRE_AUTO}, {NULL, 0}};
 static const struct config_choice comms[] = {{"nccl", COMM_NCCL}, {"mpi", COMM_MPI}, {NULL, 0}};
 static const struct config_choice packings[] = {
     {"auto", PACKING_AUTO}, {"stream", PACKING_STREAM}, {"whole", PACKING_WHOLE}, {NULL, 0}};

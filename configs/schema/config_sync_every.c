@@ -30,6 +30,10 @@ int config_check_sync_every(const struct loading *loading) {
          "is more than 1: ranks that share a text add up its gradients in every step", "set it to 1"},
         {c->parallel.tensor != 1, "parallel.tensor",
          "is not 1: replicas that learn apart were not proven with ranks that divide tensors", "set it to 1"},
+        {c->parallel.wire == WIRE_AUTO, "parallel.wire",
+         "is auto: it is of gradients that are added up in every step, and there is nothing to choose; the outer sum is always "
+         "f32",
+         "remove it"},
         {c->parallel.wire != WIRE_COMPUTE, "parallel.wire",
          "is f32 or int8: it is of gradients that are added up in every step; the outer sum is always f32",
          "remove it"},

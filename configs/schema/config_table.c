@@ -307,7 +307,8 @@ static const struct config_key run_file_keys[] = {
     CHOICE(
         "parallel.wire", AT(parallel.wire), "compute", wires,
         "type of gradients between replicas from stage 1 on: compute, that of train.compute, rounded once and added in "
-        "f32; f32, twice the bytes; int8, half of them, what rounding loses is sent with the next step's",
+        "f32; f32, twice the bytes; int8, half of them, what rounding loses is sent with the next step's; auto: compute or f32, "
+        "whichever is faster",
         FREE, NEEDS("train.reproducible", "off")),
     INT("parallel.sync_every", AT(parallel.sync_every), "0", 0, 1e6, "steps",
         "each replica makes so many steps by itself, then all make an outer step along the mean of what they changed "

@@ -80,64 +80,112 @@ static bool may_split(const struct config *config, const struct search_ranks *ra
            c->parallel.zero_stage >= 2 && has_micros;
 }
 
-/* settle_split - numbers for what makes no difference. */
-static void settle_split(struct config *config) {
+/* may_cross - the wire is open, and gradients of 16 bits may cross between replicas that divide the updates. */
+static bool may_cross(const struct config *config, const struct search_ranks *ranks) {
+    return config->parallel.wire == WIRE_AUTO && ranks->num_ranks > 1 && config->parallel.replicas != 1 &&
+           config->parallel.zero_stage != 0 && config_activations(config) != DTYPE_F32;
+}
+
+/* settle - numbers for what makes no difference. */
+static void settle(struct config *config) {
     if (config->parallel.zero_stage == AUTO_STAGE)
         config->parallel.zero_stage = 0;
     if (config->parallel.reduce == REDUCE_AUTO)
         config->parallel.reduce = REDUCE_MICRO;
+    if (config->parallel.wire == WIRE_AUTO)
+        config->parallel.wire = WIRE_COMPUTE;
+}
+
+/* freedom_of - what the run file leaves open. */
+static struct search_freedom freedom_of(const struct config *config) {
+    return (struct search_freedom){.replicas = config->parallel.replicas == AUTO_REPLICAS,
+                                   .micro_sequences = config->train.micro_sequences == AUTO_MICRO_SEQUENCES,
+                                   .recompute = config->train.recompute == RECOMPUTE_AUTO,
+                                   .zero_stage = config->parallel.zero_stage == AUTO_STAGE,
+                                   .reduce = config->parallel.reduce == REDUCE_AUTO,
+                                   .tensor = config->parallel.tensor == AUTO_TENSOR,
+                                   .expert = config->parallel.expert == AUTO_EXPERT,
+                                   .wire = config->parallel.wire == WIRE_AUTO};
+}
+
+/* take - what was found, in place of what was open. */
+static void take(struct config *config, const struct proposal *best, struct search_freedom freedom) {
+    config->train.micro_sequences = best->micro_sequences;
+    config->train.recompute = best->recompute;
+    if (freedom.reduce)
+        config->parallel.reduce = best->reduce;
+    if (freedom.replicas)
+        config->parallel.replicas = best->grid.axes[AXIS_REPLICA].size;
+    if (freedom.zero_stage)
+        config->parallel.zero_stage = best->zero_stage;
+    if (freedom.wire)
+        config->parallel.wire = best->wire;
+    config->parallel.tensor = best->grid.axes[AXIS_TENSOR].size;
+    config->parallel.expert = best->grid.axes[AXIS_EXPERT].size;
+}
+
+/* tell - each of it, with a comma after it. */
+static void tell(char *why, const struct proposal *best, struct search_freedom freedom) {
+    if (freedom.tensor)
+        add(why, "tensor %d, ", best->grid.axes[AXIS_TENSOR].size);
+    if (freedom.expert)
+        add(why, "expert %d, ", best->grid.axes[AXIS_EXPERT].size);
+    if (freedom.replicas)
+        add(why, "replicas %d, ", best->grid.axes[AXIS_REPLICA].size);
+    if (freedom.zero_stage)
+        add(why, "stage %d, ", best->zero_stage);
+    if (freedom.micro_sequences)
+        add(why, "micro_sequences %lld, ", (long long)best->micro_sequences);
+    if (freedom.recompute)
+        add(why, "recompute %s, ", recompute_name(best->recompute));
+    if (freedom.reduce && best->zero_stage >= 2)
+        add(why, "reduce %s, ", best->reduce == REDUCE_STEP ? "step" : "micro");
+    if (freedom.wire)
+        add(why, "wire %s, ", best->wire == WIRE_F32 ? "f32" : "compute");
+}
+
+/* tell_wire - what the other one would cost, of a configuration that holds no 'auto'. */
+static void tell_wire(char *why, const struct config *config, const struct model_config *model,
+                      const struct search_ranks *ranks, const struct proposal *best) {
+    struct config trial = *config;
+    bool is_f32 = best->wire == WIRE_F32;
+    int per_node = ranks->per_node > 0 ? ranks->per_node : ranks->num_ranks;
+    trial.parallel.wire = is_f32 ? WIRE_COMPUTE : WIRE_F32;
+    trial.parallel.zero_stage = best->zero_stage;
+    struct layout layout = layout_make(&trial, model, &best->grid, ranks->machine->on_gpu);
+    const struct model_figures figures = figures_count(&trial, model);
+    double other_s = estimate_step(&trial, &figures, &layout, &best->grid, per_node, ranks->machine).step_s;
+    if (other_s == best->time.step_s)
+        add(why, "; another wire would make no difference");
+    else
+        add(why, "; gradients cross in %s: in %s a step would take %.4g s in place of %.4g",
+            is_f32 ? "f32" : dtype_name(config_activations(config)),
+            is_f32 ? dtype_name(config_activations(config)) : "f32", other_s, best->time.step_s);
 }
 
 /* What the run file says is not touched; what it leaves to 'auto' is chosen together, as stage, recompute and micro-batch
  * depend on each other. */
 bool auto_layout_choose(struct config *config, const struct model_config *model,
                         const struct search_ranks *ranks, char *why) {
-    const struct search_freedom freedom = {.replicas = config->parallel.replicas == AUTO_REPLICAS,
-                                           .micro_sequences =
-                                               config->train.micro_sequences == AUTO_MICRO_SEQUENCES,
-                                           .recompute = config->train.recompute == RECOMPUTE_AUTO,
-                                           .zero_stage = config->parallel.zero_stage == AUTO_STAGE,
-                                           .reduce = config->parallel.reduce == REDUCE_AUTO,
-                                           .tensor = config->parallel.tensor == AUTO_TENSOR,
-                                           .expert = config->parallel.expert == AUTO_EXPERT};
+    const struct search_freedom freedom = freedom_of(config);
     struct proposal best;
     bool split_alone = !freedom.replicas && !freedom.micro_sequences && !freedom.recompute &&
                        !freedom.tensor && !freedom.expert;
-    if (split_alone && !may_split(config, ranks)) { /* nothing to say */
-        settle_split(config);
+    if (split_alone && !may_split(config, ranks) && !may_cross(config, ranks)) { /* nothing to say */
+        settle(config);
         return true;
     }
     bool fits = layout_search(&best, config, model, ranks, freedom);
     if (best.grid.num_axes == 0) /* no grid: told by whoever makes it */
         return false;
-    config->train.micro_sequences = best.micro_sequences;
-    config->train.recompute = best.recompute;
-    if (freedom.reduce)
-        config->parallel.reduce = best.reduce;
-    if (freedom.replicas)
-        config->parallel.replicas = best.grid.axes[AXIS_REPLICA].size;
-    if (freedom.zero_stage)
-        config->parallel.zero_stage = best.zero_stage;
-    config->parallel.tensor = best.grid.axes[AXIS_TENSOR].size;
-    config->parallel.expert = best.grid.axes[AXIS_EXPERT].size;
-    if (freedom.tensor)
-        add(why, "tensor %d, ", best.grid.axes[AXIS_TENSOR].size);
-    if (freedom.expert)
-        add(why, "expert %d, ", best.grid.axes[AXIS_EXPERT].size);
-    if (freedom.replicas)
-        add(why, "replicas %d, ", best.grid.axes[AXIS_REPLICA].size);
-    if (freedom.zero_stage)
-        add(why, "stage %d, ", best.zero_stage);
-    if (freedom.micro_sequences)
-        add(why, "micro_sequences %lld, ", (long long)best.micro_sequences);
-    if (freedom.recompute)
-        add(why, "recompute %s, ", recompute_name(best.recompute));
-    if (freedom.reduce && best.zero_stage >= 2)
-        add(why, "reduce %s, ", best.reduce == REDUCE_STEP ? "step" : "micro");
+    take(config, &best, freedom);
+    tell(why, &best, freedom);
     add(why,
         fits ? "the fastest expected of what fits: %.2f of %.2f GiB"
              : "the smallest, though it does not fit: %.2f of %.2f GiB",
         gib_of(best.memory.device), gib_of(estimate_room_bytes(ranks->machine)));
+    if (freedom.wire)
+        tell_wire(why, config, model, ranks, &best);
     if (freedom.replicas && ranks->per_node <= 0)
         add(why, "; one replica, because the nodes have different numbers of ranks");
     return fits;

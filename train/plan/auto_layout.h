@@ -24,7 +24,7 @@ struct site_facts site_facts_read(const struct config *config, int ranks_per_nod
  * device's own (boards of one kind differ by a little), else an unknown one with the device's memory. */
 struct machine auto_layout_machine(const struct site_facts *facts, bool on_gpu, size_t device_bytes);
 
-enum { AUTO_LAYOUT_ROOM = 400 };
+enum { AUTO_LAYOUT_ROOM = 500 };
 
 /* auto_layout_choose - a number in place of each 'auto', the fastest layout by the plan's own model (layout_search).
  * Adds its reason to why ("" where nothing was left open), room AUTO_LAYOUT_ROOM.  Returns false where nothing

@@ -188,13 +188,18 @@ static double gradient_bytes(const struct model_figures *f, const struct params_
     return passes * (p->experts.size > 1 ? f->own_trained : f->trained) * GRADIENT_BYTES;
 }
 
-/* crossing_bytes - memory traffic of gradients that are rounded before they cross between replicas, in a step: of each value of a rank's
- * shard the rounding, in 8 bits with what it still owes (f32 read, owed read and written, a byte written), in 16 f32 read and 2 bytes
- * written; then, as many values come from the others, each is widened and added in f32. */
+/* crossing_bytes - memory traffic of gradients that cross between replicas, in a step.  Where they are rounded first: of each value of a
+ * rank's shard the rounding, in 8 bits with what it still owes (f32 read, owed read and written, a byte written), in 16 f32 read and 2
+ * bytes written; then, as many values come from the others, each is widened and added in f32.  Else the sums themselves. */
 static double crossing_bytes(const struct model_figures *f, const struct params_setup *p) {
     const double widened = 4, added = 12, rounded = params_crosses_coded(p) ? 13 : 6,
                  came = params_crosses_coded(p) ? 1 : 2;
-    return params_crosses_rounded(p) ? f->own_trained / p->num_ranks * (rounded + came + widened + added) : 0;
+    double own = f->own_trained / p->num_ranks, num_replicas = p->replicas.size;
+    if (!params_is_split(p))
+        return 0;
+    return own * (params_crosses_rounded(p)
+                      ? rounded + came + widened + added
+                      : SUM_TRAFFIC * GRADIENT_BYTES * (num_replicas - 1) / num_replicas);
 }
 
 /* Micro-batches that the clock goes through: those in the middle are alike. */
@@ -419,6 +424,7 @@ struct proposal estimate_proposal(const struct config *config, const struct mode
         .recompute = config->train.recompute,
         .zero_stage = layout.params.zero_stage,
         .reduce = config->parallel.reduce,
+        .wire = config->parallel.wire,
         .memory = layout_memory(&layout, machine->on_gpu ? layout_scratch_bytes(&limits) : 0),
         .time = estimate_step(config, f, &layout, grid, ranks_per_node, machine)};
     layout_share(&proposal.memory, &layout, grid, ranks_per_node);

@@ -82,6 +82,7 @@ struct proposal {
     enum recompute recompute;
     int zero_stage;
     enum reduce_when reduce; /* as set, or chosen; at stages 0 and 1 it is of no effect */
+    enum wire_type wire;     /* likewise; of no effect at stage 0, and where there is one replica */
     struct layout_memory memory;
     struct step_time time;
     bool fits;
@@ -93,7 +94,7 @@ struct proposal estimate_proposal(const struct config *config, const struct mode
 
 /* What layout_search may choose; the rest stays as config has it. */
 struct search_freedom {
-    bool replicas, micro_sequences, recompute, zero_stage, reduce, tensor, expert;
+    bool replicas, micro_sequences, recompute, zero_stage, reduce, tensor, expert, wire;
 };
 
 /* The ranks that a layout is for. */
@@ -103,12 +104,14 @@ struct search_ranks {
     const struct machine *machine;
 };
 
-/* layout_search - the fastest layout of all that fit into the device: every number of ranks of a node that can divide
- * tensors, every number of ranks that can divide experts, every number of replicas that divides the ranks, every stage, every way to recompute, gradients reduced per micro-batch or per step, and the micro-batches that matter (of those that need the same
- * number of passes the smallest is the fastest).  Of layouts exactly as fast the one with the least memory is
- * taken, then the simplest: fewer ranks that divide tensors, fewer that divide experts, fewer replicas, a lower stage, less recomputed, fewer sequences at a time, gradients reduced per micro-batch.  Beside an adapter
- * whose adapter.resident is auto, the fastest that has all of the base on each rank, unless it does not fit or lasts 5 % longer than
- * the fastest of all.  A pure function.  Returns false when none fits; best is then the smallest one, or has no rank
- * (a grid without axes) where config's replicas do not divide the ranks. */
+/* layout_search - the fastest layout of all that fit into the device: every number of ranks of a node that can divide tensors, every
+ * number of ranks that can divide experts, every number of replicas that divides the ranks, every stage, every way to recompute,
+ * gradients reduced per micro-batch or per step, and between replicas in the compute type or in f32, and every number of passes
+ * (of micro-batches with as many the smallest is the fastest).  Of layouts exactly as fast the one with the least memory is taken,
+ * then the simplest: fewer ranks that divide tensors, fewer that divide experts, fewer replicas, a lower stage, less recomputed, fewer
+ * sequences at a time, gradients reduced per micro-batch, and in the compute type.  Of a model with an adapter whose
+ * adapter.resident is auto, the fastest that has all of the base on each rank, unless it does not fit or lasts 5 % longer than the
+ * fastest of all.  A pure function.  Returns false when none fits; best is then the smallest one, or has no rank (a grid without
+ * axes) where config's replicas do not divide the ranks. */
 bool layout_search(struct proposal *best, const struct config *config, const struct model_config *model,
                    const struct search_ranks *ranks, struct search_freedom freedom);

@@ -62,7 +62,8 @@ static int stage_of(const struct config *config, int num_shards, int num_replica
 struct layout layout_make(const struct config *config, const struct model_config *model,
                           const struct grid *grid, bool on_gpu) {
     CHECK(config->train.recompute != RECOMPUTE_AUTO && config->train.micro_sequences > 0 &&
-              config->parallel.zero_stage >= 0 && config->parallel.reduce != REDUCE_AUTO,
+              config->parallel.zero_stage >= 0 && config->parallel.reduce != REDUCE_AUTO &&
+              config->parallel.wire != WIRE_AUTO,
           "a layout was asked for before 'auto' was replaced");
     unsigned divided = grid_axes(grid, DIVIDES_PARAMETERS);
     int num_shards = grid_num_shards(grid);

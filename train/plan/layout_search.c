@@ -30,7 +30,9 @@ static int compare_simplicity(const struct proposal *a, const struct proposal *b
         return a->recompute < b->recompute ? -1 : 1;
     if (a->micro_sequences != b->micro_sequences)
         return a->micro_sequences < b->micro_sequences ? -1 : 1;
-    return (int)a->reduce - (int)b->reduce;
+    if (a->reduce != b->reduce)
+        return a->reduce < b->reduce ? -1 : 1;
+    return (int)a->wire - (int)b->wire;
 }
 
 /* better - one that fits before one that does not; of those that fit the faster, else the smaller. */
@@ -85,16 +87,32 @@ static struct stages stages_of(const struct search *search, const struct grid *g
     return (struct stages){resident == RESIDENT_NEVER ? 3 : 0, resident == RESIDENT_ALWAYS ? 2 : 3};
 }
 
+/* try_wires - in the compute type, and in f32 where that differs: between replicas that divide the updates, of 16-bit types. */
+static void try_wires(struct search *search, const struct grid *grid) {
+    bool differs = search->trial.parallel.zero_stage > 0 && grid->axes[AXIS_REPLICA].size > 1 &&
+                   config_activations(&search->trial) != DTYPE_F32;
+    if (!search->freedom.wire) {
+        try_layout(search, grid);
+        return;
+    }
+    search->trial.parallel.wire = WIRE_COMPUTE;
+    try_layout(search, grid);
+    search->trial.parallel.wire = WIRE_F32;
+    if (differs)
+        try_layout(search, grid);
+    search->trial.parallel.wire = WIRE_AUTO;
+}
+
 /* try_reduce - per micro-batch, and per step where that differs: with whole gradients at stages 2 and 3. */
 static void try_reduce(struct search *search, const struct grid *grid) {
     bool differs = search->trial.parallel.zero_stage >= 2 && grid_num_shards(grid) > 1;
     enum reduce_when reduce = search->trial.parallel.reduce;
     if (search->freedom.reduce)
         search->trial.parallel.reduce = REDUCE_MICRO;
-    try_layout(search, grid);
+    try_wires(search, grid);
     if (search->freedom.reduce && differs) {
         search->trial.parallel.reduce = REDUCE_STEP;
-        try_layout(search, grid);
+        try_wires(search, grid);
     }
     search->trial.parallel.reduce = reduce;
 }
