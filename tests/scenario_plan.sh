@@ -99,6 +99,15 @@ for ranks in 2 4; do
     expect "what 'auto' chose" "$chosen" "$(sed -n 's/^chosen: //p' "$log")"
 done
 
+# Short sequences together, where nothing is said: the same in both.
+compare 2 --set train.micro_sequences=null --set train.batch_sequences=32
+chosen=$(sed -n 's/^  "chosen": "\(.*\)".*/\1/p' "$work/plan.json")
+case $chosen in
+"micro_sequences 8 (short ones together), "*) ;;
+*) fail "of 32 sequences of 64 tokens on 2 ranks what was chosen is told as '$chosen'" ;;
+esac
+expect "what train.micro_sequences: group chose" "$chosen" "$(sed -n 's/^chosen: //p' "$log")"
+
 compare 4 --set parallel.tensor=auto --set train.micro_sequences=auto --set train.recompute=auto --set parallel.stage=auto
 chosen=$(sed -n 's/^  "chosen": "\(.*\)".*/\1/p' "$work/plan.json")
 case $chosen in

@@ -231,16 +231,14 @@ static void test_best(void **state) {
         .replicas = true, .micro_sequences = true, .recompute = true, .zero_stage = true, .reduce = true};
     struct config config;
     struct model_config model = llama_8b();
-    struct machine machine = h100();
+    struct machine machine = h100(), small = h100();
     struct search_ranks ranks = {8, 8, &machine};
-    struct proposal best;
+    struct proposal best, tight;
     load(&config, NULL, 0);
     assert_true(layout_search(&best, &config, &model, &ranks, ALL));
     assert_true(best.memory.device <= estimate_room_bytes(&machine));
     assert_int_equal(best.recompute, RECOMPUTE_NONE); /* 80 GiB hold it without */
     /* Less memory: still fits, by recomputing or splitting more, and slower. */
-    struct machine small = h100();
-    struct proposal tight;
     small.memory_bytes = (size_t)32 << 30;
     ranks.machine = &small;
     assert_true(layout_search(&tight, &config, &model, &ranks, ALL));

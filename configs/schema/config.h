@@ -15,7 +15,14 @@
 /* RECOMPUTE_AUTO and the AUTO_ values are what a run file may say; train/plan/auto_layout.h puts a choice in their
  * place before anything is laid out. */
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_ATTENTION, RECOMPUTE_FFN, RECOMPUTE_LAYER, RECOMPUTE_AUTO };
-enum { AUTO_MICRO_SEQUENCES = 0, AUTO_STAGE = -1, AUTO_REPLICAS = -1, AUTO_TENSOR = 0, AUTO_EXPERT = 0 };
+enum {
+    AUTO_MICRO_SEQUENCES = 0,
+    GROUP_MICRO_SEQUENCES = -1,
+    AUTO_STAGE = -1,
+    AUTO_REPLICAS = -1,
+    AUTO_TENSOR = 0,
+    AUTO_EXPERT = 0
+};
 /* parallel.stage until config_complete puts a stage in its place, or AUTO_STAGE. */
 enum { USUAL_STAGE = -2 };
 /* Optimizers by name: what optimizer.kind may be.  Each is a file train/model/optimizer_NAME.c with its table. */
@@ -173,7 +180,8 @@ struct config {
         int64_t replay_until;    /* no key: where a replay ends (train/run/replay.h); 0: it is none */
         double epochs;           /* 0: steps says it */
         int64_t batch_sequences; /* of the whole job, per optimizer step */
-        int64_t micro_sequences; /* per rank and forward pass; or AUTO_MICRO_SEQUENCES */
+        int64_t
+            micro_sequences; /* per rank and forward pass; or AUTO_MICRO_SEQUENCES, GROUP_MICRO_SEQUENCES */
         enum recompute recompute;
         enum compute compute;
         enum fp8_format fp8_gradients; /* of fp8: what gradients are cast to */

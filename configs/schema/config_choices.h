@@ -8,7 +8,8 @@ static const struct config_choice progresses[] = {
 static const struct config_choice recomputes[] = {
     {"none", RECOMPUTE_NONE},   {"attention", RECOMPUTE_ATTENTION}, {"mlp", RECOMPUTE_FFN},
     {"layer", RECOMPUTE_LAYER}, {"auto", RECOMPUTE_AUTO},           {NULL, 0}};
-static const struct config_choice auto_micros[] = {{"auto", AUTO_MICRO_SEQUENCES}, {NULL, 0}};
+static const struct config_choice auto_micros[] = {
+    {"auto", AUTO_MICRO_SEQUENCES}, {"group", GROUP_MICRO_SEQUENCES}, {NULL, 0}};
 static const struct config_choice auto_stages[] = {{"auto", AUTO_STAGE}, {"usual", USUAL_STAGE}, {NULL, 0}};
 static const struct config_choice auto_replicas[] = {{"auto", AUTO_REPLICAS}, {NULL, 0}};
 static const struct config_choice auto_tensors[] = {{"auto", AUTO_TENSOR}, {NULL, 0}};

@@ -136,9 +136,11 @@ static const struct config_key run_file_keys[] = {
         COURSE, NEEDS("data.train", NULL)),
     INT("train.batch_sequences", AT(train.batch_sequences), "32", 1, 1 << 24, "sequences",
         "of the whole job in one optimizer step, whatever the number of ranks"),
-    INT_OR("train.micro_sequences", AT(train.micro_sequences), "1", 1, 1 << 16, "sequences", auto_micros,
-           "of one rank in one forward pass; more is faster and takes more memory; auto: as many as fit",
-           FREE),
+    INT_OR(
+        "train.micro_sequences", AT(train.micro_sequences), "group", 1, 1 << 16, "sequences", auto_micros,
+        "of one rank in one forward pass; more is faster and takes more memory; auto: the fastest that fits; group: 1, and of "
+        "short sequences as many as have 512 tokens together (on a GPU 4096), where they fit",
+        FREE),
     CHOICE("train.recompute", AT(train.recompute), "none", recomputes,
            "what is computed again in the backward pass instead of being kept: attention, mlp, or the whole "
            "layer "

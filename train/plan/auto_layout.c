@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernels/units.h"
+#include "train/plan/micro_group.h"
 
 const char *recompute_name(enum recompute recompute) {
     static const char *const names[] = {"none", "attention", "mlp", "layer", "auto"};
@@ -99,7 +100,8 @@ static void settle(struct config *config) {
 /* freedom_of - what the run file leaves open. */
 static struct search_freedom freedom_of(const struct config *config) {
     return (struct search_freedom){.replicas = config->parallel.replicas == AUTO_REPLICAS,
-                                   .micro_sequences = config->train.micro_sequences == AUTO_MICRO_SEQUENCES,
+                                   .micro_sequences = config->train.micro_sequences <= 0,
+                                   .groups = config->train.micro_sequences == GROUP_MICRO_SEQUENCES,
                                    .recompute = config->train.recompute == RECOMPUTE_AUTO,
                                    .zero_stage = config->parallel.zero_stage == AUTO_STAGE,
                                    .reduce = config->parallel.reduce == REDUCE_AUTO,
@@ -135,7 +137,8 @@ static void tell(char *why, const struct proposal *best, struct search_freedom f
     if (freedom.zero_stage)
         add(why, "stage %d, ", best->zero_stage);
     if (freedom.micro_sequences)
-        add(why, "micro_sequences %lld, ", (long long)best->micro_sequences);
+        add(why, "micro_sequences %lld%s, ", (long long)best->micro_sequences,
+            freedom.groups ? " (short ones together)" : "");
     if (freedom.recompute)
         add(why, "recompute %s, ", recompute_name(best->recompute));
     if (freedom.reduce && best->zero_stage >= 2)
@@ -167,6 +170,9 @@ static void tell_wire(char *why, const struct config *config, const struct model
  * depend on each other. */
 bool auto_layout_choose(struct config *config, const struct model_config *model,
                         const struct search_ranks *ranks, char *why) {
+    if (config->train.micro_sequences == GROUP_MICRO_SEQUENCES &&
+        (micro_group(config, ranks->machine->on_gpu) == 1 || config->train.batch_sequences == 1))
+        config->train.micro_sequences = 1; /* nothing to group, and nothing to say */
     const struct search_freedom freedom = freedom_of(config);
     struct proposal best;
     bool split_alone = !freedom.replicas && !freedom.micro_sequences && !freedom.recompute &&

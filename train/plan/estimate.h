@@ -95,6 +95,7 @@ struct proposal estimate_proposal(const struct config *config, const struct mode
 /* What layout_search may choose; the rest stays as config has it. */
 struct search_freedom {
     bool replicas, micro_sequences, recompute, zero_stage, reduce, tensor, expert, wire;
+    bool groups; /* micro_sequences no further than a group of short ones (micro_group.h) */
 };
 
 /* The ranks that a layout is for. */

@@ -6,7 +6,7 @@
 /* round_of - sequences that the ranks take at once, at least. */
 static int64_t round_of(const struct config *config, int64_t num_ranks) {
     int64_t micro = config->train.micro_sequences;
-    return num_ranks * (micro == AUTO_MICRO_SEQUENCES ? 1 : micro);
+    return num_ranks * (micro > 0 ? micro : 1);
 }
 
 bool even_batches(const struct config *config, int64_t num_ranks) {
@@ -18,7 +18,7 @@ int even_batches_check(const struct config *config, int64_t num_ranks, struct er
     char micro[80] = "";
     if (even_batches(config, num_ranks))
         return 0;
-    if (config->train.micro_sequences != AUTO_MICRO_SEQUENCES)
+    if (config->train.micro_sequences > 0)
         snprintf(micro, sizeof micro, " with train.micro_sequences %lld",
                  (long long)config->train.micro_sequences);
     return err_set(

@@ -4,7 +4,7 @@
 
 #include "configs/schema/config.h"
 
-/* even_batches - whether so many ranks share out a step evenly, with the micro-batch as it is; of AUTO_MICRO_SEQUENCES, with some.  Always
+/* even_batches - whether so many ranks share out a step evenly, with the micro-batch as it is; where it is open, with some.  Always
  * where replicas do not learn apart.  even_batches_check - the same: returns 0, or -1 with err set. */
 bool even_batches(const struct config *config, int64_t num_ranks);
 int even_batches_check(const struct config *config, int64_t num_ranks, struct err *err);

@@ -1,6 +1,7 @@
 /* layout_search.c - the search over all layouts that a run may have. */
 #include "train/plan/estimate.h"
 #include "train/plan/even_batches.h"
+#include "train/plan/micro_group.h"
 
 /* A base that each rank has is taken where its step lasts at most so many times one that gathers it, whose gathers are counted as
  * if computing hid them to the last byte. */
@@ -134,6 +135,12 @@ static void try_stages(struct search *search, const struct grid *grid) {
     search->trial.train.recompute = recompute;
 }
 
+/* fewest_passes - of a rank's share: one, or as many as groups of short sequences make. */
+static int64_t fewest_passes(const struct search *search, int64_t share) {
+    int64_t group = micro_group(&search->trial, search->ranks->machine->on_gpu);
+    return search->freedom.groups ? (share + group - 1) / group : 1;
+}
+
 /* try_grid - a rank's share in one pass, in two, and so on: each time the smallest micro-batch that does. */
 static void try_grid(struct search *search, const struct grid *grid) {
     int64_t micro = search->trial.train.micro_sequences,
@@ -143,7 +150,7 @@ static void try_grid(struct search *search, const struct grid *grid) {
         try_stages(search, grid);
         return;
     }
-    for (int64_t passes = 1; passes <= share; passes++) {
+    for (int64_t passes = fewest_passes(search, share); passes <= share; passes++) {
         search->trial.train.micro_sequences = (share + passes - 1) / passes;
         if (search->trial.train.micro_sequences != last &&
             even_batches(&search->trial, search->ranks->num_ranks))
