@@ -151,6 +151,20 @@ words=$(sed -n 's/^better *//p' "$log")
 run 0 "$atelier" plan $long_texts $words
 expect_output '^memory .*it fits'
 
+# Where ranks cannot divide layers (whole matrices have owners) they share texts: as few as fit.  The control: half as many do not.
+long_texts="configs/jeanzay_h100_8b_continue.yaml --set model.path=$work/model --set slurm.nodes=1 --set data.sequence_tokens=131072 --set
+    train.batch_sequences=4 --set optimizer.kind=muon --set slurm.time=1h"
+# shellcheck disable=SC2086 # words
+run 2 "$atelier" plan $long_texts
+expect_output "fits: ranks share the tokens of a text"
+words=$(sed -n 's/^better *//p' "$log")
+case $words in *"--set parallel.context="[24]*) ;; *) fail "what is better is told as '$words'" ;; esac
+# shellcheck disable=SC2086 # words
+run 0 "$atelier" plan $long_texts $words
+expect_output '^memory .*it fits'
+# shellcheck disable=SC2086 # words
+run 2 "$atelier" plan $long_texts $words --set parallel.context=1
+
 # What parallel.tensor: auto chooses takes as long as the fastest of the numbers set by hand, which is not 1.
 by_tensor() { # NUMBER - of a text of 32768 tokens on one node: seconds of a step
     run 0 "$atelier" plan configs/jeanzay_h100_8b_continue.yaml --set "model.path=$work/model" --set slurm.nodes=1 \

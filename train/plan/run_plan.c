@@ -130,6 +130,8 @@ static void tell_change(char *text, size_t room_bytes, const struct config *from
         say(text, room_bytes, "train.recompute=%s", recompute_name(to->train.recompute));
     if (to->parallel.replicas != from->parallel.replicas)
         say(text, room_bytes, "parallel.replicas=%lld", (long long)to->parallel.replicas);
+    if (to->parallel.context != from->parallel.context)
+        say(text, room_bytes, "parallel.context=%lld", (long long)to->parallel.context);
     if (to->parallel.tensor != from->parallel.tensor)
         say(text, room_bytes, "parallel.tensor=%lld", (long long)to->parallel.tensor);
     if (to->parallel.expert != from->parallel.expert)
@@ -205,6 +207,29 @@ static void give(struct run_plan *plan, const struct advice *advice, const char 
     snprintf(plan->advice[plan->num_advice++].reason, sizeof advice->reason, "%s", reason);
 }
 
+/* shares_texts - whether ranks may share texts beside what config asks for: by the rules of configs/schema and of the model's sizes. */
+static bool shares_texts(const struct config *config, const struct model_config *model, int64_t num_ranks) {
+    return config->train.compute != COMPUTE_FP8 && config->parallel.sync_every == 0 &&
+           config->train.reproducible == REPRODUCIBLE_OFF &&
+           layout_check_sizes(config, model, num_ranks, NULL) == 0;
+}
+
+/* advise_context - the fewest ranks that have to share a text, of powers of two.  By the clock they exchange all rows of their heads; where
+ * texts are short neighbours exchange less, which it does not know. */
+static void advise_context(struct run_plan *plan) {
+    struct advice advice = {.nodes = 0};
+    struct config trial = plan->config;
+    int64_t num_ranks = plan->place->nodes * plan->place->ranks_per_node;
+    for (int64_t context = 2 * trial.parallel.context; context <= num_ranks; context *= 2) {
+        trial.parallel.context = context;
+        if (shares_texts(&trial, plan->model, num_ranks) &&
+            try_nodes(&advice, plan, &trial, plan->place->nodes)) {
+            give(plan, &advice, "fits: ranks share the tokens of a text");
+            return;
+        }
+    }
+}
+
 /* advise_smaller - ways to make it fit, the least painful first. */
 static void advise_smaller(struct run_plan *plan) {
     struct advice advice = {.nodes = 0};
@@ -215,6 +240,8 @@ static void advise_smaller(struct run_plan *plan) {
     if (plan->num_advice == 0 && try_nodes(&advice, plan, &trial, plan->place->nodes))
         give(plan, &advice, "fits: ranks of a node divide each layer");
     trial.parallel.tensor = plan->config.parallel.tensor;
+    if (plan->num_advice == 0)
+        advise_context(plan);
     trial.parallel.expert = AUTO_EXPERT;
     if (plan->num_advice == 0 && plan->model->num_experts > 0 &&
         try_nodes(&advice, plan, &trial, plan->place->nodes))
