@@ -82,7 +82,7 @@ refused() {
     expect_output "$pattern"
 }
 refused "'parallel.sync_every' is 3, and 'parallel.replicas' is auto" --set parallel.replicas=auto
-refused "'parallel.sync_every' is 3, and 'parallel.context' is more than 1" --set parallel.context=2
+refused "'parallel.sync_every' is 3, and 'parallel.context' is not 1" --set parallel.context=2
 refused "'parallel.sync_every' is 3, and 'parallel.tensor' is not 1" --set parallel.tensor=2
 refused "'parallel.sync_every' is 3, and 'train.compute' is f16" --set train.compute=f16
 refused "'parallel.sync_every' is 3, and 'train.spike' is not off" --set train.spike=skip

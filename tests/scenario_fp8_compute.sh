@@ -72,7 +72,7 @@ refused "'adapter.base' keeps matrices in fewer bits already" --set adapter.base
 refused "'adapter.method' is dora" --set adapter.method=dora
 tiny=$whole
 refused "'parallel.tensor' is not 1" --set parallel.tensor=2
-refused "'parallel.context' is more than 1" --set parallel.context=2
+refused "'parallel.context' is not 1" --set parallel.context=2
 refused "'train.reproducible' is layout" --set train.reproducible=layout --set run.threads=1
 refused "no product would be in 8 bits" --set train.fp8_skip_layers=1
 refused "has no products of experts" --set model.architecture.family=mixtral --set model.architecture.experts=4 \

@@ -99,6 +99,14 @@ for ranks in 2 4; do
     expect "what 'auto' chose" "$chosen" "$(sed -n 's/^chosen: //p' "$log")"
 done
 
+compare 4 --set parallel.context=auto --set train.micro_sequences=auto --set train.recompute=auto --set parallel.stage=auto
+chosen=$(sed -n 's/^  "chosen": "\(.*\)".*/\1/p' "$work/plan.json")
+case $chosen in
+"context "*", the fastest expected of what fits: "*) ;;
+*) fail "of parallel.context: auto what was chosen is told as '$chosen'" ;;
+esac
+expect "what parallel.context: auto chose" "$chosen" "$(sed -n 's/^chosen: //p' "$log")"
+
 # Short sequences together, where nothing is said: the same in both.
 compare 2 --set train.micro_sequences=null --set train.batch_sequences=32
 chosen=$(sed -n 's/^  "chosen": "\(.*\)".*/\1/p' "$work/plan.json")

@@ -105,7 +105,7 @@ refused() {
 refused "'run.threads' is not set" --set run.threads=0
 refused "'train.micro_sequences' is auto" --set train.micro_sequences=auto
 refused "'run.gemm_choices' is a file" --set run.gemm_choices=choices
-refused "'parallel.context' is more than 1" --set parallel.context=2
+refused "'parallel.context' is not 1" --set parallel.context=2
 refused "'parallel.tensor' is not 1" --set parallel.tensor=2
 refused "'train.micro_sequences' is group, as where nothing is said" --set train.micro_sequences=null
 refused "'parallel.wire' is f32, which would have no effect" --set parallel.wire=f32

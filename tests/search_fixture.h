@@ -50,6 +50,7 @@ static inline bool comes_before(const struct proposal *a, const struct proposal 
     const double keys[][2] = {{!a->fits, !b->fits},
                               {a->fits ? a->time.step_s : 0, b->fits ? b->time.step_s : 0},
                               {(double)a->memory.device, (double)b->memory.device},
+                              {a->grid.axes[AXIS_CONTEXT].size, b->grid.axes[AXIS_CONTEXT].size},
                               {a->grid.axes[AXIS_TENSOR].size, b->grid.axes[AXIS_TENSOR].size},
                               {a->grid.axes[AXIS_EXPERT].size, b->grid.axes[AXIS_EXPERT].size},
                               {a->grid.axes[AXIS_REPLICA].size, b->grid.axes[AXIS_REPLICA].size},

@@ -21,7 +21,8 @@ enum {
     AUTO_STAGE = -1,
     AUTO_REPLICAS = -1,
     AUTO_TENSOR = 0,
-    AUTO_EXPERT = 0
+    AUTO_EXPERT = 0,
+    AUTO_CONTEXT = 0
 };
 /* parallel.stage until config_complete puts a stage in its place, or AUTO_STAGE. */
 enum { USUAL_STAGE = -2 };
@@ -229,7 +230,7 @@ struct config {
         int64_t replicas;   /* copies of the model, each sharded over its own ranks; 0: one per node; or
                              AUTO_REPLICAS */
         enum reduce_when reduce;
-        int64_t context; /* ranks that share the rows of a micro-batch */
+        int64_t context; /* ranks that share the rows of a micro-batch, or AUTO_CONTEXT */
         int64_t tensor;  /* ranks that divide the tensors of a layer, or AUTO_TENSOR */
         int64_t expert;  /* ranks that divide the experts of a layer, or AUTO_EXPERT */
         enum wire_type wire;

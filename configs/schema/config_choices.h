@@ -12,6 +12,7 @@ static const struct config_choice auto_micros[] = {
     {"auto", AUTO_MICRO_SEQUENCES}, {"group", GROUP_MICRO_SEQUENCES}, {NULL, 0}};
 static const struct config_choice auto_stages[] = {{"auto", AUTO_STAGE}, {"usual", USUAL_STAGE}, {NULL, 0}};
 static const struct config_choice auto_replicas[] = {{"auto", AUTO_REPLICAS}, {NULL, 0}};
+static const struct config_choice auto_contexts[] = {{"auto", AUTO_CONTEXT}, {NULL, 0}};
 static const struct config_choice auto_tensors[] = {{"auto", AUTO_TENSOR}, {NULL, 0}};
 static const struct config_choice auto_experts[] = {{"auto", AUTO_EXPERT}, {NULL, 0}};
 static const struct config_choice probes[] = {

@@ -26,8 +26,8 @@ int config_check_sync_every(const struct loading *loading) {
     const struct obstacle obstacles[] = {
         {c->parallel.replicas == AUTO_REPLICAS, "parallel.replicas",
          "is auto: how many learn apart is part of what is learnt", "give a number"},
-        {c->parallel.context > 1, "parallel.context",
-         "is more than 1: ranks that share a text add up its gradients in every step", "set it to 1"},
+        {c->parallel.context != 1, "parallel.context",
+         "is not 1: ranks that share a text add up its gradients in every step", "set it to 1"},
         {c->parallel.tensor != 1, "parallel.tensor",
          "is not 1: replicas that learn apart were not proven with ranks that divide tensors", "set it to 1"},
         {c->parallel.wire == WIRE_AUTO, "parallel.wire",

@@ -291,9 +291,10 @@ static const struct config_key run_file_keys[] = {
         "when stages 2 and 3 add up gradients over the ranks: micro, after each micro-batch; step, once a step, "
         "from a buffer of each rank as large as the whole gradient; auto: step where it is faster and fits",
         FREE),
-    INT("parallel.context", AT(parallel.context), "1", 1, 256, "ranks",
+    INT_OR(
+        "parallel.context", AT(parallel.context), "1", 1, 256, "ranks", auto_contexts,
         "neighbouring ranks that share the tokens of a micro-batch, for texts that are too long for one; a divisor of the "
-        "model's heads and keys",
+        "model's heads and keys; auto: more than 1 only where that is faster, or nothing else fits",
         FREE),
     INT_OR(
         "parallel.tensor", AT(parallel.tensor), "1", 1, 64, "ranks", auto_tensors,

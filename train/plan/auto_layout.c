@@ -107,6 +107,7 @@ static struct search_freedom freedom_of(const struct config *config) {
                                    .reduce = config->parallel.reduce == REDUCE_AUTO,
                                    .tensor = config->parallel.tensor == AUTO_TENSOR,
                                    .expert = config->parallel.expert == AUTO_EXPERT,
+                                   .context = config->parallel.context == AUTO_CONTEXT,
                                    .wire = config->parallel.wire == WIRE_AUTO};
 }
 
@@ -122,12 +123,15 @@ static void take(struct config *config, const struct proposal *best, struct sear
         config->parallel.zero_stage = best->zero_stage;
     if (freedom.wire)
         config->parallel.wire = best->wire;
+    config->parallel.context = best->grid.axes[AXIS_CONTEXT].size;
     config->parallel.tensor = best->grid.axes[AXIS_TENSOR].size;
     config->parallel.expert = best->grid.axes[AXIS_EXPERT].size;
 }
 
 /* tell - each of it, with a comma after it. */
 static void tell(char *why, const struct proposal *best, struct search_freedom freedom) {
+    if (freedom.context)
+        add(why, "context %d, ", best->grid.axes[AXIS_CONTEXT].size);
     if (freedom.tensor)
         add(why, "tensor %d, ", best->grid.axes[AXIS_TENSOR].size);
     if (freedom.expert)
@@ -176,7 +180,7 @@ bool auto_layout_choose(struct config *config, const struct model_config *model,
     const struct search_freedom freedom = freedom_of(config);
     struct proposal best;
     bool split_alone = !freedom.replicas && !freedom.micro_sequences && !freedom.recompute &&
-                       !freedom.tensor && !freedom.expert;
+                       !freedom.tensor && !freedom.expert && !freedom.context;
     if (split_alone && !may_split(config, ranks) && !may_cross(config, ranks)) { /* nothing to say */
         settle(config);
         return true;

@@ -94,7 +94,7 @@ struct proposal estimate_proposal(const struct config *config, const struct mode
 
 /* What layout_search may choose; the rest stays as config has it. */
 struct search_freedom {
-    bool replicas, micro_sequences, recompute, zero_stage, reduce, tensor, expert, wire;
+    bool replicas, micro_sequences, recompute, zero_stage, reduce, tensor, expert, wire, context;
     bool groups; /* micro_sequences no further than a group of short ones (micro_group.h) */
 };
 
@@ -105,11 +105,11 @@ struct search_ranks {
     const struct machine *machine;
 };
 
-/* layout_search - the fastest layout of all that fit into the device: every number of ranks of a node that can divide tensors, every
+/* layout_search - the fastest layout of all that fit into the device: every number of ranks that can share a text, every number of ranks of a node that can divide tensors, every
  * number of ranks that can divide experts, every number of replicas that divides the ranks, every stage, every way to recompute,
  * gradients reduced per micro-batch or per step, and between replicas in the compute type or in f32, and every number of passes
  * (of micro-batches with as many the smallest is the fastest).  Of layouts exactly as fast the one with the least memory is taken,
- * then the simplest: fewer ranks that divide tensors, fewer that divide experts, fewer replicas, a lower stage, less recomputed, fewer
+ * then the simplest: fewer ranks that share a text, fewer that divide tensors, fewer that divide experts, fewer replicas, a lower stage, less recomputed, fewer
  * sequences at a time, gradients reduced per micro-batch, and in the compute type.  Of a model with an adapter whose
  * adapter.resident is auto, the fastest that has all of the base on each rank, unless it does not fit or lasts 5 % longer than the
  * fastest of all.  A pure function.  Returns false when none fits; best is then the smallest one, or has no rank (a grid without

@@ -193,10 +193,15 @@ const char *layout_memory_text(const struct layout_memory *memory, char *text, s
     return text;
 }
 
+/* set_number - of ranks that do something together; where it is open, one. */
+static int64_t set_number(int64_t ranks) {
+    return ranks > 0 ? ranks : 1;
+}
+
 /* check_context - what ranks that share texts can be asked for. */
 static int check_context(const struct config *config, const struct model_config *model, struct err *err) {
     int64_t micro = config->train.micro_sequences;
-    if (config->parallel.context == 1)
+    if (config->parallel.context <= 1) /* auto: whichever number passes */
         return 0;
     if (objective_kind(config->objective.kind)->coefficients)
         return err_set(
@@ -302,7 +307,7 @@ static int check_tensor_with(const struct config *config, struct err *err) {
 }
 
 int layout_check_tensor(const struct config *config, const struct model_config *model, struct err *err) {
-    int64_t ranks = config->parallel.tensor, sharing = ranks * config->parallel.context;
+    int64_t ranks = config->parallel.tensor, sharing = ranks * set_number(config->parallel.context);
     int64_t micro = config->train.micro_sequences > 0 ? config->train.micro_sequences : 1;
     if (ranks <= 1) /* auto: whichever number passes */
         return 0;
@@ -319,7 +324,8 @@ int layout_check_tensor(const struct config *config, const struct model_config *
             err,
             "parallel.tensor: %lld ranks, with parallel.context %lld, cannot divide %d heads with %d keys: "
             "take less of one",
-            (long long)sharing, (long long)config->parallel.context, model->num_heads, model->num_kv_heads);
+            (long long)sharing, (long long)set_number(config->parallel.context), model->num_heads,
+            model->num_kv_heads);
     return 0;
 }
 
@@ -359,7 +365,7 @@ static int check_fp8(const struct config *config, const struct model_config *mod
 
 int layout_check_sizes(const struct config *config, const struct model_config *model, int64_t num_ranks,
                        struct err *err) {
-    int64_t sharing = config->parallel.context * (config->parallel.tensor > 1 ? config->parallel.tensor : 1);
+    int64_t sharing = set_number(config->parallel.context) * set_number(config->parallel.tensor);
     int64_t num_readers = num_ranks / sharing;
     if (check_context(config, model, err) != 0 || layout_check_tensor(config, model, err) != 0 ||
         layout_check_expert(config, model, err) != 0 || check_fp8(config, model, err) != 0 ||

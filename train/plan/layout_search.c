@@ -19,6 +19,8 @@ struct search {
 
 /* compare_simplicity - below 0: a is the simpler layout.  Different layouts never compare as equal. */
 static int compare_simplicity(const struct proposal *a, const struct proposal *b) {
+    if (a->grid.axes[AXIS_CONTEXT].size != b->grid.axes[AXIS_CONTEXT].size)
+        return a->grid.axes[AXIS_CONTEXT].size < b->grid.axes[AXIS_CONTEXT].size ? -1 : 1;
     if (a->grid.axes[AXIS_TENSOR].size != b->grid.axes[AXIS_TENSOR].size)
         return a->grid.axes[AXIS_TENSOR].size < b->grid.axes[AXIS_TENSOR].size ? -1 : 1;
     if (a->grid.axes[AXIS_EXPERT].size != b->grid.axes[AXIS_EXPERT].size)
@@ -208,17 +210,38 @@ static void try_experts(struct search *search, const struct model_config *model)
     search->trial.parallel.expert = set;
 }
 
+/* can_share - whether so many ranks can share a text, beside what else is asked for. */
+static bool can_share(const struct search *search, const struct model_config *model, int context) {
+    struct config trial = search->trial;
+    trial.parallel.context = context;
+    return search->ranks->num_ranks % context == 0 &&
+           layout_check_sizes(&trial, model, search->ranks->num_ranks, NULL) == 0;
+}
+
+/* try_tensors - every number of ranks that divide tensors, with the trial's that share texts. */
+static void try_tensors(struct search *search, const struct model_config *model) {
+    int set = (int)search->trial.parallel.tensor, first = search->freedom.tensor ? 1 : set,
+        last = search->freedom.tensor && search->ranks->per_node > 1 ? search->ranks->per_node : first;
+    for (int tensor = first; tensor <= last; tensor++) {
+        if (search->freedom.tensor && !can_divide(search, model, tensor))
+            continue;
+        search->trial.parallel.tensor = tensor;
+        try_experts(search, model);
+    }
+    search->trial.parallel.tensor = set;
+}
+
 /* search_grids - of all axes; false where none fits. */
 static bool search_grids(struct proposal *best, const struct config *config, const struct model_config *model,
                          const struct search_ranks *ranks, struct search_freedom freedom) {
     struct search search = {.trial = *config, .ranks = ranks, .freedom = freedom};
-    int first = freedom.tensor ? 1 : (int)config->parallel.tensor,
-        last = freedom.tensor && ranks->per_node > 1 ? ranks->per_node : first;
-    for (int tensor = first; tensor <= last; tensor++) {
-        if (freedom.tensor && !can_divide(&search, model, tensor))
+    int first = freedom.context ? 1 : (int)config->parallel.context,
+        last = freedom.context ? ranks->num_ranks : first;
+    for (int context = first; context <= last; context++) {
+        if (context > 1 && freedom.context && !can_share(&search, model, context))
             continue;
-        search.trial.parallel.tensor = tensor;
-        try_experts(&search, model);
+        search.trial.parallel.context = context;
+        try_tensors(&search, model);
     }
     *best = search.best;
     return search.found && search.best.fits;
