@@ -195,6 +195,40 @@ static int64_t wrong_sums(const float *shard, const struct sum_rounded *sum, int
     return wrong;
 }
 
+/* whole_term - of a rank: large enough that sums of some of them leave 2^53, of both signs. */
+static int64_t whole_term(int rank, int64_t i) {
+    int64_t value = ((int64_t)mix(i, rank + 3) << 34) + mix(i, rank + 11);
+    return rank % 2 ? -value : value;
+}
+
+int64_t check_sums_64(struct transport *t, struct device *dev, int64_t shard_count) {
+    int rank = rank_of(t), num_ranks = num_ranks_of(t);
+    size_t row_bytes = (size_t)shard_count * sizeof(int64_t);
+    struct bytes full = bytes_create(dev, row_bytes * (size_t)num_ranks);
+    struct transfer transfer = {.number = 0};
+    int64_t *want = xcalloc((size_t)shard_count + 1, sizeof *want), *values = xmalloc(full.size + 8);
+    for (int64_t i = 0; i < shard_count * num_ranks; i++)
+        values[i] = whole_term(rank, i);
+    for (int64_t i = 0; i < shard_count; i++)
+        for (int r = 0; r < num_ranks; r++)
+            want[i] += whole_term(r, rank * shard_count + i);
+    memcpy(full.host, values, row_bytes * (size_t)num_ranks);
+    device_upload(dev, view(&full), full.host);
+    int64_t *own = (int64_t *)full.device + rank * shard_count;
+    transport_reduce_scatter_i64_start(t, own, full.device, shard_count, &transfer);
+    transport_wait(t, &transfer);
+    device_download(dev, full.host, view(&full));
+    memcpy(values + rank * shard_count, want, row_bytes); /* its own place alone is another one now */
+    int64_t wrong = memcmp(full.host, values, row_bytes * (size_t)num_ranks) != 0;
+    if (num_ranks > 1 && shard_count > 0 && want[0] == whole_term(rank, rank * shard_count))
+        wrong++; /* control: the others' terms tell nothing */
+    wrong += full.host[row_bytes * (size_t)num_ranks] != UNTOUCHED;
+    free(values);
+    free(want);
+    bytes_free(dev, &full);
+    return wrong;
+}
+
 int64_t check_sums_16(struct transport *t, struct device *dev, enum dtype dtype, int64_t shard_count) {
     int rank = rank_of(t), num_ranks = num_ranks_of(t);
     size_t row_bytes = (size_t)shard_count * 2, all_bytes = row_bytes * (size_t)num_ranks;

@@ -46,10 +46,10 @@ static void hear_gather(struct transport *t, void *full, const void *shard, size
     real->all_gather_start(t, full, shard, shard_bytes, transfer);
 }
 
-static void hear_reduce(struct transport *t, float *shard, const float *full, int64_t shard_count,
-                        struct transfer *transfer) {
-    const struct transport_ops *real = heard(t, num_others(t) * shard_count * (int64_t)sizeof *shard);
-    real->reduce_scatter_start(t, shard, full, shard_count, transfer);
+static void hear_reduce(struct transport *t, enum term_type type, void *shard, const void *full,
+                        int64_t shard_count, struct transfer *transfer) {
+    const struct transport_ops *real = heard(t, num_others(t) * (int64_t)terms_bytes(type, shard_count));
+    real->reduce_scatter_start(t, type, shard, full, shard_count, transfer);
 }
 
 static void hear_sum(struct transport *t, float *values, int64_t count) {

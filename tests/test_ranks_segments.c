@@ -157,10 +157,10 @@ static void test_memory_is_as_measured(void **state) {
 static int64_t reduced_count;
 static const struct transport_ops *real_ops;
 
-static void count_scatter(struct transport *link, float *shard, const float *full, int64_t shard_count,
-                          struct transfer *transfer) {
+static void count_scatter(struct transport *link, enum term_type type, void *shard, const void *full,
+                          int64_t shard_count, struct transfer *transfer) {
     reduced_count += shard_count;
-    real_ops->reduce_scatter_start(link, shard, full, shard_count, transfer);
+    real_ops->reduce_scatter_start(link, type, shard, full, shard_count, transfer);
 }
 
 static void count_sum(struct transport *link, float *values, int64_t count) {

@@ -113,6 +113,9 @@ static void test_exchanges(void **state) {
             wrong = check_pieces(&t, &dev, i);
             assert_all(comm, wrong == 0, "%s: %lld bytes wrong in pieces %d", t.ops->name, (long long)wrong,
                        i);
+            wrong = check_sums_64(&t, &dev, counts[i]);
+            assert_all(comm, wrong == 0, "%s: a sum of %lld integers is wrong", t.ops->name,
+                       (long long)counts[i]);
             wrong = check_sums_16(&t, &dev, i % 2 ? DTYPE_BF16 : DTYPE_F16, counts[i]) +
                     check_sums_16(&t, &dev, i % 2 ? DTYPE_F16 : DTYPE_BF16, counts[i]);
             assert_all(comm, wrong == 0, "%s: %lld 16-bit sums of %lld are wrong", t.ops->name,

@@ -5,7 +5,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/exact_sum.h"
 
-enum { FIXED_BLOCK = 16384 };
+enum { FIXED_BLOCK = 16384 }; /* below 2^16: block_squares */
 
 /* A number of less than 2^51 units plus this one has its nearest integer in the lowest bits. */
 #define TO_INTEGER 0x1.8p52
@@ -88,10 +88,51 @@ void cpu_fixed_read(struct device *dev, struct tensor y, const int64_t *sums, in
                    unit);
 }
 
-/* block_squares - the square of an f32 number is exact in f64. */
+/* x^2 is m^2 2^(2 e), m a whole number of 24 bits: for each exponent that f32 has, its m^2 are added in a word of 64 bits, which holds
+ * 2^16 of them.  Several words take turns, so that an addition need not wait for the one before it. */
+enum {
+    EXPONENTS = 256,
+    NOT_FINITE = EXPONENTS - 1, /* exponent of infinity and NaN */
+    FRACTION_BITS = 23,
+    EXPONENT_OF_ONE_UNIT = 150, /* 127 + FRACTION_BITS: x = m 2^(exponent - this) */
+    TURNS = 4,
+    HALF_BITS = 32
+};
+
+/* add_square - to the word of its exponent. */
+static inline __attribute__((always_inline)) void add_square(uint64_t *words, float x) {
+    uint32_t bits = bits_from_f32(x) & 0x7fffffffu, exponent = bits >> FRACTION_BITS;
+    uint64_t m = (bits & ((1u << FRACTION_BITS) - 1)) | (uint32_t)(exponent > 0) << FRACTION_BITS;
+    words[exponent] += m * m;
+}
+
+/* put_together - what was added of each exponent.  Numbers below 2^-126 have the exponent 0, and the unit of 1. */
+static void put_together(struct exact_sum *sum, uint64_t words[TURNS][EXPONENTS]) {
+    for (int exponent = 0; exponent < EXPONENTS; exponent++) {
+        uint64_t all = 0;
+        int unit = 2 * ((exponent ? exponent : 1) - EXPONENT_OF_ONE_UNIT);
+        for (int turn = 0; turn < TURNS; turn++)
+            all += words[turn][exponent];
+        if (all == 0)
+            continue;
+        if (exponent == NOT_FINITE) {
+            exact_sum_add(sum, INFINITY);
+            continue;
+        }
+        exact_sum_add(sum, ldexp((double)(all & UINT32_MAX), unit));
+        exact_sum_add(sum, ldexp((double)(all >> HALF_BITS), unit + HALF_BITS));
+    }
+}
+
 static void block_squares(struct exact_sum *sum, const float *x, int64_t count) {
-    for (int64_t i = 0; i < count; i++)
-        exact_sum_add(sum, (double)x[i] * (double)x[i]);
+    uint64_t words[TURNS][EXPONENTS] = {{0}};
+    int64_t i = 0;
+    for (; i + TURNS <= count; i += TURNS)
+        for (int turn = 0; turn < TURNS; turn++)
+            add_square(words[turn], x[i + turn]);
+    for (; i < count; i++)
+        add_square(words[0], x[i]);
+    put_together(sum, words);
 }
 
 /* A sum for each thread, put together at the end. */

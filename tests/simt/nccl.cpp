@@ -130,18 +130,24 @@ void send_blocks(collective &c) {
         PMPI_Iallgather(c.sent.data(), n, MPI_BYTE, c.received.data(), n, MPI_BYTE, c.comm->mpi, &c.request);
 }
 
-void write_output(collective &c) {
-    const float *terms = (const float *)c.received.data();
-    size_t count = c.block_bytes / sizeof(float);
-    if (!c.sums) {
-        memcpy(c.to, c.received.data(), c.received.size());
-        return;
-    }
-    std::vector<float> sums(terms, terms + count);
+/* write_sums - of terms of that type. */
+template <typename value> void write_sums(collective &c) {
+    const value *terms = (const value *)c.received.data();
+    size_t count = c.block_bytes / sizeof(value);
+    std::vector<value> sums(terms, terms + count);
     for (int r = 1; r < c.comm->num_ranks; r++)
         for (size_t i = 0; i < count; i++)
             sums[i] += terms[r * count + i];
     memcpy(c.to, sums.data(), c.block_bytes);
+}
+
+void write_output(collective &c) {
+    if (!c.sums)
+        memcpy(c.to, c.received.data(), c.received.size());
+    else if (c.type == ncclInt64)
+        write_sums<uint64_t>(c);
+    else
+        write_sums<float>(c);
 }
 
 /* poll - move one collective; called in stream order until true. */
@@ -394,8 +400,9 @@ ncclResult_t ncclAllGather(const void *from, void *to, size_t count, ncclDataTyp
 ncclResult_t ncclReduceScatter(const void *from, void *to, size_t count, ncclDataType_t type, ncclRedOp_t op,
                                ncclComm_t comm, cudaStream_t stream) {
     auto c = std::make_shared<collective>();
-    if (type != ncclFloat32 || op != ncclSum)
+    if ((type != ncclFloat32 && type != ncclInt64) || op != ncclSum)
         return ncclInvalidArgument;
+    c->type = type;
     c->comm = comm;
     c->from = (const char *)from;
     c->to = (char *)to;

@@ -39,6 +39,7 @@ struct collective {
     bool in_place = false;
     bool exchanges = false; /* block r goes to rank r; otherwise all get everything */
     bool sums = false, stuck = false;
+    ncclDataType_t type = ncclFloat32; /* of what is added */
     int state = 0, dawdled = 0;
     MPI_Request request = MPI_REQUEST_NULL;
     std::vector<header> headers;
@@ -70,7 +71,7 @@ struct ncclComm {
 };
 
 inline size_t nccl_type_bytes(ncclDataType_t type) {
-    return type == ncclFloat32 ? sizeof(float) : 1;
+    return type == ncclInt64 ? sizeof(int64_t) : type == ncclFloat32 ? sizeof(float) : 1;
 }
 
 /* nccl_report - the communicator has failed so.  nccl_call - what a call gives to its stream; says ncclInProgress. */

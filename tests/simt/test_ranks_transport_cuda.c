@@ -98,6 +98,9 @@ static void test_exchanges(void **state) {
             wrong = check_pieces(&t, &dev, (int)seed);
             assert_all(comm, wrong == 0, "seed %u, %s: %lld bytes wrong in pieces", seed, t.ops->name,
                        (long long)wrong);
+            wrong = check_sums_64(&t, &dev, count);
+            assert_all(comm, wrong == 0, "seed %u, %s: a sum of %lld integers is wrong", seed, t.ops->name,
+                       (long long)count);
             wrong = check_sums_16(&t, &dev, DTYPE_BF16, count) + check_sums_16(&t, &dev, DTYPE_F16, count);
             assert_all(comm, wrong == 0, "seed %u, %s: %lld 16-bit sums of %lld are wrong", seed, t.ops->name,
                        (long long)wrong, (long long)count);

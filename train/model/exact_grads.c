@@ -8,21 +8,13 @@
 #include "train/model/publish.h"
 #include "train/ranks/sum_exact.h"
 
-/* zero_sums - [count]. */
-static void zero_sums(struct params *params, int64_t *sums, int64_t count) {
-    device_zero(params->dev, tensor_1d(sums, DTYPE_I32, count * 2));
-}
-
 void exact_grads_reset(struct params *params) {
-    bool is_whole = params_has_whole_gradients(&params->setup);
     params->is_not_finite = false;
-    for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));) {
-        zero_sums(params, s->sums, is_whole ? s->count : s->shard_count);
+    for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
         for (int i = 0; i < s->num_tensors; i++) {
             s->tensors[i].unit_exponent = s->tensors[i].next_exponent;
             s->tensors[i].largest_term = 0;
         }
-    }
 }
 
 /* --- a micro-batch --- */
@@ -42,49 +34,46 @@ static void add_segment(struct params *params, struct segment *s, const struct u
     }
 }
 
-/* exchange_start - of each rank's sent [num_ranks, count] the row of every rank goes to it. */
-static void exchange_start(struct transport *way, const int64_t *sent, int64_t *terms, int64_t count,
-                           struct transfer *transfer) {
-    int num_ranks = way->comm ? comm_num_ranks(way->comm) : 1;
-    size_t *piece_bytes = xcalloc((size_t)num_ranks, sizeof *piece_bytes);
-    for (int r = 0; r < num_ranks; r++)
-        piece_bytes[r] = (size_t)count * sizeof *sent;
-    const struct comm_pieces pieces = {sent, terms, piece_bytes, piece_bytes};
-    transport_all_to_all_start(way, &pieces, transfer);
-    free(piece_bytes);
+/* landing - where the sum of this rank's part lands: in its own place in what is sent. */
+static int64_t *landing(const struct unit_slot *slot, const struct segment *s) {
+    return slot->fixed + s->grad_first + s->shards.index * s->shard_count;
 }
 
-void exact_grads_add(struct params *params, struct transport *link, int unit) {
-    struct unit_slot *slot = params_slot(params->gradient, params, unit);
+void exact_grads_add(struct params *params, struct transport *link, struct unit_slot *slot) {
     bool is_whole = params_has_whole_gradients(&params->setup);
-    struct unit *u = &params->units[unit];
+    struct unit *u = &params->units[slot->unit];
     for (int i = 0; i < u->num_segments; i++) {
         struct segment *s = &u->segments[i];
         if (s->storage != STORAGE_TRAINED)
             continue;
         if (is_whole) {
-            add_segment(params, s, slot, s->sums, OP_ACCUMULATE);
+            add_segment(params, s, slot, s->sums, slot->adds ? OP_ACCUMULATE : OP_OVERWRITE);
             continue;
         }
-        int64_t *sent = slot->fixed + s->grad_first, *terms = slot->fixed_terms + s->grad_first;
+        int64_t *sent = slot->fixed + s->grad_first;
         add_segment(params, s, slot, sent, OP_OVERWRITE);
-        exchange_start(link, sent, terms, s->shard_count, slot_transfer(slot, i, link));
+        transport_reduce_scatter_i64_start(link, slot->adds ? landing(slot, s) : s->sums, sent,
+                                           s->shard_count, slot_transfer(slot, i, link));
     }
 }
 
-/* join_terms - sums [count] += each of the ranks' rows. */
-static void join_terms(struct params *params, int64_t *sums, const int64_t *terms, int64_t count, int rows) {
-    for (int r = 0; r < rows; r++)
-        op_fixed_join(params->dev, sums, terms + r * count, count);
+void exact_grads_land(struct params *params, const struct unit_slot *slot, const struct segment *segment) {
+    op_fixed_join(params->dev, segment->sums, landing(slot, segment), segment->shard_count);
 }
 
-void exact_grads_land(struct params *params, const struct unit_slot *slot) {
+/* own_shard - of whole sums, or all there is. */
+static int64_t *own_shard(const struct params *params, const struct segment *s) {
+    bool is_whole = params_has_whole_gradients(&params->setup);
+    return is_whole ? s->sums + s->shards.index * s->shard_count : s->sums;
+}
+
+void exact_grads_send(struct params *params, struct transport *link, struct unit_slot *slot) {
     struct unit *u = &params->units[slot->unit];
     for (int i = 0; i < u->num_segments; i++) {
         struct segment *s = &u->segments[i];
         if (s->storage == STORAGE_TRAINED)
-            join_terms(params, s->sums, slot->fixed_terms + s->grad_first, s->shard_count,
-                       params->setup.num_ranks);
+            transport_reduce_scatter_i64_start(link, own_shard(params, s), s->sums, s->shard_count,
+                                               slot_transfer(slot, i, link));
     }
 }
 
@@ -137,34 +126,36 @@ bool exact_grads_judge(struct params *params, struct comm *comm, int64_t num_ter
 
 /* sum_inside - of whole sums, this rank's shard becomes the sum over the ranks of its replica. */
 static void sum_inside(struct params *params, struct transport *link, struct segment *s, int64_t *shard) {
-    int num_ranks = params->setup.num_ranks;
     struct transfer transfer = {0};
-    if (num_ranks == 1 || !params_has_whole_gradients(&params->setup))
+    if (params->units[s->unit].sent || !params_has_whole_gradients(&params->setup))
         return;
-    exchange_start(link, s->sums, params->fixed_terms, s->shard_count, &transfer);
+    transport_reduce_scatter_i64_start(link, shard, s->sums, s->shard_count, &transfer);
     transport_wait(link, &transfer);
-    zero_sums(params, shard, s->shard_count);
-    join_terms(params, shard, params->fixed_terms, s->shard_count, num_ranks);
+}
+
+/* sum_for_all - of every replica's shard: each has the sum. */
+static void sum_for_all(struct params *params, int64_t *shard, int64_t count) {
+    struct transfer transfer = {0};
+    transport_all_gather_start(params->across, params->fixed_terms, shard, (size_t)count * sizeof *shard,
+                               &transfer);
+    transport_wait(params->across, &transfer);
+    for (int r = 0; r < params->setup.replicas.size; r++)
+        if (r != params->setup.replicas.index)
+            op_fixed_join(params->dev, shard, params->fixed_terms + r * count, count);
 }
 
 /* sum_across - this rank's part of its shard, at stage 0 all of the shard, becomes the sum over the replicas. */
 static void sum_across(struct params *params, const struct segment *s, int64_t *shard) {
-    const struct params_setup *setup = &params->setup;
-    int num_replicas = setup->replicas.size;
-    bool is_split = params_is_split(setup);
-    int64_t count = is_split ? s->own_count : s->shard_count;
-    int64_t *own = is_split ? shard + params_own_in_shard(params, s) : shard;
     struct transfer transfer = {0};
-    if (num_replicas < 2)
+    if (params->setup.replicas.size < 2)
         return;
-    if (is_split)
-        exchange_start(params->across, shard, params->fixed_terms, count, &transfer);
-    else
-        transport_all_gather_start(params->across, params->fixed_terms, shard, (size_t)count * sizeof *shard,
-                                   &transfer);
+    if (!params_is_split(&params->setup)) {
+        sum_for_all(params, shard, s->shard_count);
+        return;
+    }
+    transport_reduce_scatter_i64_start(params->across, shard + params_own_in_shard(params, s), shard,
+                                       s->own_count, &transfer);
     transport_wait(params->across, &transfer);
-    zero_sums(params, own, count);
-    join_terms(params, own, params->fixed_terms, count, num_replicas);
 }
 
 /* Where a range of sums is rounded to. */
@@ -199,9 +190,8 @@ static void read_own(struct params *params, struct transport *link, struct segme
 }
 
 void exact_grads_finish(struct params *params, struct transport *link) {
-    bool is_whole = params_has_whole_gradients(&params->setup);
     for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));) {
-        int64_t *shard = is_whole ? s->sums + params->setup.rank * s->shard_count : s->sums;
+        int64_t *shard = own_shard(params, s);
         sum_inside(params, link, s, shard);
         sum_across(params, s, shard);
         read_own(params, link, s, shard);

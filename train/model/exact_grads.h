@@ -10,7 +10,7 @@
  * again with the unit that suits it.  At most 2^EXACT_SUM_BITS units of all micro-batches together: no sum of some of them overflows.
  * All of that follows from the largest values alone, which do not depend on who computed them.
  *
- * Between ranks the integers travel as they are (transport_all_to_all_start), 8 bytes for each value.
+ * Between ranks the integers are added as such (transport_reduce_scatter_i64_start), 8 bytes for each value.
  * Source: Demmel and Nguyen 2015, "Parallel Reproducible Summation", of which this is the case of one bin. */
 #pragma once
 
@@ -26,13 +26,18 @@ enum {
     EXACT_MAX_TERMS = 1 << 20 /* micro-batches of a step */
 };
 
-/* exact_grads_reset - a step, or its repetition, begins: sums of nothing, in the units of this step. */
+/* exact_grads_reset - a step, or its repetition, begins, in the units of this step; the first micro-batch overwrites the sums. */
 void exact_grads_reset(struct params *params);
 
-/* exact_grads_add - the gradient of a micro-batch is in a unit's slot: it is added to the sums where they stay whole, and else begins to
- * move to the ranks that they belong to, whose part exact_grads_land adds after its arrival.  Collective. */
-void exact_grads_add(struct params *params, struct transport *link, int unit);
-void exact_grads_land(struct params *params, const struct unit_slot *slot);
+/* exact_grads_add - the gradient of a micro-batch is in a unit's slot: it is added to the sums where they stay whole, and else the sum over
+ * the ranks sets out to those that it belongs to.  slot->adds: beside what earlier micro-batches left; exact_grads_land adds it after its
+ * arrival, segment by segment.  Collective. */
+void exact_grads_add(struct params *params, struct transport *link, struct unit_slot *slot);
+void exact_grads_land(struct params *params, const struct unit_slot *slot, const struct segment *segment);
+
+/* exact_grads_send - a unit's whole sums set out through its slot: this rank's shard becomes the sum over the ranks.  exact_grads_finish
+ * does the same for units of which it was not done.  Collective. */
+void exact_grads_send(struct params *params, struct transport *link, struct unit_slot *slot);
 
 /* exact_grads_judge - whether the step has to be computed again; decides the units of that, or of the next step.  num_terms: the
  * micro-batches of the step on all ranks, those of padding left out.  comm joins the ranks that divide the loss; NULL: alone.

@@ -360,19 +360,18 @@ static void place_slots(struct params *params) {
             gradient->landing = arena_take(&params->arena_comm, largest[s].landing_count, DTYPE_F32);
         } else if (!params_has_whole_gradients(&params->setup)) {
             gradient->fixed = take_sums(&params->arena_comm, largest[s].grad_count);
-            gradient->fixed_terms = take_sums(&params->arena_comm, largest[s].grad_count);
         }
     }
 }
 
-/* place_terms - with adds_exactly: what the ranks of a replica, or of the replicas, have of the largest segment. */
+/* place_terms - with adds_exactly, where each replica needs the sum of all: what they have of the largest shard. */
 static void place_terms(struct params *params) {
     const struct params_setup *setup = &params->setup;
-    int64_t most = 0, parts = larger(setup->num_ranks, setup->replicas.size);
-    if (!setup->adds_exactly || !setup->trains)
+    int64_t most = 0;
+    if (!setup->adds_exactly || !setup->trains || params_is_split(setup) || setup->replicas.size < 2)
         return;
     for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
-        most = larger(most, s->shard_count * parts);
+        most = larger(most, s->shard_count * setup->replicas.size);
     params->fixed_terms = take_sums(&params->arena_comm, most);
 }
 

@@ -149,9 +149,9 @@ struct unit_slot {
     void *data;
     void *packed; /* stage 3: where packed bytes are gathered */
     float *landing;
-    int64_t *fixed,
-        *fixed_terms; /* with adds_exactly, where gradients do not stay whole: sent, and of all ranks */
-    void *terms;      /* crossing rounded: of the other replicas, while data has this one's */
+    int64_t *
+        fixed; /* with adds_exactly, where gradients do not stay whole: what is sent, and where this rank's part lands */
+    void *terms; /* crossing rounded: of the other replicas, while data has this one's */
     struct sum_rounded sums[MAX_SEGMENTS];
     struct transfer transfers[MAX_SEGMENTS];
     struct transport *via[MAX_SEGMENTS]; /* of each, since it was begun */
@@ -209,10 +209,11 @@ struct params {
     struct publishing publishing;
     float *widened; /* [largest own_count], where they are rounded to cross */
     struct arena arena_params, arena_grads, arena_optimizer, arena_comm, arena_offloaded, arena_snapshot;
-    bool has_nested_map;      /* some segments are in PACKED_NF4_DOUBLE */
-    float *nested_map;        /* [PACKED_NESTED_CODES] then; else, and while only measured, NULL */
-    void *work[MAX_WORK];     /* what the optimizer's update works in, as its rule placed it */
-    int64_t *fixed_terms;     /* with adds_exactly: scratch of params_grad_finish */
+    bool has_nested_map;  /* some segments are in PACKED_NF4_DOUBLE */
+    float *nested_map;    /* [PACKED_NESTED_CODES] then; else, and while only measured, NULL */
+    void *work[MAX_WORK]; /* what the optimizer's update works in, as its rule placed it */
+    int64_t *
+        fixed_terms; /* with adds_exactly at stage 0: scratch of params_grad_finish, a row for each replica */
     bool is_not_finite;       /* with adds_exactly: a gradient of this step is no finite number */
     bool is_last;             /* the micro-batch at hand is the step's last: what it completes can be sent */
     struct transport *across; /* borrowed, of params_join_replicas; NULL: one replica */

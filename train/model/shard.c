@@ -125,6 +125,16 @@ static void cross(struct params *params, int unit) {
     }
 }
 
+/* add_landed - to what earlier micro-batches left of a segment's gradient. */
+static void add_landed(struct params *params, const struct unit_slot *slot, const struct segment *segment) {
+    if (params->setup.adds_exactly) {
+        exact_grads_land(params, slot, segment);
+        return;
+    }
+    struct tensor sum = floats(segment->grad, segment->shard_count);
+    op_add(params->dev, sum, sum, floats(slot->landing + segment->landing_first, segment->shard_count));
+}
+
 /* settle - the reduced shards have arrived: add them to the unit's gradients, unless they landed there, and free
  * the slot. */
 static void settle(struct params *params, struct unit_slot *slot) {
@@ -132,15 +142,9 @@ static void settle(struct params *params, struct unit_slot *slot) {
         return;
     slot_wait(params, slot);
     const struct unit *u = &params->units[slot->unit];
-    if (params->setup.adds_exactly)
-        exact_grads_land(params, slot);
-    for (int i = 0; slot->adds && i < u->num_segments; i++) {
-        const struct segment *segment = &u->segments[i];
-        if (segment->storage != STORAGE_TRAINED)
-            continue;
-        struct tensor sum = floats(segment->grad, segment->shard_count);
-        op_add(params->dev, sum, sum, floats(slot->landing + segment->landing_first, segment->shard_count));
-    }
+    for (int i = 0; slot->adds && i < u->num_segments; i++)
+        if (u->segments[i].storage == STORAGE_TRAINED)
+            add_landed(params, slot, &u->segments[i]);
     if (slot->closes && params_is_split(&params->setup))
         cross(params, slot->unit);
     slot->sending = false;
@@ -271,11 +275,20 @@ static void end_whole(struct params *params, struct transport *link, int unit) {
     settle_before(params, unit);
 }
 
-/* end_exact - what is added to whole sums leaves the slot free. */
+/* end_exact - what is added to whole sums leaves the slot free; after the step's last micro-batch, from stage 1 on, they set out. */
 static void end_exact(struct params *params, struct transport *link, struct unit_slot *slot) {
-    exact_grads_add(params, link, slot->unit);
-    slot->sending = !params_has_whole_gradients(&params->setup);
-    slot->closes = slot->adds = false;
+    struct unit *u = &params->units[slot->unit];
+    bool is_whole = params_has_whole_gradients(&params->setup);
+    slot->adds = !u->fresh;
+    u->fresh = slot->closes = false;
+    exact_grads_add(params, link, slot);
+    if (is_whole) {
+        slot->adds = false; /* it did */
+        u->sent = params->is_last && params->setup.zero_stage > 0;
+    }
+    if (u->sent)
+        exact_grads_send(params, link, slot);
+    slot->sending = u->sent || !is_whole;
     if (!slot->sending)
         slot->unit = -1;
 }

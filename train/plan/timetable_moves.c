@@ -176,7 +176,7 @@ static void settle_before(struct walk *walk, int unit) {
 }
 
 void walk_grad_begin(struct walk *walk, int unit) {
-    if (params_has_whole_gradients(&walk->params.setup))
+    if (!params_grad_passes_slot(&walk->params.setup))
         return;
     struct walk_slot *slot = slot_of(walk, walk->gradient, unit);
     settle(walk, slot);
@@ -187,13 +187,14 @@ static void send_whole(struct walk *walk, int unit) {
     struct walk_slot *slot = slot_of(walk, walk->gradient, unit);
     settle(walk, slot);
     slot->unit = unit;
-    slot->sending = slot->closes = walk->units[unit].sent = true;
+    slot->sending = walk->units[unit].sent = true;
+    slot->closes = !walk->params.setup.adds_exactly;
     reduce(walk, unit, slot);
 }
 
 void walk_grad_end(struct walk *walk, int unit) {
     if (params_has_whole_gradients(&walk->params.setup)) {
-        if (walk->is_last && walk->params.setup.zero_stage > 0 && !walk->params.setup.adds_exactly) {
+        if (walk->is_last && walk->params.setup.zero_stage > 0) {
             send_whole(walk, unit);
             settle_before(walk, unit);
         }
@@ -255,7 +256,7 @@ static void finish_exact(struct walk *walk) {
     settle_all(walk);
     for (struct segment *s = NULL; (s = params_next_trained(&walk->params, s, NULL));) {
         int64_t across_count = params_is_split(setup) ? s->own_count : s->shard_count;
-        if (params_has_whole_gradients(setup))
+        if (params_has_whole_gradients(setup) && !walk->units[s->unit].sent)
             begin(walk, inside, s, s->shard_count * gradient_bytes(walk));
         begin(walk, across, s, across_count * gradient_bytes(walk));
         if (setup->zero_stage == 0)

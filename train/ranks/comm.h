@@ -11,6 +11,7 @@
 #pragma once
 
 #include "kernels/error.h"
+#include "train/ranks/terms.h"
 
 struct comm;
 
@@ -141,6 +142,9 @@ void comm_all_gather_start(struct comm *comm, void *full, const void *shard, siz
  * each. shard may be this rank's place inside full.  The same bits as comm_sum_f32 of full. */
 void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *full, int64_t shard_count,
                                struct comm_request *request);
+/* comm_reduce_scatter_terms_start - the same of either type; integers modulo 2^64. */
+void comm_reduce_scatter_terms_start(struct comm *comm, enum term_type type, void *shard, const void *full,
+                                     int64_t shard_count, struct comm_request *request);
 
 /* comm_send_start, comm_receive_start - size_bytes to or from one other rank, which makes the opposite call with the
  * same size; between two ranks in the same order on both. */

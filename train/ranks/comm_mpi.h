@@ -26,13 +26,14 @@ struct transfer_buffers {
         *requests; /* a sum: from and to each other rank, for each half of terms; others: all their pieces */
     /* of a sum: */
     int tag;
-    float *shard;
-    const float *full;
+    enum term_type type;
+    char *shard;
+    const char *full;
     int64_t shard_count, num_started; /* elements of the shard whose exchange has been posted */
     int64_t num_done;
     int64_t piece_count;
-    int half;        /* of terms, whose piece is the next to be added */
-    float *terms[2]; /* [num_ranks, piece_count] each: one piece travels while the other is added */
+    int half;       /* of terms, whose piece is the next to be added */
+    char *terms[2]; /* [num_ranks, piece_count] each: one piece travels while the other is added */
     struct shared_transfer shared;
 };
 

@@ -30,7 +30,7 @@ enum {
     NUM_PLACES = 8,          /* of each rank: so many pieces ahead of the slowest reader */
     PIECE_BYTES = 128 * KIB, /* all of them stay in the processor's caches */
     LINE_BYTES = 64,
-    SUM_COUNT = 1024, /* values that are added at once: sums stay in registers and the first cache */
+    SUM_BYTES = 4096, /* of values that are added at once: sums stay in the first cache */
 };
 
 /* Of the pieces in one place, counted from the start and modulo 2^32: piece k is complete when the counter is num_ranks *
@@ -50,6 +50,7 @@ struct head {
 struct label {
     _Alignas(LINE_BYTES) uint64_t shard_bytes;
     enum shared_kind kind;
+    enum term_type type;
 };
 
 enum { PLACE_BYTES = PIECE_BYTES + (int)sizeof(struct label) };
@@ -214,7 +215,8 @@ static struct piece piece_of(const struct shared_transfer *transfer, uint64_t k)
 static void write_piece(struct shared *shared, const struct shared_transfer *transfer, uint64_t k) {
     struct piece piece = piece_of(transfer, k);
     char *place = place_of(shared, k, shared->rank);
-    *label_of(shared, k, shared->rank) = (struct label){transfer->shard_bytes, transfer->kind};
+    *label_of(shared, k, shared->rank) =
+        (struct label){transfer->shard_bytes, transfer->kind, transfer->type};
     const char *in = (const char *)transfer->in + piece.at;
     if (transfer->kind == SHARED_GATHER && piece.size_bytes > 0)
         memcpy(place, in, piece.size_bytes);
@@ -230,7 +232,8 @@ static void check_labels(const struct shared *shared, const struct shared_transf
                          const char *what) {
     for (int r = 0; r < shared->num_ranks; r++) {
         const struct label *label = label_of(shared, k, r);
-        CHECK(label->shard_bytes == transfer->shard_bytes && label->kind == transfer->kind,
+        CHECK(label->shard_bytes == transfer->shard_bytes && label->kind == transfer->kind &&
+                  label->type == transfer->type,
               "rank %d of %d brings %llu bytes to the %s where this rank brings %zu", r, shared->num_ranks,
               (unsigned long long)label->shard_bytes, what, transfer->shard_bytes);
     }
@@ -252,28 +255,27 @@ static void gather_piece(const struct shared *shared, const struct shared_transf
 }
 
 /* terms_of - rank r's terms of this rank's part of the piece: this rank's own never left its buffer. */
-static const float *terms_of(const struct shared *shared, const struct shared_transfer *transfer, uint64_t k,
-                             int r) {
+static const char *terms_of(const struct shared *shared, const struct shared_transfer *transfer, uint64_t k,
+                            int r) {
     struct piece piece = piece_of(transfer, k);
     if (r == shared->rank)
-        return (const float *)((const char *)transfer->in + (size_t)r * transfer->shard_bytes + piece.at);
-    return (const float *)(place_of(shared, k, r) + (size_t)shared->rank * piece.size_bytes);
+        return (const char *)transfer->in + (size_t)r * transfer->shard_bytes + piece.at;
+    return place_of(shared, k, r) + (size_t)shared->rank * piece.size_bytes;
 }
 
 /* sum_piece - in the order of the ranks.  Into values of its own first, as the sums may go where this rank's terms are. */
 static void sum_piece(const struct shared *shared, const struct shared_transfer *transfer, uint64_t k) {
     struct piece piece = piece_of(transfer, k);
-    int64_t count = (int64_t)(piece.size_bytes / sizeof(float));
-    float *out = (float *)((char *)transfer->out + piece.at), sums[SUM_COUNT];
-    for (int64_t at = 0; at < count; at += SUM_COUNT) {
-        int64_t n = count - at < SUM_COUNT ? count - at : SUM_COUNT;
-        memcpy(sums, terms_of(shared, transfer, k, 0) + at, (size_t)n * sizeof *sums);
-        for (int r = 1; r < shared->num_ranks; r++) {
-            const float *terms = terms_of(shared, transfer, k, r) + at;
-            for (int64_t i = 0; i < n; i++)
-                sums[i] += terms[i];
-        }
-        memcpy(out + at, sums, (size_t)n * sizeof *sums);
+    size_t value_bytes = terms_bytes(transfer->type, 1);
+    char *out = (char *)transfer->out + piece.at;
+    _Alignas(LINE_BYTES) char sums[SUM_BYTES];
+    for (size_t at = 0; at < piece.size_bytes; at += SUM_BYTES) {
+        size_t n = piece.size_bytes - at < SUM_BYTES ? piece.size_bytes - at : SUM_BYTES;
+        memcpy(sums, terms_of(shared, transfer, k, 0) + at, n);
+        for (int r = 1; r < shared->num_ranks; r++)
+            terms_add(transfer->type, sums, terms_of(shared, transfer, k, r) + at,
+                      (int64_t)(n / value_bytes));
+        memcpy(out + at, sums, n);
     }
 }
 
@@ -323,7 +325,8 @@ void shared_start(struct shared *shared, struct shared_transfer *transfer) {
     size_t parts = transfer->kind == SHARED_SUM ? (size_t)shared->num_ranks : 1;
     size_t room_bytes =
         (size_t)shared->comm->scratch_bytes < PIECE_BYTES ? (size_t)shared->comm->scratch_bytes : PIECE_BYTES;
-    transfer->piece_bytes = room_bytes / parts / sizeof(float) * sizeof(float);
+    size_t value_bytes = terms_bytes(transfer->type, 1);
+    transfer->piece_bytes = room_bytes / parts / value_bytes * value_bytes;
     CHECK(transfer->piece_bytes > 0, "%zu bytes for a piece of %d ranks", room_bytes, shared->num_ranks);
     uint64_t num_pieces = (transfer->shard_bytes + transfer->piece_bytes - 1) / transfer->piece_bytes;
     transfer->first = shared->num_started;

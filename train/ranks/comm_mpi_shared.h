@@ -3,6 +3,7 @@
 #pragma once
 
 #include "train/ranks/comm.h"
+#include "train/ranks/terms.h"
 
 struct shared; /* of one comm */
 
@@ -11,8 +12,9 @@ enum shared_kind { SHARED_GATHER, SHARED_SUM };
 /* One under way.  Its pieces have numbers that count all pieces of the comm, in the order of the starts. */
 struct shared_transfer {
     enum shared_kind kind;
-    void *out;           /* a gather: the ranks' shards one after the other; a sum: this rank's part, f32 */
-    const void *in;      /* a gather: this rank's shard; a sum: the terms of all parts, f32 */
+    enum term_type type; /* of a sum */
+    void *out;           /* a gather: the ranks' shards one after the other; a sum: this rank's part */
+    const void *in;      /* a gather: this rank's shard; a sum: the terms of all parts */
     size_t shard_bytes;  /* of one rank's part */
     size_t piece_bytes;  /* of one rank's part in one piece */
     uint64_t first, end; /* its pieces: first to end - 1 */

@@ -33,19 +33,17 @@ int64_t comm_mpi_scratch_bytes(const struct comm *comm) {
 /* --- sums of long arrays --- */
 
 /* add_terms - out[i] = terms of rank 0 + rank 1 + ..., each [count] after the other. */
-static void add_terms(float *out, const float *terms, int num_ranks, int64_t count) {
-    memcpy(out, terms, (size_t)count * sizeof *out);
-    for (int r = 1; r < num_ranks; r++) {
-        const float *term = terms + (int64_t)r * count;
-        for (int64_t i = 0; i < count; i++)
-            out[i] += term[i];
-    }
+static void add_terms(enum term_type type, void *out, const void *terms, int num_ranks, int64_t count) {
+    size_t row_bytes = terms_bytes(type, count);
+    memcpy(out, terms, row_bytes);
+    for (int r = 1; r < num_ranks; r++)
+        terms_add(type, out, (const char *)terms + (size_t)r * row_bytes, count);
 }
 
 /* sum_small - everybody gets everything and adds it. */
 static void sum_small(struct comm *comm, float *values, int count) {
     comm_mpi_gather(comm, values, count * (int)sizeof(float), comm->sum_scratch, "sum");
-    add_terms(values, comm->sum_scratch, comm->num_ranks, count);
+    add_terms(TERMS_F32, values, comm->sum_scratch, comm->num_ranks, count);
 }
 
 /* sum_piece_shared - the same through memory that the ranks share. */
@@ -68,7 +66,7 @@ static void sum_piece(struct comm *comm, float *values, int part) {
     }
     MPI_CHECK(MPI_Ialltoall(values, part, MPI_FLOAT, terms, part, MPI_FLOAT, comm->world, &request));
     comm_mpi_wait(comm, &request, "sum");
-    add_terms(values + (int64_t)comm->rank * part, terms, comm->num_ranks, part);
+    add_terms(TERMS_F32, values + (int64_t)comm->rank * part, terms, comm->num_ranks, part);
     MPI_CHECK(
         MPI_Iallgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, part, MPI_FLOAT, comm->world, &request));
     comm_mpi_wait(comm, &request, "sum");
@@ -220,8 +218,12 @@ static void post_piece(struct comm *comm, struct transfer_buffers *transfer, int
     int64_t left = transfer->shard_count - transfer->num_started;
     int64_t n = left < transfer->piece_count ? left : transfer->piece_count;
     MPI_Request *requests = requests_of(comm, transfer, half);
-    float *terms = transfer->terms[half];
-    const float *parts = transfer->full + transfer->num_started; /* one for each rank, a shard apart */
+    const enum term_type type = transfer->type;
+    MPI_Datatype value = type == TERMS_I64 ? MPI_INT64_T : MPI_FLOAT;
+    size_t shard_bytes = terms_bytes(type, transfer->shard_count), row_bytes = terms_bytes(type, n);
+    char *terms = transfer->terms[half];
+    const char *parts =
+        transfer->full + terms_bytes(type, transfer->num_started); /* one for each rank, a shard apart */
     for (int i = 0; i < num_of_half(comm); i++)
         requests[i] = MPI_REQUEST_NULL;
     if (n <= 0)
@@ -229,51 +231,42 @@ static void post_piece(struct comm *comm, struct transfer_buffers *transfer, int
     for (int d = 1; d < comm->num_ranks; d++) {
         int to = (comm->rank + d) % comm->num_ranks,
             from = (comm->rank + comm->num_ranks - d) % comm->num_ranks;
-        MPI_CHECK(MPI_Irecv(terms + (int64_t)from * n, (int)n, MPI_FLOAT, from, transfer->tag, comm->world,
+        MPI_CHECK(MPI_Irecv(terms + (size_t)from * row_bytes, (int)n, value, from, transfer->tag, comm->world,
                             requests++));
-        MPI_CHECK(MPI_Isend(parts + (int64_t)to * transfer->shard_count, (int)n, MPI_FLOAT, to, transfer->tag,
-                            comm->world, requests++));
+        MPI_CHECK(MPI_Isend(parts + (size_t)to * shard_bytes, (int)n, value, to, transfer->tag, comm->world,
+                            requests++));
     }
-    memcpy(terms + (int64_t)comm->rank * n, parts + (int64_t)comm->rank * transfer->shard_count,
-           (size_t)n * sizeof *parts);
+    memcpy(terms + (size_t)comm->rank * row_bytes, parts + (size_t)comm->rank * shard_bytes, row_bytes);
     transfer->num_started += n;
 }
 
 /* piece_elements - of the shard in one piece of a sum. */
-static int64_t piece_elements(const struct comm *comm) {
-    int64_t count = comm_mpi_scratch_bytes(comm) / (int64_t)sizeof(float) / comm->num_ranks;
+static int64_t piece_elements(const struct comm *comm, enum term_type type) {
+    int64_t count = comm_mpi_scratch_bytes(comm) / (int64_t)terms_bytes(type, 1) / comm->num_ranks;
     return count > 0 ? count : 1;
 }
 
-/* Two halves take turns: while the terms of one piece are added, those of the next are on their way. */
-void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *full, int64_t shard_count,
-                               struct comm_request *request) {
-    CHECK(!request->handle, "a transfer was started on a request that is in use for '%s'", request->what);
-    if (comm->num_ranks == 1) {
-        if (shard != full)
-            memmove(shard, full, (size_t)shard_count * sizeof *shard);
-        return;
-    }
-    if (comm->shared) {
-        size_t shard_bytes = (size_t)shard_count * sizeof *shard;
-        start_shared(comm,
-                     &(struct shared_transfer){
-                         .kind = SHARED_SUM, .out = shard, .in = full, .shard_bytes = shard_bytes},
-                     "reduce-scatter", request);
-        return;
-    }
+/* half_bytes - of terms of either type. */
+static size_t half_bytes(const struct comm *comm) {
+    size_t least = terms_bytes(TERMS_I64, comm->num_ranks), scratch = (size_t)comm_mpi_scratch_bytes(comm);
+    return scratch > least ? scratch : least;
+}
+
+/* start_messages - two halves take turns: while the terms of one piece are added, those of the next are on their way. */
+static void start_messages(struct comm *comm, const struct shared_transfer *sum, int64_t shard_count,
+                           struct comm_request *request) {
     struct transfer_buffers *transfer = comm_mpi_transfer(comm, 2 * num_of_half(comm));
     transfer->kind = TRANSFER_SUM;
     transfer->tag = FIRST_SUM_TAG + (int)(comm->num_sums++ % NUM_SUM_TAGS);
-    transfer->shard = shard;
-    transfer->full = full;
+    transfer->type = sum->type;
+    transfer->shard = sum->out;
+    transfer->full = sum->in;
     transfer->shard_count = shard_count;
     transfer->num_started = transfer->num_done = 0;
-    transfer->piece_count = piece_elements(comm);
+    transfer->piece_count = piece_elements(comm, sum->type);
     for (int half = 0; half < 2; half++) {
-        size_t terms_bytes = (size_t)transfer->piece_count * (size_t)comm->num_ranks * sizeof(float);
         if (!transfer->terms[half])
-            transfer->terms[half] = xmalloc(terms_bytes);
+            transfer->terms[half] = xmalloc(half_bytes(comm));
         post_piece(comm, transfer, half);
     }
     transfer->half = 0;
@@ -281,11 +274,33 @@ void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *ful
     *request = (struct comm_request){transfer, "reduce-scatter"};
 }
 
+void comm_reduce_scatter_terms_start(struct comm *comm, enum term_type type, void *shard, const void *full,
+                                     int64_t shard_count, struct comm_request *request) {
+    const struct shared_transfer sum = {.kind = SHARED_SUM,
+                                        .type = type,
+                                        .out = shard,
+                                        .in = full,
+                                        .shard_bytes = terms_bytes(type, shard_count)};
+    CHECK(!request->handle, "a transfer was started on a request that is in use for '%s'", request->what);
+    if (comm->num_ranks == 1 && shard != full)
+        memmove(shard, full, sum.shard_bytes);
+    else if (comm->num_ranks > 1 && comm->shared)
+        start_shared(comm, &sum, "reduce-scatter", request);
+    else if (comm->num_ranks > 1)
+        start_messages(comm, &sum, shard_count, request);
+}
+
+void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *full, int64_t shard_count,
+                               struct comm_request *request) {
+    comm_reduce_scatter_terms_start(comm, TERMS_F32, shard, full, shard_count, request);
+}
+
 /* take_piece - the terms of the sum's next piece are here: they are added, and one more piece sets out in their place. */
 static void take_piece(struct comm *comm, struct transfer_buffers *transfer) {
     int64_t left = transfer->shard_count - transfer->num_done;
     int64_t n = left < transfer->piece_count ? left : transfer->piece_count;
-    add_terms(transfer->shard + transfer->num_done, transfer->terms[transfer->half], comm->num_ranks, n);
+    add_terms(transfer->type, transfer->shard + terms_bytes(transfer->type, transfer->num_done),
+              transfer->terms[transfer->half], comm->num_ranks, n);
     transfer->num_done += n;
     post_piece(comm, transfer, transfer->half);
     transfer->half = !transfer->half;

@@ -17,9 +17,9 @@ static void host_all_gather_start(struct transport *t, void *full, const void *s
     comm_all_gather_start(t->comm, full, shard, shard_bytes, &transfer->request);
 }
 
-static void host_reduce_scatter_start(struct transport *t, float *shard, const float *full,
+static void host_reduce_scatter_start(struct transport *t, enum term_type type, void *shard, const void *full,
                                       int64_t shard_count, struct transfer *transfer) {
-    comm_reduce_scatter_start(t->comm, shard, full, shard_count, &transfer->request);
+    comm_reduce_scatter_terms_start(t->comm, type, shard, full, shard_count, &transfer->request);
 }
 
 static void host_sum_f32(struct transport *t, float *values, int64_t count) {
@@ -82,10 +82,10 @@ static void alone_all_gather_start(struct transport *t, void *full, const void *
     copy_alone(t, full, shard, shard_bytes);
 }
 
-static void alone_reduce_scatter_start(struct transport *t, float *shard, const float *full,
-                                       int64_t shard_count, struct transfer *transfer) {
+static void alone_reduce_scatter_start(struct transport *t, enum term_type type, void *shard,
+                                       const void *full, int64_t shard_count, struct transfer *transfer) {
     (void)transfer;
-    copy_alone(t, shard, full, (size_t)shard_count * sizeof *shard);
+    copy_alone(t, shard, full, terms_bytes(type, shard_count));
 }
 
 static void alone_sum_f32(struct transport *t, float *values, int64_t count) {
@@ -174,7 +174,13 @@ void transport_all_gather_start(struct transport *transport, void *full, const v
 void transport_reduce_scatter_start(struct transport *transport, float *shard, const float *full,
                                     int64_t shard_count, struct transfer *transfer) {
     transport->sent_bytes += num_others(transport) * shard_count * (int64_t)sizeof *shard;
-    transport->ops->reduce_scatter_start(transport, shard, full, shard_count, transfer);
+    transport->ops->reduce_scatter_start(transport, TERMS_F32, shard, full, shard_count, transfer);
+}
+
+void transport_reduce_scatter_i64_start(struct transport *transport, int64_t *shard, const int64_t *full,
+                                        int64_t shard_count, struct transfer *transfer) {
+    transport->sent_bytes += num_others(transport) * shard_count * (int64_t)sizeof *shard;
+    transport->ops->reduce_scatter_start(transport, TERMS_I64, shard, full, shard_count, transfer);
 }
 
 void transport_sum_f32(struct transport *transport, float *values, int64_t count) {

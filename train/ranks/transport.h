@@ -62,8 +62,8 @@ struct transport_ops {
     const char *name; /* "host", "nccl", "staged"; "none" for one rank */
     void (*all_gather_start)(struct transport *, void *full, const void *shard, size_t shard_bytes,
                              struct transfer *);
-    void (*reduce_scatter_start)(struct transport *, float *shard, const float *full, int64_t shard_count,
-                                 struct transfer *);
+    void (*reduce_scatter_start)(struct transport *, enum term_type, void *shard, const void *full,
+                                 int64_t shard_count, struct transfer *);
     void (*sum_f32)(struct transport *, float *values, int64_t count);
     void (*send_start)(struct transport *, const void *data, size_t size_bytes, int to, struct transfer *);
     void (*receive_start)(struct transport *, void *data, size_t size_bytes, int from, struct transfer *);
@@ -111,6 +111,10 @@ void transport_all_gather_start(struct transport *transport, void *full, const v
  * elements each.  shard may be this rank's place inside full. */
 void transport_reduce_scatter_start(struct transport *transport, float *shard, const float *full,
                                     int64_t shard_count, struct transfer *transfer);
+
+/* transport_reduce_scatter_i64_start - the same of integers, modulo 2^64: the same bits on every kind. */
+void transport_reduce_scatter_i64_start(struct transport *transport, int64_t *shard, const int64_t *full,
+                                        int64_t shard_count, struct transfer *transfer);
 
 /* transport_sum_f32 - sum over all ranks, in place, the same bits on each; as if waited for. */
 void transport_sum_f32(struct transport *transport, float *values, int64_t count);

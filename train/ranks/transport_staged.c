@@ -48,20 +48,24 @@ static void staged_all_gather_start(struct transport *t, void *full, const void 
     }
 }
 
-static void staged_reduce_scatter_start(struct transport *t, float *shard, const float *full,
-                                        int64_t shard_count, struct transfer *transfer) {
+/* A value of 64 bits takes the room of two of 32. */
+static void staged_reduce_scatter_start(struct transport *t, enum term_type type, void *shard,
+                                        const void *full, int64_t shard_count, struct transfer *transfer) {
     struct staged *staged = t->state;
     struct device *device = t->device;
+    int64_t most = staged->part_count * (int64_t)sizeof(float) / (int64_t)terms_bytes(type, 1);
+    size_t shard_bytes = terms_bytes(type, shard_count);
     (void)transfer;
-    for (int64_t done = 0; done < shard_count; done += staged->part_count) {
+    for (int64_t done = 0; done < shard_count; done += most) {
         struct comm_request request = {0};
-        int64_t n = shard_count - done < staged->part_count ? shard_count - done : staged->part_count;
-        size_t n_bytes = (size_t)n * sizeof(float);
+        int64_t n = shard_count - done < most ? shard_count - done : most;
+        size_t n_bytes = terms_bytes(type, n), at_bytes = terms_bytes(type, done);
         for (int r = 0; r < staged->num_ranks; r++)
-            device->ops->download(device, staged->full + r * n, full + r * shard_count + done, n_bytes);
-        comm_reduce_scatter_start(t->comm, staged->shard, staged->full, n, &request);
+            device->ops->download(device, at_out(staged->full, (size_t)r * n_bytes),
+                                  at(full, (size_t)r * shard_bytes + at_bytes), n_bytes);
+        comm_reduce_scatter_terms_start(t->comm, type, staged->shard, staged->full, n, &request);
         comm_wait(t->comm, &request);
-        device->ops->upload(device, shard + done, staged->shard, n_bytes);
+        device->ops->upload(device, at_out(shard, at_bytes), staged->shard, n_bytes);
     }
 }
 
@@ -196,8 +200,8 @@ int transport_staged_open(struct transport *transport, struct err *err) {
     if (room_bytes > STAGE_BYTES)
         room_bytes = STAGE_BYTES;
     staged->part_count = room_bytes / staged->num_ranks / (int64_t)sizeof(float);
-    if (staged->part_count == 0)
-        staged->part_count = 1;
+    if (staged->part_count < 2) /* one of 64 bits */
+        staged->part_count = 2;
     size_t part_bytes = (size_t)staged->part_count * sizeof(float);
     staged->full = device_allocate_host(device, part_bytes * (size_t)staged->num_ranks);
     staged->shard = device_allocate_host(device, part_bytes);

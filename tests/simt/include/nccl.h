@@ -40,7 +40,7 @@ typedef enum {
 } ncclResult_t;
 
 typedef enum { ncclSum = 0 } ncclRedOp_t;
-typedef enum { ncclInt8 = 0, ncclUint8 = 1, ncclFloat32 = 7 } ncclDataType_t;
+typedef enum { ncclInt8 = 0, ncclUint8 = 1, ncclInt64 = 4, ncclFloat32 = 7 } ncclDataType_t;
 
 typedef struct {
     size_t size;
