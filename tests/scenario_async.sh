@@ -66,6 +66,7 @@ train_end 120
 expect "exit code after a signal" 75 "$code"
 reached=$(last_step "$folder")
 expect_complete "$folder" "$reached"
+expect "lines about checkpoints that waited for the one before" 1 "$(grep -c 'the training waited .* for the checkpoint of step' "$folder/log.txt")"
 expect "checkpoints" "$reached" "$(find "$folder"/step-* -maxdepth 1 -name manifest.json | wc -l)"
 train 0 2 "$folder" --set "train.steps=$((reached + 2))"
 train 0 2 "$work/straight" --set "train.steps=$((reached + 2))"

@@ -116,6 +116,7 @@ static void test_told(void **state) {
     char text[ASYNC_ROOM];
     struct config config = {.checkpoint = {.every_steps = 5, .async = ASYNC_TRUE}};
     assert_non_null(strstr(async_tell(&config, ASYNC_AUTO, GIB, text), "a copy of 1.000 GiB"));
+    assert_non_null(strstr(text, "the next one waits for the one before it"));
     config.checkpoint.async = ASYNC_FALSE;
     assert_non_null(strstr(async_tell(&config, ASYNC_AUTO, 0, text), "does not fit into memory"));
     assert_string_equal(async_tell(&config, ASYNC_FALSE, 0, text), ""); /* as it was asked for */

@@ -140,6 +140,8 @@ struct objective_config {
     double router_z;
 };
 
+struct replay_end; /* train/run/replay.h */
+
 struct config {
     struct {                    /* run: */
         char *folder;           /* checkpoints, metrics and logs go here */
@@ -179,6 +181,7 @@ struct config {
     struct {                     /* train: */
         int64_t steps;           /* 0: those that epochs mean are not known yet, see config_set_steps */
         int64_t replay_until;    /* no key: where a replay ends (train/run/replay.h); 0: it is none */
+        struct replay_end *replay_end; /* no key, borrowed: what is looked at then; NULL: it is none */
         double epochs;           /* 0: steps says it */
         int64_t batch_sequences; /* of the whole job, per optimizer step */
         int64_t

@@ -46,7 +46,8 @@ const char *async_tell(const struct config *config, enum async_save asked, size_
     if (config->checkpoint.async == ASYNC_TRUE)
         snprintf(
             text, ASYNC_ROOM,
-            "written while the training goes on, from a copy of %.3f GiB in each rank's memory (checkpoint.async)",
+            "written while the training goes on, from a copy of %.3f GiB in each rank's memory (checkpoint.async), "
+            "one at a time: the next one waits for the one before it",
             gib_of(bytes));
     else if (asked == ASYNC_AUTO)
         snprintf(

@@ -11,5 +11,5 @@ void async_choose(struct config *config, const struct model_config *model, const
 
 /* async_tell - the sentence about it, for the log and the plan, in the caller's buffer of ASYNC_ROOM bytes; "" where there is
  * nothing to say.  asked: as the run file has it; bytes: of the copy. */
-enum { ASYNC_ROOM = 200 };
+enum { ASYNC_ROOM = 260 };
 const char *async_tell(const struct config *config, enum async_save asked, size_t bytes, char *text);

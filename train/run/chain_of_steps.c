@@ -1,4 +1,4 @@
-/* chain_of_steps.c - what a step read, its loss and its norm, hashed with all steps before it. */
+/* chain_of_steps.c - what a step read and what came of it, hashed with all steps before it. */
 #include "train/run/chain_of_steps.h"
 
 #include <math.h>
@@ -49,20 +49,24 @@ void chain_data(const struct feed *feed, struct comm *comm, char data[CHAIN_DATA
 }
 
 /* number_text - the same on every C library where it is none. */
-static void number_text(double value, char *text, size_t room_bytes) {
+static void number_text(double value, int digits, char *text, size_t room_bytes) {
     if (isfinite(value))
-        snprintf(text, room_bytes, "%.17g", value);
+        snprintf(text, room_bytes, "%.*g", digits, value);
     else
         snprintf(text, room_bytes, "nan");
 }
 
-void chain_step(char link[CHAIN_LINK_ROOM], int64_t step, double loss, double grad_norm, const char *data) {
-    char loss_text[40], norm_text[40], text[CHAIN_LINK_ROOM + CHAIN_DATA_ROOM + 120];
+void chain_step(char link[CHAIN_LINK_ROOM], const struct chain_facts *facts) {
+    char loss[40], norm[40], rate[40], text[CHAIN_LINK_ROOM + CHAIN_DATA_ROOM + 240];
     struct sha256 sha;
-    number_text(loss, loss_text, sizeof loss_text);
-    number_text(grad_norm, norm_text, sizeof norm_text);
-    int length =
-        snprintf(text, sizeof text, "%s %lld %s %s %s", link, (long long)step, loss_text, norm_text, data);
+    number_text(facts->loss, 17, loss, sizeof loss);
+    number_text(facts->grad_norm, 17, norm, sizeof norm);
+    number_text(facts->learning_rate, 9, rate, sizeof rate);
+    int length = snprintf(text, sizeof text, "%s %lld %s %s %s", link, (long long)facts->step, loss, norm,
+                          facts->data);
+    if (facts->format != CHAIN_FIRST)
+        length += snprintf(text + length, sizeof text - (size_t)length, " %s %lld %lld", rate,
+                           (long long)facts->tokens, (long long)facts->target_tokens);
     sha256_init(&sha);
     sha256_update(&sha, text, (size_t)length);
     sha256_finish(&sha, link);

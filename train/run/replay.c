@@ -1,7 +1,6 @@
-/* replay.c - the run file of a replay, and its lines beside those of the run. */
+/* replay.c - the run file of a replay, where it ends, and what comes of it beside the run's own record. */
 #include "train/run/replay.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,39 +8,108 @@
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "configs/schema/config_load.h"
 #include "data/corpus/json.h"
-#include "train/report/metrics_walk.h"
-#include "train/run/chain_of_steps.h"
+#include "train/run/step_lines.h"
 
-/* --- the run file --- */
-
-/* kept_config - as a checkpoint has it, with overrides. */
-static int kept_config(struct config *config, const struct replay *replay, int64_t step, struct err *err) {
-    char *folder = checkpoint_of_step(replay->run_folder, step, err);
-    char *text = folder ? checkpoint_state_text(folder, err) : NULL;
+/* state_of - training.json of a checkpoint; NULL with err set. */
+static json_t *state_of(const char *folder, struct err *err) {
+    char *text = checkpoint_state_text(folder, err);
     json_t *state = text ? json_parse_text(text, strlen(text), "training.json", err) : NULL;
+    free(text);
+    return state;
+}
+
+/* kept_config - as a checkpoint has it, with overrides; and what its links are made of. */
+static int kept_config(struct config *config, struct replay *replay, int64_t step, struct err *err) {
+    char *folder = checkpoint_of_step(replay->run_folder, step, err);
+    json_t *state = folder ? state_of(folder, err) : NULL;
     const char *kept;
     int status = state && json_get_string(state, "config", &kept, err) == 0
                      ? config_load_kept_with(config, kept, "training.json", replay->overrides,
                                              replay->num_overrides, err)
                      : -1;
+    const json_t *format = json_object_get(json_object_get(state, "reproducible"), "chain_format");
+    replay->end.chain_format = json_integer_value(format) == CHAIN_NOW ? CHAIN_NOW : CHAIN_FIRST;
     json_decref(state);
-    free(text);
     free(folder);
     return status;
 }
 
+/* --- how many replicas --- */
+
+/* is_set_anew - a key among the overrides. */
+static bool is_set_anew(const struct replay *replay, const char *key) {
+    size_t length = strlen(key);
+    for (int i = 0; i < replay->num_overrides; i++)
+        if (strncmp(replay->overrides[i], key, length) == 0 && replay->overrides[i][length] == '=')
+            return true;
+    return false;
+}
+
+static int64_t largest_divisor(int64_t a, int64_t b) {
+    return b == 0 ? a : largest_divisor(b, a % b);
+}
+
+/* fit_replicas - to other ranks than the run's. */
+static void fit_replicas(struct config *config, struct replay *replay) {
+    int64_t replicas = config->parallel.replicas;
+    replay->replicas_were = 0;
+    if (replicas < 1 || replay->num_ranks % replicas == 0 || is_set_anew(replay, "parallel.replicas"))
+        return;
+    config->parallel.replicas = largest_divisor(replicas, replay->num_ranks);
+    replay->replicas_were = replicas;
+}
+
+/* --- the end --- */
+
+/* has_link - a checkpoint is of the line that the record tells of: it has the link that is recorded of its step. */
+static bool has_link(const char *folder, const char *link) {
+    struct err ignored;
+    json_t *state = state_of(folder, &ignored);
+    const char *kept = json_string_value(json_object_get(json_object_get(state, "reproducible"), "chain"));
+    bool has = kept && strcmp(kept, link) == 0;
+    json_decref(state);
+    return has;
+}
+
+/* choose_end - the checkpoint of the last step, or one step more, or neither. */
+static void choose_end(struct replay *replay, int64_t num_steps) {
+    struct step_lines lines = {.first = replay->last, .last = replay->last + 1};
+    struct err ignored;
+    replay->until = replay->last;
+    replay->end.checkpoint = NULL;
+    replay->end.difference.text[0] = '\0';
+    if (step_lines_read(&lines, replay->run_folder, &ignored) == 0) {
+        char *folder = checkpoint_of_step(replay->run_folder, replay->last, &ignored);
+        if (folder && has_link(folder, lines.lines[0].link))
+            replay->end.checkpoint = xstrdup(folder);
+        else if (lines.lines[1].is_there && (num_steps == 0 || replay->last < num_steps))
+            replay->until++;
+        free(folder);
+    }
+    step_lines_release(&lines);
+}
+
+void replay_release(struct replay *replay) {
+    free(replay->end.checkpoint);
+    replay->end.checkpoint = NULL;
+}
+
+/* --- the run file --- */
+
 /* aim - no validation, no questions, nothing saved, and an end after the last step. */
-static void aim(struct config *config, const struct replay *replay, int64_t from) {
+static void aim(struct config *config, struct replay *replay) {
     free(config->run.folder);
     config->run.folder = xstrdup(replay->work_folder);
     free(config->checkpoint.from);
-    config->checkpoint.from = from >= 0 ? xasprintf("%s@%lld", replay->run_folder, (long long)from) : NULL;
+    config->checkpoint.from =
+        replay->from >= 0 ? xasprintf("%s@%lld", replay->run_folder, (long long)replay->from) : NULL;
     config->checkpoint.resume = RESUME_AUTO;
     config->checkpoint.every_steps = 0;
     config->checkpoint.keep_best = false;
     config->train.early_stop = 0;
     config->train.stop_after_s = 0;
-    config->train.replay_until = replay->last;
+    config->train.replay_until = replay->until;
+    config->train.replay_end = &replay->end;
     config->run.tensorboard = false;
     for (int i = 0; i < config->data.num_valid; i++)
         free(config->data.valid[i].path);
@@ -53,124 +121,56 @@ static void aim(struct config *config, const struct replay *replay, int64_t from
     config->text = config_resolved_text(config);
 }
 
-int replay_config(struct config *config, const struct replay *replay, struct err *err) {
-    int64_t newest, later;
-    memset(config, 0, sizeof *config);
-    if (checkpoint_around(replay->run_folder, replay->first - 1, &newest, &later, err) != 0)
-        return -1;
-    if (newest < 0 && later < 0)
-        return err_set(err, "'%.300s' has no checkpoint, which says how it was trained", replay->run_folder);
-    if (kept_config(config, replay, later >= 0 ? later : newest, err) != 0)
-        return -1;
-    if (config->train.reproducible == REPRODUCIBLE_OFF) {
-        config_free(config);
-        memset(config, 0, sizeof *config);
+/* refuse - a run that cannot be replayed. */
+static int refuse(const struct config *config, const struct replay *replay, struct err *err) {
+    int64_t steps = config->train.steps;
+    if (config->train.reproducible == REPRODUCIBLE_OFF)
         return err_set(
             err,
             "'%.300s' was trained without train.reproducible: layout: another start need not have its bits, "
             "and metrics.jsonl has no chain to compare",
             replay->run_folder);
-    }
-    int64_t steps = config->train.steps;
-    if (steps > 0 && replay->last > steps) {
-        config_free(config);
-        memset(config, 0, sizeof *config);
+    if (steps > 0 && replay->last > steps)
         return err_set(err, "step %lld is beyond the run's last one, %lld", (long long)replay->last,
                        (long long)steps);
+    return 0;
+}
+
+int replay_config(struct config *config, struct replay *replay, struct err *err) {
+    int64_t later;
+    memset(config, 0, sizeof *config);
+    if (checkpoint_around(replay->run_folder, replay->first - 1, &replay->from, &later, err) != 0)
+        return -1;
+    if (replay->from < 0 && later < 0)
+        return err_set(err, "'%.300s' has no checkpoint, which says how it was trained", replay->run_folder);
+    if (kept_config(config, replay, later >= 0 ? later : replay->from, err) != 0)
+        return -1;
+    if (refuse(config, replay, err) != 0) {
+        config_free(config);
+        memset(config, 0, sizeof *config);
+        return -1;
     }
-    aim(config, replay, newest);
+    fit_replicas(config, replay);
+    choose_end(replay, config->train.steps);
+    aim(config, replay);
     return 0;
 }
 
-/* --- the lines --- */
-
-struct line {
-    bool is_there;
-    double loss, grad_norm;
-    char data[CHAIN_DATA_ROOM], link[CHAIN_LINK_ROOM];
-};
-
-/* Lines of the steps [first, last] of one folder. */
-struct record {
-    int64_t first, last;
-    struct line *lines; /* [last - first + 1] */
-};
-
-/* number_of - NaN where the line has none. */
-static double number_of(const json_t *object, const char *key) {
-    const json_t *value = json_object_get(object, key);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
-static void text_of(const json_t *object, const char *key, char *text, size_t room_bytes) {
-    const char *value = json_string_value(json_object_get(object, key));
-    snprintf(text, room_bytes, "%s", value ? value : "");
-}
-
-/* keep_line - of a step that counts; of several lines the last one. */
-static void keep_line(void *user, const struct metrics_line *line) {
-    struct record *record = user;
-    if (!line->object || !line->counts || strcmp(line->event, "step") != 0 || line->step < record->first ||
-        line->step > record->last)
-        return;
-    struct line *to = &record->lines[line->step - record->first];
-    to->is_there = true;
-    to->loss = number_of(line->object, "loss");
-    to->grad_norm = number_of(line->object, "grad_norm");
-    text_of(line->object, "data", to->data, sizeof to->data);
-    text_of(line->object, "chain", to->link, sizeof to->link);
-}
-
-static int read_record(struct record *record, const char *run_folder, const struct replay *replay,
-                       struct err *err) {
-    struct metrics_walk walk = {.path = NULL};
-    record->first = replay->first;
-    record->last = replay->last;
-    record->lines = xcalloc((size_t)(replay->last - replay->first + 1), sizeof *record->lines);
-    int status = metrics_walk_open(&walk, run_folder, err);
-    if (status == 0)
-        status = metrics_walk_each(&walk, keep_line, record, err);
-    metrics_walk_close(&walk);
-    return status;
-}
-
-/* same - of numbers, where none is the same as none. */
-static bool same(double a, double b) {
-    return a == b || (isnan(a) && isnan(b));
-}
-
-/* compare_line - the recorded one with the replayed one. */
-static int compare_line(int64_t step, const struct line *was, const struct line *is, struct err *err) {
-    long long n = step;
-    if (!was->is_there || !was->link[0])
-        return err_set(err, "step %lld: metrics.jsonl has no line of it with a chain", n);
-    if (!is->is_there)
-        return err_set(err, "step %lld: the replay did not come to it", n);
-    if (strcmp(was->data, is->data) != 0)
-        return err_set(err, "step %lld: other data: the record has %s, the replay read %s", n, was->data,
-                       is->data);
-    if (!same(was->loss, is->loss))
-        return err_set(err, "step %lld: another loss: the record has %.17g, the replay %.17g", n, was->loss,
-                       is->loss);
-    if (!same(was->grad_norm, is->grad_norm))
-        return err_set(err, "step %lld: another gradient norm: the record has %.17g, the replay %.17g", n,
-                       was->grad_norm, is->grad_norm);
-    if (strcmp(was->link, is->link) != 0)
-        return err_set(err, "step %lld: another chain: the record has %s, the replay %s", n, was->link,
-                       is->link);
-    return 0;
-}
+/* --- what came of it --- */
 
 int replay_compare(const struct replay *replay, char *link, struct err *err) {
-    struct record was = {.lines = NULL}, is = {.lines = NULL};
-    int status = read_record(&was, replay->run_folder, replay, err);
+    struct step_lines was = {.first = replay->first, .last = replay->until}, is = was;
+    int status = step_lines_read(&was, replay->run_folder, err);
     if (status == 0)
-        status = read_record(&is, replay->work_folder, replay, err);
-    for (int64_t i = 0; status == 0 && i <= replay->last - replay->first; i++)
-        status = compare_line(replay->first + i, &was.lines[i], &is.lines[i], err);
+        status = step_lines_read(&is, replay->work_folder, err);
+    for (int64_t i = 0; status == 0 && i <= replay->until - replay->first; i++)
+        status = step_line_compare(replay->first + i, &was.lines[i], &is.lines[i], err);
     if (status == 0)
         memcpy(link, is.lines[replay->last - replay->first].link, CHAIN_LINK_ROOM);
-    free(was.lines);
-    free(is.lines);
+    if (status == 0 && replay->end.difference.text[0])
+        status = err_set(err, "step %lld: another state than the checkpoint's: %.800s",
+                         (long long)replay->last, replay->end.difference.text);
+    step_lines_release(&was);
+    step_lines_release(&is);
     return status;
 }

@@ -23,6 +23,7 @@
 #include "train/run/trainer_follow.h"
 #include "train/run/trainer_go_back.h"
 #include "train/run/trainer_outer.h"
+#include "train/run/trainer_replay.h"
 #include "train/run/trainer_save.h"
 #include "train/run/trainer_spike.h"
 #include "train/run/trainer_state.h"
@@ -306,7 +307,15 @@ static int64_t rows_sent(const struct trainer *t) {
 static void link_step(struct trainer *t, struct step_record *record) {
     if (t->config->train.reproducible == REPRODUCIBLE_OFF)
         return;
-    chain_step(t->link, record->step, record->loss, record->grad_norm, t->batch_hash);
+    const struct chain_facts facts = {.format = t->chain_format,
+                                      .step = record->step,
+                                      .tokens = record->tokens,
+                                      .target_tokens = record->target_tokens,
+                                      .loss = record->loss,
+                                      .grad_norm = record->grad_norm,
+                                      .learning_rate = record->learning_rate,
+                                      .data = t->batch_hash};
+    chain_step(t->link, &facts);
     record->chain = t->link;
     record->data = t->batch_hash;
 }
@@ -443,8 +452,10 @@ static int train_loop(struct trainer *t) {
             return code;
         run_phase_enter(t->comm, t->config, RUN_TRAINING); /* the first step may be slow, the others not */
     }
-    if (is_replay)
+    if (is_replay) {
+        trainer_replay_end(t);
         return EXIT_DONE;
+    }
     if (!has_validated)
         failed = !trainer_validate(t);
     if (!failed && control_has_time(&t->control, t->tasks.seconds, t->comm))

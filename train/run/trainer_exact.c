@@ -23,10 +23,10 @@ void trainer_exact_put(const struct trainer *t, json_t *state) {
                                 json_integer(s->tensors[i].next_exponent));
     if (is_exact(t))
         json_object_set_new(state, "reproducible",
-                            json_pack("{s:s, s:s, s:i, s:I, s:O}", "chain", t->link, "device",
-                                      t->rank.dev.ops->name, "threads", t->rank.dev.num_threads,
-                                      "micro_sequences", (json_int_t)t->config->train.micro_sequences,
-                                      "unit_exponents", units));
+                            json_pack("{s:s, s:i, s:s, s:i, s:I, s:O}", "chain", t->link, "chain_format",
+                                      (int)t->chain_format, "device", t->rank.dev.ops->name, "threads",
+                                      t->rank.dev.num_threads, "micro_sequences",
+                                      (json_int_t)t->config->train.micro_sequences, "unit_exponents", units));
     json_decref(units);
 }
 
@@ -80,6 +80,7 @@ static int read_units(struct trainer *t, const json_t *units, struct err *err) {
 static int read_kept(struct trainer *t, const json_t *kept, struct err *err) {
     json_t *units;
     const char *link;
+    int64_t format;
     if (!kept) { /* the run was another one until here */
         chain_start(t->link);
         return 0;
@@ -88,6 +89,12 @@ static int read_kept(struct trainer *t, const json_t *kept, struct err *err) {
         check_same(t, kept, "train.micro_sequences", t->config->train.micro_sequences, err) ||
         json_get_object(kept, "unit_exponents", &units, err) || json_get_string(kept, "chain", &link, err))
         return -1;
+    if (json_get_int_or(kept, "chain_format", CHAIN_FIRST, &format, err) != 0)
+        return -1;
+    if (format != CHAIN_FIRST && format != CHAIN_NOW)
+        return err_set(err, "'chain_format' is %lld, expected %d or %d", (long long)format, CHAIN_FIRST,
+                       CHAIN_NOW);
+    t->chain_format = (enum chain_format)format;
     if (!chain_is_link(link))
         return err_set(err, "'chain' is '%.80s', expected 64 hexadecimal digits", link);
     memcpy(t->link, link, CHAIN_LINK_ROOM);

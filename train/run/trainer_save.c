@@ -258,8 +258,24 @@ static bool save_part_now(struct trainer *t, double start) {
     return choose_type(t, STATE_NOW) && trainer_owns_folder(t) && save_now(t);
 }
 
+/* end_before - the checkpoint that is still being written when the next one is due: one at a time, as there is one snapshot.  Told once. */
+static bool end_before(struct trainer *t, double start) {
+    int64_t before = t->saving.step;
+    if (!end_beside(t, start))
+        return false;
+    if (!t->has_told_wait)
+        metrics_note(
+            t->metrics,
+            "step %lld: the training waited %.2f s for the checkpoint of step %lld, still being written "
+            "when this one was due: one is written at a time (checkpoint.async); with a larger "
+            "checkpoint.every_steps it need not wait; further waits are not told",
+            (long long)t->step, clock_s() - start, (long long)before);
+    t->has_told_wait = true;
+    return true;
+}
+
 static bool save_part_begin(struct trainer *t, double start) {
-    if (t->saving.beside && !end_beside(t, start)) /* one at a time: there is one snapshot */
+    if (t->saving.beside && !end_before(t, start))
         return false;
     feedback_join(&t->params);
     snapshot_take(&t->params);

@@ -18,6 +18,7 @@
 #include "train/record/run_order.h"
 #include "train/run/gemm_choices.h"
 #include "train/run/probe.h"
+#include "train/run/replay.h"
 #include "train/run/run_folder.h"
 #include "train/run/run_teachers.h"
 #include "train/run/trainer_best.h"
@@ -36,6 +37,7 @@ static void begin(struct trainer *t, const struct config *given, struct comm *co
     t->loss_scale = loss_scale_start(config_activations(given));
     t->valid_loss = NAN;
     chain_start(t->link);
+    t->chain_format = given->train.replay_end ? given->train.replay_end->chain_format : CHAIN_NOW;
     t->preference.settings = &given->objective;
     t->distilled.settings = &given->objective;
     const struct objective *kind = objective_kind(given->objective.kind);

@@ -93,6 +93,7 @@ struct trainer {
     int64_t tokens_before;         /* of them before this start */
     struct exact_sum losses;       /* of this rank in this step, by micro-batch */
     char link[CHAIN_LINK_ROOM], batch_hash[CHAIN_DATA_ROOM]; /* of a reproducible run: see chain_of_steps.h */
+    enum chain_format chain_format;
     struct loss_scale loss_scale;
     struct divergence divergence;
     struct standstill standstill;
@@ -118,6 +119,7 @@ struct trainer {
     struct stragglers stragglers;
     struct exchange_watch exchange_watch;
     struct trainer_saving saving;
+    bool has_told_wait;            /* that a checkpoint had to wait for the one before it */
     char *last_saved;              /* newest checkpoint of this start, or NULL */
     bool has_to_prune;             /* root: an older checkpoint waits until the newest one has proved sound */
     struct checkpoint_stuck stuck; /* root */

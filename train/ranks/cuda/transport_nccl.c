@@ -299,14 +299,13 @@ static void nccl_all_gather_start(struct transport *t, void *full, const void *s
 static void nccl_reduce_scatter_start(struct transport *t, enum term_type type, void *shard, const void *full,
                                       int64_t shard_count, struct transfer *transfer) {
     struct nccl *nccl = t->state;
-    ncclComm_t comm = nccl->lanes[LANE_REDUCE];
     ncclDataType_t value = type == TERMS_I64 ? ncclInt64 : ncclFloat32;
     size_t shard_bytes = terms_bytes(type, shard_count);
     if (shard_count == 0)
         return;
     begin(nccl, LANE_REDUCE, transfer);
-    ncclResult_t status =
-        ncclReduceScatter(full, shard, (size_t)shard_count, value, ncclSum, comm, nccl->streams[LANE_REDUCE]);
+    ncclResult_t status = ncclReduceScatter(full, shard, (size_t)shard_count, value, ncclSum,
+                                            nccl->lanes[LANE_REDUCE], nccl->streams[LANE_REDUCE]);
     end(nccl, LANE_REDUCE, status, transfer, "reduce-scatter",
         shard_bytes * (size_t)comm_num_ranks(nccl->comm));
 }
