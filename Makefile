@@ -208,6 +208,8 @@ $(foreach out,$(OUT) $(CUDA_OUT) $(SIMT_OUT),$(out)/tests/test_fp8_step): LDFLAG
 objects_first = $(filter %.o,$^) $(filter %.a,$^)
 PROBES := $(patsubst %,$(SIMT_OUT)/%.o,$(wildcard tests/simt/conformance_*.cu))
 
+# Functions of NCCL that are looked up by name while the program runs (train/ranks/cuda/nccl_windows.c) are in the program here.
+$(SIMT_OUT)/atelier $(SIMT_TESTS): LDFLAGS += -rdynamic
 simt: $(if $(SIMT_OBJ),$(SIMT_OUT)/atelier) $(SIMT_TESTS)
 $(SIMT_OUT)/atelier: $(MAIN) $(COMMON) $(SIMT_OBJ)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lstdc++

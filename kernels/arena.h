@@ -13,6 +13,8 @@ struct arena {
     size_t used_bytes;  /* taken so far */
     size_t size_bytes;  /* of the allocation */
     struct device *dev; /* whose memory it is; NULL while measuring */
+    bool is_lent;       /* by arena_lend */
+    uint64_t layout;    /* by which two arenas can be compared: of the sizes of all pieces so far */
 };
 
 /* arena_take - count elements, aligned to ARENA_ALIGN_BYTES, zero at first.  NULL while measuring.  Dies
@@ -33,4 +35,7 @@ struct tensor arena_take_3d(struct arena *arena, enum dtype dtype, int64_t d0, i
 /* arena_allocate - allocate what was measured and start handing out.  Dies when memory is out.  arena_free
  * ends. */
 void arena_allocate(struct arena *arena, struct device *dev);
+
+/* arena_lend - the same with memory of somebody else's, at least used_bytes of it, zeroed, which outlives the arena. */
+void arena_lend(struct arena *arena, struct device *dev, void *memory);
 void arena_free(struct arena *arena);

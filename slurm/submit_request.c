@@ -305,6 +305,7 @@ static void tell_idle(const struct job_request *request, struct diagnostics *dia
         bool is_set;
     } keys[] = {{"run.gemm_choices", config_gemm_choices(config) == GEMM_CHOICES_FILE},
                 {"parallel.comm", config->parallel.comm != COMM_NCCL},
+                {"parallel.gathers", config->parallel.gathers != GATHERS_AUTO},
                 {"optimizer.offload", config->optimizer.offload}};
     bool on_cpu = request->partition->gpus_per_node == 0 || config->run.device == DEVICE_CPU;
     for (size_t i = 0; i < sizeof keys / sizeof *keys && on_cpu; i++)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # check_transport.sh - a rank that is lost in a collective of NCCL: the others end in time, and say in which one;
 # hosts without a GPU or with an old driver
-# needs test_ranks_transport_cuda and test_ranks_gpu_map, built by 'make simt' beside $OUT
+# needs test_ranks_transport_cuda, test_ranks_windows and test_ranks_gpu_map, built by 'make simt' beside $OUT
 # shellcheck source=configs/ranks.sh
 . "$(dirname "$0")/../configs/ranks.sh"
 out=${OUT:-build/cpu}
@@ -68,6 +68,11 @@ says "^\[rank [13]/4 .*fatal: $waited 'sum of 1200 bytes, transfer 1'"
 run 2 "" different
 ends "a disagreement"
 says "collective 1: this rank calls reduce-scatter of (300, rank 1 calls .* 299|299, rank 0 calls .* 300), in" # the later one
+program=$simt/tests/test_ranks_windows
+run 2 "" places
+ends "ranks that gather into different places of a window"
+says "collective 1: received at (0 of a window, by rank 1 at 2400|2400 of a window, by rank 0 at 0), in 'all-gather of 2400 bytes"
+program=$simt/tests/test_ranks_transport_cuda
 run 2 "" pieces
 ends "a disagreement on a piece"
 says "this rank (expects 300 bytes, rank 1 sends 304|sends 304 bytes, rank 0 expects 300), in 'all-to-all of "

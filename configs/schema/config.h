@@ -61,6 +61,7 @@ enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum probe_when { PROBE_AUTO, PROBE_OFF, PROBE_ON };
 enum data_verify { DATA_VERIFY_SAMPLE, DATA_VERIFY_ALL };
 enum comm_kind { COMM_NCCL, COMM_MPI };
+enum gather_way { GATHERS_AUTO, GATHERS_KERNELS };
 enum tied_head { TIED_AUTO, TIED_TRUE, TIED_FALSE }; /* auto: as the model has it */
 
 struct data_file {
@@ -240,6 +241,7 @@ struct config {
         int64_t sync_every; /* steps that the replicas make apart; 0: they add up each step's gradients */
         double outer_learning_rate, outer_momentum; /* of what they then do together */
         enum comm_kind comm;                        /* how GPUs exchange parameters and gradients */
+        enum gather_way gathers;                    /* with NCCL, of parameters */
     } parallel;
     struct { /* fabric: */
         enum probe_when probe;

@@ -41,6 +41,8 @@ static const struct config_choice reduces[] = {
 static const struct config_choice wires[] = {
     {"compute", WIRE_COMPUTE}, {"f32", WIRE_F32}, {"int8", WIRE_INT8}, {"auto", WIRE_AUTO}, {NULL, 0}};
 static const struct config_choice comms[] = {{"nccl", COMM_NCCL}, {"mpi", COMM_MPI}, {NULL, 0}};
+static const struct config_choice gather_ways[] = {
+    {"auto", GATHERS_AUTO}, {"kernels", GATHERS_KERNELS}, {NULL, 0}};
 static const struct config_choice packings[] = {
     {"auto", PACKING_AUTO}, {"stream", PACKING_STREAM}, {"whole", PACKING_WHOLE}, {NULL, 0}};
 static const struct config_choice long_policies[] = {

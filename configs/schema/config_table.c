@@ -325,6 +325,11 @@ static const struct config_key run_file_keys[] = {
         "parallel.comm", AT(parallel.comm), "nccl", comms,
         "how GPUs exchange parameters and gradients; mpi: through host memory, slow, lets ranks share a GPU",
         FREE),
+    CHOICE(
+        "parallel.gathers", AT(parallel.gathers), "auto", gather_ways,
+        "how NCCL gathers parameters beside products at stages 2 and 3: auto, by copy engines between the GPUs of a node, where NCCL "
+        "2.28.3 and the driver have that, else by its kernels, which the log says; kernels: always",
+        FREE, NEEDS("parallel.comm", "nccl")),
 
     CHOICE("fabric.probe", AT(fabric.probe), "auto", probes,
            "measure the bandwidth between the ranks before the first step; auto: not between the processes "

@@ -6,7 +6,8 @@
  * the account goes by the order of the calls alone: a transfer begins after the products that were given before its start, lasts
  * as long as its bytes do at a usual rate, and is over at its wait at the latest.  Products count down what is left of it, at
  * the rates below.  What else the GPU computes is not counted: transfers seem a little longer for that, which costs less than a
- * product that meets one unexpectedly. */
+ * product that meets one unexpectedly.  One that copy engines make takes no multiprocessor from a product, and some of the links
+ * from a transfer of the other lane, which lasts longer for it. */
 #include <string.h>
 
 #include "kernels/cuda/linear.h"
@@ -22,10 +23,18 @@ static const double FP8_GAIN = 1.9;
 /* Two lanes share the links, which one alone does not fill: of the time that passes each has this part. */
 static const double SHARE_OF_TWO = 0.75;
 
-static int num_busy(const struct beside *beside) {
+/* num_moving - lanes with a transfer under way.  num_busy - those of which it occupies multiprocessors. */
+static int num_moving(const struct beside *beside) {
     int num = 0;
     for (int lane = 0; lane < CUDA_NUM_LANES; lane++)
         num += beside->lanes[lane].count > 0;
+    return num;
+}
+
+static int num_busy(const struct beside *beside) {
+    int num = 0;
+    for (int lane = 0; lane < CUDA_NUM_LANES; lane++)
+        num += beside->lanes[lane].count > 0 && beside->lanes[lane].pending[0].way == BESIDE_KERNELS;
     return num;
 }
 
@@ -35,14 +44,17 @@ static void forget(struct beside_lane *lane, int num) {
     memmove(lane->pending, lane->pending + num, (size_t)lane->count * sizeof *lane->pending);
 }
 
-int64_t cuda_beside_start(struct device *dev, int lane_number, double seconds) {
+int64_t cuda_beside_start(struct device *dev, int lane_number, double seconds, enum beside_way way) {
     struct beside_lane *lane = &linear_state_of(dev)->beside.lanes[lane_number];
     if (lane->count == BESIDE_MAX_PENDING) { /* two that are waited for together */
-        lane->pending[lane->count - 1].left_s += seconds;
-        lane->pending[lane->count - 1].ticket = ++lane->num_started;
+        struct pending *last = &lane->pending[lane->count - 1];
+        last->left_s += seconds;
+        last->ticket = ++lane->num_started;
+        if (way == BESIDE_KERNELS)
+            last->way = way;
         return lane->num_started;
     }
-    lane->pending[lane->count++] = (struct pending){.ticket = ++lane->num_started, .left_s = seconds};
+    lane->pending[lane->count++] = (struct pending){++lane->num_started, seconds, way};
     return lane->num_started;
 }
 
@@ -87,7 +99,7 @@ static void pass(struct beside_lane *lane, double seconds) {
 
 /* pass_all - a product that lasts so long was given to the GPU. */
 static void pass_all(struct beside *beside, double product_seconds) {
-    double seconds = (num_busy(beside) > 1 ? SHARE_OF_TWO : 1) * product_seconds;
+    double seconds = (num_moving(beside) > 1 ? SHARE_OF_TWO : 1) * product_seconds;
     for (int lane = 0; lane < CUDA_NUM_LANES; lane++)
         pass(&beside->lanes[lane], seconds);
 }

@@ -134,9 +134,10 @@ void cuda_linear_free(struct linear_state *linear);
 
 /* Transfers that products shall leave room (beside.c).  A lane is a stream of them, in order.
  * cuda_beside_start - one begins, after what was given to the GPU so far, and lasts about so long (INFINITY: until its end);
- * returns its ticket.  cuda_beside_end - what is given from here on comes after it, and after those of its lane before it. */
+ * by engines: it occupies no multiprocessor, and has its part of the links all the same.  Returns its ticket.  cuda_beside_end - what is given from here on comes after it, and after those of its lane before it. */
 enum { CUDA_NUM_LANES = 2 };
-int64_t cuda_beside_start(struct device *dev, int lane, double seconds);
+enum beside_way { BESIDE_KERNELS, BESIDE_ENGINES };
+int64_t cuda_beside_start(struct device *dev, int lane, double seconds, enum beside_way way);
 void cuda_beside_end(struct device *dev, int lane, int64_t ticket);
 
 /* cuda_ops - the table (table.c).  cuda_scratch_bytes - the largest scratch of all families. */

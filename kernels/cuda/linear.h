@@ -69,6 +69,7 @@ struct beside_lane {
     struct pending {
         int64_t ticket; /* counts the lane's starts from 1 */
         double left_s;  /* of it, once those before it are over */
+        enum beside_way way;
     } pending[BESIDE_MAX_PENDING];
     int count;
     int64_t num_started;

@@ -103,12 +103,17 @@ bool arrived(MPI_Request *request) {
 bool agree(collective &c) {
     for (int r = 0; r < c.comm->num_ranks; r++) {
         const header &one = c.headers[r], &mine = c.mine;
-        if (one.count == mine.count && one.type == mine.type && strcmp(one.what, mine.what) == 0)
-            continue;
         char text[256];
+        if (one.count == mine.count && one.type == mine.type && one.place == mine.place &&
+            strcmp(one.what, mine.what) == 0)
+            continue;
         snprintf(text, sizeof text,
                  "simt: collective %lld: this rank calls %s of %lld, rank %d calls %s of %lld",
                  (long long)mine.number, mine.what, (long long)mine.count, r, one.what, (long long)one.count);
+        if (one.place != mine.place)
+            snprintf(text, sizeof text,
+                     "simt: collective %lld: received at %lld of a window, by rank %d at %lld",
+                     (long long)mine.number, (long long)mine.place, r, (long long)one.place);
         nccl_report(c.comm, ncclInvalidUsage, text);
         return false;
     }
@@ -192,7 +197,7 @@ ncclResult_t nccl_call(std::shared_ptr<collective> c, const char *what, size_t c
                        cudaStream_t stream) {
     static long num_calls = 0; /* of this process, on all communicators */
     ncclComm_t comm = c->comm;
-    if (comm->called) {
+    if (comm->called || comm->registering) {
         nccl_report(comm, ncclInvalidUsage,
                     "simt: a collective was called while the one before was in progress");
         return ncclInvalidUsage;
@@ -209,6 +214,7 @@ ncclResult_t nccl_call(std::shared_ptr<collective> c, const char *what, size_t c
     c->mine.number = ++comm->num_called;
     c->mine.count = (int64_t)count;
     c->mine.type = type;
+    c->mine.place = strcmp(what, "all-gather") == 0 ? nccl_place(comm, c->from, c->from_bytes, c->to) : -1;
     snprintf(c->mine.what, sizeof c->mine.what, "%s", what);
     comm->called = c;
     comm->stream = stream;
@@ -300,7 +306,7 @@ void move_start(ncclComm_t comm) {
 } // namespace
 
 ncclResult_t ncclGetVersion(int *version) {
-    *version = NCCL_VERSION_CODE;
+    *version = nccl_planted_version() > 0 ? nccl_planted_version() : NCCL_VERSION_CODE;
     return ncclSuccess;
 }
 
@@ -330,6 +336,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int num_ranks, ncclUniqueI
     (*comm)->rank = rank;
     (*comm)->num_ranks = num_ranks;
     (*comm)->me = {rank, world_rank()};
+    (*comm)->cta_policy = config->CTAPolicy == NCCL_CONFIG_UNDEF_INT ? 0 : config->CTAPolicy;
     if (sscanf(id.internal, "simt %d %d", &(*comm)->inviter, &(*comm)->tag) != 2)
         return ncclInvalidArgument;
     invite(*comm);
@@ -345,7 +352,10 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *result) {
         move_start(comm);
     if (comm->result == ncclSuccess && comm->called && ++comm->questions >= QUESTIONS)
         launch(comm);
-    *result = comm->result == ncclSuccess && comm->called ? ncclInProgress : comm->result;
+    if (comm->result == ncclSuccess && comm->registering)
+        nccl_move_window(comm);
+    bool at_work = comm->called || comm->registering;
+    *result = comm->result == ncclSuccess && at_work ? ncclInProgress : comm->result;
     return ncclSuccess;
 }
 
@@ -353,6 +363,10 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *result) {
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
     if (comm->num_running > 0 || comm->called) {
         nccl_report(comm, ncclInvalidUsage, "simt: a communicator ends while collectives are under way");
+        return ncclInvalidUsage;
+    }
+    if (!comm->windows.empty()) {
+        nccl_report(comm, ncclInvalidUsage, "simt: a communicator ends that has windows");
         return ncclInvalidUsage;
     }
     return ncclSuccess;
@@ -364,9 +378,11 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
     return ncclSuccess;
 }
 
-/* The memory stays: collectives on the streams still look at it.  Only programs that end come here. */
+/* The memory stays: collectives on the streams still look at it.  Only programs that end come here, and those that were
+ * refused a window. */
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
     comm->aborted = true;
+    nccl_forget_windows(comm);
     return ncclSuccess;
 }
 

@@ -92,6 +92,14 @@ bool simt_can_reach(const void *address) {
 
 /* Memory and copies. */
 
+cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, const void *address) {
+    streams_guard locked(streams_lock());
+    attributes->type = memory_is_device(address) ? cudaMemoryTypeDevice
+                       : is_pinned(address, 1)   ? cudaMemoryTypeHost
+                                                 : cudaMemoryTypeUnregistered;
+    return gpu_status(cudaSuccess);
+}
+
 cudaError_t cudaMalloc(void **data, size_t size_bytes) {
     streams_guard locked(streams_lock());
     if (refused())

@@ -41,6 +41,9 @@ void simt_progress(void);
 /* simt_nccl_max_ctas - the limit of the communicator that was opened last; 0: none. */
 int simt_nccl_max_ctas(void);
 
+/* simt_nccl_gathers - of this process so far: by copy engines (1), by kernels (0). */
+long simt_nccl_gathers(int by_engines);
+
 /* simt_can_reach - may a kernel follow this address: device memory, or page-locked host memory?  For launches
  * that check their arguments; a kernel that is given any other host memory works here and faults on a GPU. */
 bool simt_can_reach(const void *address);

@@ -57,7 +57,7 @@ static void setup(struct trial *t) {
     int64_t tickets[CUDA_NUM_LANES];
     t->bits[0] = run(t);
     for (int lane = 0; lane < CUDA_NUM_LANES; lane++) {
-        tickets[lane] = cuda_beside_start(&t->dev, lane, INFINITY);
+        tickets[lane] = cuda_beside_start(&t->dev, lane, INFINITY, BESIDE_KERNELS);
         t->bits[lane + 1] = run(t);
     }
     for (int lane = 0; lane < CUDA_NUM_LANES; lane++)
@@ -85,7 +85,7 @@ static void assert_busy(struct trial *t, int lanes) {
 /* num_products - that are given to the GPU until a transfer of so many seconds counts as over, at most `most`. */
 static int num_products(struct trial *t, double seconds, int most) {
     int num = 0;
-    cuda_beside_start(&t->dev, GATHER, seconds);
+    cuda_beside_start(&t->dev, GATHER, seconds, BESIDE_KERNELS);
     for (; num < most && linear_target_now(&t->dev) != 0; num++)
         free(run(t));
     return num;
@@ -97,10 +97,10 @@ static void test_from_start_to_end(void **state) {
     struct trial t;
     setup(&t);
     assert_busy(&t, 0);
-    int64_t gather = cuda_beside_start(&t.dev, GATHER, INFINITY);
+    int64_t gather = cuda_beside_start(&t.dev, GATHER, INFINITY, BESIDE_KERNELS);
     for (int i = 0; i < 3; i++)
         assert_busy(&t, 1);
-    int64_t reduce = cuda_beside_start(&t.dev, REDUCE, INFINITY);
+    int64_t reduce = cuda_beside_start(&t.dev, REDUCE, INFINITY, BESIDE_KERNELS);
     assert_busy(&t, 2);
     cuda_beside_end(&t.dev, GATHER, gather);
     assert_busy(&t, 1);
@@ -118,7 +118,7 @@ static void test_settled(void **state) {
     setup(&t);
     cuda_linear_settle(&t.dev, true);
     void *alone = run(&t);
-    int64_t gather = cuda_beside_start(&t.dev, GATHER, INFINITY);
+    int64_t gather = cuda_beside_start(&t.dev, GATHER, INFINITY, BESIDE_KERNELS);
     void *beside = run(&t);
     assert_memory_equal(alone, beside, OUT_BYTES);
     cuda_linear_settle(&t.dev, false);
@@ -141,11 +141,40 @@ static void test_time_passes(void **state) {
     assert_int_equal(num_products(&t, 0.5 * product_s, MOST), 1);
     assert_int_equal(num_products(&t, 4.5 * product_s, MOST), 5);
     assert_int_equal(num_products(&t, 9.5 * product_s, MOST), 10);
-    cuda_beside_start(&t.dev, GATHER, 2.25 * product_s);
+    cuda_beside_start(&t.dev, GATHER, 2.25 * product_s, BESIDE_KERNELS);
     assert_int_equal(num_products(&t, 2.25 * product_s, MOST), 5);
     double both_s = product_s * (cuda_num_sms(&t.dev) - SPARED) / (cuda_num_sms(&t.dev) - 2 * SPARED);
-    cuda_beside_start(&t.dev, REDUCE, 2.2 * both_s);
+    cuda_beside_start(&t.dev, REDUCE, 2.2 * both_s, BESIDE_KERNELS);
     assert_int_equal(num_products(&t, 2.2 * both_s, MOST), 3); /* 0.75 of each at a time */
+    assert_busy(&t, 0);
+    teardown(&t);
+}
+
+/* What copy engines move leaves products all multiprocessors, and takes links from a transfer of the other lane; a transfer by kernels after
+ * it on its lane is not before it is over. */
+static void test_copy_engines(void **state) {
+    (void)state;
+    enum { MOST = 1000 };
+    struct trial t;
+    setup(&t);
+    double alone_s = 2.0 * ROWS * OUT * IN / 5.7e12 / cuda_num_sms(&t.dev); /* as beside.c has it */
+    double product_s = alone_s * cuda_num_sms(&t.dev) / (cuda_num_sms(&t.dev) - SPARED);
+    for (int shared = 0; shared < 2; shared++) {
+        int64_t gather = shared ? cuda_beside_start(&t.dev, GATHER, INFINITY, BESIDE_ENGINES) : NO_TICKET;
+        int num = 0;
+        assert_busy(&t, 0);
+        cuda_beside_start(&t.dev, REDUCE, 3.6 * product_s, BESIDE_KERNELS);
+        for (; num < MOST && linear_target_now(&t.dev) != 0; num++)
+            assert_busy(&t, 1);
+        assert_int_equal(num, shared ? 5 : 4); /* 0.75 of it at a time */
+        cuda_beside_end(&t.dev, GATHER, gather);
+    }
+    cuda_beside_start(&t.dev, GATHER, 1.5 * alone_s, BESIDE_ENGINES);
+    int64_t second = cuda_beside_start(&t.dev, GATHER, INFINITY, BESIDE_KERNELS);
+    assert_busy(&t, 0);
+    assert_busy(&t, 0);
+    assert_busy(&t, 1);
+    cuda_beside_end(&t.dev, GATHER, second);
     assert_busy(&t, 0);
     teardown(&t);
 }
@@ -155,16 +184,16 @@ static void test_order_of_a_lane(void **state) {
     (void)state;
     struct trial t;
     setup(&t);
-    cuda_beside_start(&t.dev, GATHER, INFINITY);
-    int64_t second = cuda_beside_start(&t.dev, GATHER, INFINITY);
-    int64_t third = cuda_beside_start(&t.dev, GATHER, INFINITY);
+    cuda_beside_start(&t.dev, GATHER, INFINITY, BESIDE_KERNELS);
+    int64_t second = cuda_beside_start(&t.dev, GATHER, INFINITY, BESIDE_KERNELS);
+    int64_t third = cuda_beside_start(&t.dev, GATHER, INFINITY, BESIDE_KERNELS);
     cuda_beside_end(&t.dev, GATHER, second);
     assert_busy(&t, 1);
     cuda_beside_end(&t.dev, GATHER, third);
     assert_busy(&t, 0);
     int64_t last = NO_TICKET;
     for (int i = 0; i < 3 * BESIDE_MAX_PENDING; i++) { /* more than the account has places */
-        last = cuda_beside_start(&t.dev, GATHER, 1.0);
+        last = cuda_beside_start(&t.dev, GATHER, 1.0, BESIDE_KERNELS);
         assert_busy(&t, 1);
     }
     cuda_beside_end(&t.dev, GATHER, last - 1);
@@ -179,7 +208,7 @@ static void test_nothing_spared(void **state) {
     (void)state;
     struct trial t;
     setup(&t);
-    cuda_beside_start(&t.dev, GATHER, INFINITY);
+    cuda_beside_start(&t.dev, GATHER, INFINITY, BESIDE_KERNELS);
     cuda_linear_spare_sms(&t.dev, 0);
     assert_busy(&t, 0);
     cuda_linear_spare_sms(&t.dev, cuda_num_sms(&t.dev) / 2 + 1);
@@ -215,8 +244,9 @@ static void test_choices_for_all(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_from_start_to_end), cmocka_unit_test(test_settled),
-        cmocka_unit_test(test_time_passes),       cmocka_unit_test(test_order_of_a_lane),
-        cmocka_unit_test(test_nothing_spared),    cmocka_unit_test(test_choices_for_all),
+        cmocka_unit_test(test_time_passes),       cmocka_unit_test(test_copy_engines),
+        cmocka_unit_test(test_order_of_a_lane),   cmocka_unit_test(test_nothing_spared),
+        cmocka_unit_test(test_choices_for_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

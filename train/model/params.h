@@ -214,10 +214,11 @@ struct params {
     void *work[MAX_WORK]; /* what the optimizer's update works in, as its rule placed it */
     int64_t *
         fixed_terms; /* with adds_exactly at stage 0: scratch of params_grad_finish, a row for each replica */
-    bool is_not_finite;       /* with adds_exactly: a gradient of this step is no finite number */
-    bool is_last;             /* the micro-batch at hand is the step's last: what it completes can be sent */
-    struct transport *across; /* borrowed, of params_join_replicas; NULL: one replica */
-    struct transport *along;  /* borrowed, of params_join_tensor; NULL: no ranks divide tensors */
+    bool is_not_finite; /* with adds_exactly: a gradient of this step is no finite number */
+    bool is_last;       /* the micro-batch at hand is the step's last: what it completes can be sent */
+    struct transport *windowed; /* borrowed, of params_create_linked; NULL: memory is the device's own */
+    struct transport *across;   /* borrowed, of params_join_replicas; NULL: one replica */
+    struct transport *along;    /* borrowed, of params_join_tensor; NULL: no ranks divide tensors */
     struct transport *experts, *holders; /* borrowed, of params_join_experts; NULL: no ranks divide experts */
     double comm_s;                       /* seconds spent waiting for transfers */
 };
@@ -227,6 +228,15 @@ struct params {
  * either.  None communicates: each rank comes to the same layout by itself. */
 void params_measure(struct params *params, const struct params_setup *setup);
 void params_create(struct params *params, struct device *dev, const struct params_setup *setup);
+
+/* params_lay_out - of a zeroed params with its setup: units, segments and tensors, which depend on nothing else; what params_measure
+ * begins with. */
+void params_lay_out(struct params *params);
+
+/* params_create_linked - the same, with the ends of what is gathered over link in memory that suits it (transport_windows_open), which
+ * params_free gives back: before link is closed, and collective then.  Collective over whole. */
+void params_create_linked(struct params *params, struct device *dev, const struct params_setup *setup,
+                          struct transport *link, struct comm *whole);
 void params_free(struct params *params);
 
 /* params_put_stored - where products read a tensor of STORAGE_STORED; what rows points to outlives the parameters.  Before the

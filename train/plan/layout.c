@@ -13,9 +13,13 @@
 #include "train/model/optimizer.h"
 #include "train/plan/even_batches.h"
 #include "train/ranks/axes_memory.h"
+#include "train/ranks/rank_device.h"
 
 /* Rows of logits at a time on a GPU: its matrix products want thousands. */
 enum { HEAD_ROWS_GPU = 4096 };
+
+/* ncclMemAlloc rounds up to the pages that CUDA recommends, 2 MiB, and has one more for what ranks tell each other. */
+enum { WINDOWS_BYTES = (TRANSPORT_MAX_WINDOWS + 1) * 2 * MIB };
 
 struct router_setup layout_router(const struct config *config, const struct model_config *model) {
     double own = model->adds_router_loss ? model->router_loss : 0;
@@ -48,6 +52,12 @@ static int64_t graph_ops(const struct config *config, const struct model_config 
     int64_t kinds = (config->train.batch_sequences + per_round - 1) / per_round;
     int64_t ops = (kinds < MOST_KINDS ? kinds : MOST_KINDS) * (per_layer * model->num_layers + OTHER_OPS);
     return ops < CUDA_GRAPH_MAX_OPS ? ops : CUDA_GRAPH_MAX_OPS;
+}
+
+/* has_windows - transfers run beside products of a GPU, by NCCL, and the run file lets it choose how. */
+static bool has_windows(const struct config *config, int num_shards, bool on_gpu) {
+    return on_gpu && num_shards > 1 && rank_transfers_beside(config->parallel.zero_stage) &&
+           config->parallel.comm == COMM_NCCL && config->parallel.gathers == GATHERS_AUTO;
 }
 
 /* stage_of - alone in its replica, a rank divides what updates can be split between replicas, and nothing else. */
@@ -116,6 +126,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                   .router = layout_router(config, model)},
         .on_gpu = on_gpu,
         .graph_ops = on_gpu && layout_has_graphs(config, model) ? graph_ops(config, model, grid) : 0,
+        .has_windows = has_windows(config, num_shards, on_gpu),
     };
 }
 
@@ -155,9 +166,10 @@ struct layout_memory layout_memory(const struct layout *layout, size_t scratch_b
                                    .on_host = params.arena_offloaded.used_bytes,
                                    .snapshot = params.arena_snapshot.used_bytes,
                                    .scratch = scratch_bytes,
+                                   .windows = layout->has_windows ? WINDOWS_BYTES : 0,
                                    .graphs = (size_t)layout->graph_ops * CUDA_GRAPH_OP_BYTES};
     memory.device = memory.parameters + memory.gradients + memory.optimizer + memory.transfers +
-                    memory.activations + memory.scratch + memory.graphs +
+                    memory.activations + memory.scratch + memory.windows + memory.graphs +
                     (layout->on_gpu ? 0 : memory.snapshot);
     model_free(&model);
     params_free(&params);
@@ -180,6 +192,7 @@ const char *layout_memory_text(const struct layout_memory *memory, char *text, s
                  {"gather and reduce buffers", memory->transfers},
                  {"activations", memory->activations},
                  {"scratch", memory->scratch},
+                 {"pages of NCCL's memory", memory->windows},
                  {"CUDA graphs", memory->graphs},
                  {"in host memory", memory->on_host},
                  {"copy for checkpoints", memory->snapshot},

@@ -13,6 +13,7 @@ struct layout {
     struct model_setup model;
     bool on_gpu;
     int64_t graph_ops; /* operations of its CUDA graphs; 0: there are none */
+    bool has_windows;  /* its gathers go by copy engines where NCCL has that: see params_create_linked */
 };
 
 /* layout_make - for a rank at that place of the grid; on_gpu: it computes on one. */
@@ -29,8 +30,10 @@ struct layout_memory {
     size_t snapshot; /* of checkpoint.async, in the host's memory */
     size_t shared;   /* its part of what ranks of one host share to exchange in, in the host's memory */
     size_t scratch;  /* of the ops; 0 on a CPU */
-    size_t graphs;   /* what the driver may keep of CUDA graphs: an allowance */
-    size_t device;   /* all of the above but what a GPU's rank keeps in the host's memory */
+    size_t
+        windows;   /* what windows may take beyond what lies in them: NCCL allocates whole pages of the GPU */
+    size_t graphs; /* what the driver may keep of CUDA graphs: an allowance */
+    size_t device; /* all of the above but what a GPU's rank keeps in the host's memory */
 };
 
 /* layout_memory - without allocating anything.  scratch_bytes is what the device's ops ask for

@@ -19,9 +19,8 @@
  * follows from counts (kernels/cuda/NOTES.md) and has not been measured. */
 enum { TRANSFER_SMS = 12 };
 
-/* Stages whose gathers or reductions run while layers compute; those of the others come after the backward,
- * when NCCL may have the whole GPU. */
-static bool transfers_beside_products(int64_t zero_stage) {
+/* Those of the other stages come after the backward, when NCCL may have the whole GPU. */
+bool rank_transfers_beside(int64_t zero_stage) {
     return zero_stage >= 2;
 }
 
@@ -139,7 +138,7 @@ bool rank_device_join(struct rank_device *rank, const struct config *config, str
         .grid = &rank->grid,
         .device = &rank->dev,
         .kind = rank->dev.ops->host_memory ? TRANSPORT_HOST : gpu_transport(config),
-        .shard_sms = transfers_beside_products(config->parallel.zero_stage) ? TRANSFER_SMS : 0};
+        .shard_sms = rank_transfers_beside(config->parallel.zero_stage) ? TRANSFER_SMS : 0};
     rank->uses_nccl = setup.kind == TRANSPORT_NCCL;
     if (!axes_open(&rank->axes, &setup, comm))
         return false;
@@ -161,7 +160,7 @@ bool rank_device_open(struct rank_device *rank, const struct config *config, str
 /* Where the stage has transfers beside products; the transport tells those products of each (kernels/cuda/beside.c). */
 void rank_device_spare_sms(struct rank_device *rank, int zero_stage) {
     if (!rank->dev.ops->host_memory)
-        cuda_linear_spare_sms(&rank->dev, transfers_beside_products(zero_stage) ? rank->link->sms : 0);
+        cuda_linear_spare_sms(&rank->dev, rank_transfers_beside(zero_stage) ? rank->link->sms : 0);
 }
 
 void rank_device_close(struct rank_device *rank) {

@@ -36,6 +36,9 @@ bool rank_device_join(struct rank_device *rank, const struct config *config, str
 bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm);
 void rank_device_close(struct rank_device *rank);
 
+/* rank_transfers_beside - whether gathers or reductions of that parallel.stage run while layers compute. */
+bool rank_transfers_beside(int64_t zero_stage);
+
 /* rank_device_spare_sms - from here on products leave the transfers of that parallel.stage room while they run: the one place
  * that decides it. */
 void rank_device_spare_sms(struct rank_device *rank, int zero_stage);

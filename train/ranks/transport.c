@@ -61,10 +61,15 @@ static void nothing_to_close(struct transport *t) {
     (void)t;
 }
 
-static const struct transport_ops HOST_OPS = {
-    "host",          host_all_gather_start, host_reduce_scatter_start, host_sum_f32,
-    host_send_start, host_receive_start,    host_all_to_all_start,     host_wait,
-    host_close};
+static const struct transport_ops HOST_OPS = {.name = "host",
+                                              .all_gather_start = host_all_gather_start,
+                                              .reduce_scatter_start = host_reduce_scatter_start,
+                                              .sum_f32 = host_sum_f32,
+                                              .send_start = host_send_start,
+                                              .receive_start = host_receive_start,
+                                              .all_to_all_start = host_all_to_all_start,
+                                              .wait = host_wait,
+                                              .close = host_close};
 
 /* --- one rank: its shard is the whole ---
  *
@@ -117,10 +122,15 @@ static void alone_wait(struct transport *t, struct transfer *transfer) {
     (void)transfer;
 }
 
-static const struct transport_ops ALONE_OPS = {
-    "none",           alone_all_gather_start, alone_reduce_scatter_start, alone_sum_f32,
-    alone_send_start, alone_receive_start,    alone_all_to_all_start,     alone_wait,
-    nothing_to_close};
+static const struct transport_ops ALONE_OPS = {.name = "none",
+                                               .all_gather_start = alone_all_gather_start,
+                                               .reduce_scatter_start = alone_reduce_scatter_start,
+                                               .sum_f32 = alone_sum_f32,
+                                               .send_start = alone_send_start,
+                                               .receive_start = alone_receive_start,
+                                               .all_to_all_start = alone_all_to_all_start,
+                                               .wait = alone_wait,
+                                               .close = nothing_to_close};
 
 /* --- the front --- */
 
@@ -158,6 +168,20 @@ void transport_close(struct transport *transport) {
     if (transport->ops)
         transport->ops->close(transport);
     memset(transport, 0, sizeof *transport);
+}
+
+void transport_windows_open(struct transport *transport, struct comm *whole, struct transport_window *windows,
+                            int count) {
+    CHECK(count <= TRANSPORT_MAX_WINDOWS, "%d windows of a transport", count);
+    for (int i = 0; i < count; i++)
+        windows[i].memory = NULL;
+    if (transport->ops->windows_open && transport->sms > 0)
+        transport->ops->windows_open(transport, whole, windows, count);
+}
+
+void transport_windows_close(struct transport *transport) {
+    if (transport->ops->windows_close)
+        transport->ops->windows_close(transport);
 }
 
 /* num_others - ranks that this one sends to. */

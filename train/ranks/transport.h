@@ -2,7 +2,8 @@
  * whatever memory the device has.  One small table per kind, chosen once:
  *
  *   TRANSPORT_HOST     CPU device: comm.h directly on the buffers; waits block the host; messages move beside ops (mover.h)
- *   TRANSPORT_NCCL     one GPU per rank: two communicators with a stream each, gathers and reductions
+ *   TRANSPORT_NCCL     one GPU per rank: two communicators with a stream each, gathers and reductions; gathers by copy engines
+ *                      where the library has that, between the GPUs of a node (transport_windows_open)
  *   TRANSPORT_STAGED   GPU buffers through pinned host memory and comm.h: slow and synchronous, for several
  *                      ranks on one GPU and for finding out whether a fault is NCCL's
  *
@@ -56,6 +57,14 @@ struct sum_rounded {
     float *widened;      /* scratch [shard_count]: one of them */
 };
 
+/* Memory for the ends of gathers, which all ranks lay out alike. */
+struct transport_window {
+    size_t size_bytes; /* wanted: the same on all ranks */
+    uint64_t layout;   /* of what lies where in it (arena.h): likewise */
+    void *memory;      /* out: zeroed; NULL: the device's own does as well */
+};
+enum { TRANSPORT_MAX_WINDOWS = 2 };
+
 struct transport;
 
 struct transport_ops {
@@ -70,6 +79,9 @@ struct transport_ops {
     void (*all_to_all_start)(struct transport *, const struct comm_pieces *, struct transfer *);
     void (*wait)(struct transport *, struct transfer *);
     void (*close)(struct transport *);
+    /* NULL: there is no such way. */
+    void (*windows_open)(struct transport *, struct comm *whole, struct transport_window *, int count);
+    void (*windows_close)(struct transport *);
 };
 
 struct transport {
@@ -80,6 +92,7 @@ struct transport {
     double stood_s;        /* the host, in transport_stand, since then */
     int sms;               /* NCCL: multiprocessors that one transfer may occupy; 0: as many as NCCL likes */
     void *state;           /* the kind's own */
+    char gathers[160];     /* how gathers go, in words, since transport_windows_open asked; "": nobody did */
 };
 
 /* transport_open - for the buffers of that device, which must outlive the transport.  HOST belongs to the CPU
@@ -98,6 +111,15 @@ void transport_close(struct transport *transport);
  * transfer runs on them: one rank, HOST, STAGED. */
 int transport_open_beside(struct transport *transport, struct comm *comm, struct device *device,
                           enum transport_kind kind, int sms, struct err *err);
+
+/* transport_windows_open - gathers between two places of these windows shall occupy no multiprocessor, where transfers run beside
+ * products (transport->sms) and every rank of whole can have that; else all gathers stay as they are, and transport->gathers says why.
+ * Memory may be there in either case.  Once, before the transfers that it is for.  Collective over whole, the comm of all that have such a
+ * transport, so that none gathers otherwise than another: what is chosen beside gathers is the same everywhere.
+ * transport_windows_close - gives the windows' memory back, after all transfers; nothing where none was opened.  Collective. */
+void transport_windows_open(struct transport *transport, struct comm *whole, struct transport_window *windows,
+                            int count);
+void transport_windows_close(struct transport *transport);
 
 /* transport_kind_name - "host", "nccl", "staged". */
 const char *transport_kind_name(enum transport_kind kind);

@@ -183,10 +183,15 @@ static void staged_close(struct transport *t) {
     staged_release(staged, t->device);
 }
 
-static const struct transport_ops STAGED_OPS = {
-    "staged",          staged_all_gather_start, staged_reduce_scatter_start, staged_sum_f32,
-    staged_send_start, staged_receive_start,    staged_all_to_all_start,     staged_wait,
-    staged_close};
+static const struct transport_ops STAGED_OPS = {.name = "staged",
+                                                .all_gather_start = staged_all_gather_start,
+                                                .reduce_scatter_start = staged_reduce_scatter_start,
+                                                .sum_f32 = staged_sum_f32,
+                                                .send_start = staged_send_start,
+                                                .receive_start = staged_receive_start,
+                                                .all_to_all_start = staged_all_to_all_start,
+                                                .wait = staged_wait,
+                                                .close = staged_close};
 
 /* The same room on all ranks, as a piece on one is a piece on all; and a failure on one is a failure on all, agreed on before
  * the first transfer could hang. */

@@ -215,6 +215,7 @@ static void tell_idle(struct trainer *t) {
         bool is_set;
     } keys[] = {{"run.gemm_choices", config_gemm_choices(config) == GEMM_CHOICES_FILE},
                 {"parallel.comm", config->parallel.comm != COMM_NCCL},
+                {"parallel.gathers", config->parallel.gathers != GATHERS_AUTO},
                 {"optimizer.offload", config->optimizer.offload}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys && t->rank.dev.ops->host_memory; i++)
         if (keys[i].is_set)
@@ -230,6 +231,17 @@ static void set_up_products(struct trainer *t, int zero_stage) {
     cuda_use_graphs(&t->rank.dev, layout_has_graphs(t->config, &t->model_config));
 }
 
+/* create_params - how what is gathered beside products is moved is found out with its memory. */
+static void create_params(struct trainer *t, const struct layout *layout) {
+    if (!layout->has_windows) {
+        params_create(&t->params, &t->rank.dev, &layout->params);
+        return;
+    }
+    params_create_linked(&t->params, &t->rank.dev, &layout->params, t->rank.link, t->comm);
+    if (t->rank.link->gathers[0])
+        metrics_note(t->metrics, "gathers: %s", t->rank.link->gathers);
+}
+
 /* take_memory - everything that the run will hold on the device, but the feeds. */
 static bool take_memory(struct trainer *t) {
     struct device *dev = &t->rank.dev;
@@ -241,7 +253,7 @@ static bool take_memory(struct trainer *t) {
     tell_idle(t);
     if (!gemm_choices_load(t))
         return false;
-    params_create(&t->params, dev, &layout.params);
+    create_params(t, &layout);
     if (!trainer_is_apart(t))
         params_join_replicas(&t->params, t->rank.across);
     params_join_tensor(&t->params, t->rank.tensor);

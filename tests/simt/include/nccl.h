@@ -23,7 +23,11 @@ extern "C" {
 #define NCCL_UNIQUE_ID_BYTES 128
 #define NCCL_CONFIG_UNDEF_INT INT_MIN
 
+#define NCCL_WIN_COLL_SYMMETRIC 0x01
+#define NCCL_CTA_POLICY_ZERO 0x02
+
 typedef struct ncclComm *ncclComm_t;
+typedef struct ncclWindow_vidmem *ncclWindow_t;
 typedef struct {
     char internal[NCCL_UNIQUE_ID_BYTES];
 } ncclUniqueId;
@@ -48,12 +52,13 @@ typedef struct {
     int blocking; /* 0: calls return ncclInProgress instead of waiting */
     int maxCTAs;  /* thread blocks of one collective, each on a multiprocessor of its own */
     const char *commName;
+    int CTAPolicy;
 } ncclConfig_t;
 
 #define NCCL_CONFIG_INITIALIZER                                                                              \
     {                                                                                                        \
         sizeof(ncclConfig_t), 0xcafebeef, NCCL_VERSION_CODE, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,   \
-            NULL                                                                                             \
+            NULL, NCCL_CONFIG_UNDEF_INT                                                                      \
     }
 
 ncclResult_t ncclGetVersion(int *version);
@@ -77,6 +82,11 @@ ncclResult_t ncclSend(const void *sendbuff, size_t count, ncclDataType_t datatyp
                       cudaStream_t stream);
 ncclResult_t ncclRecv(void *recvbuff, size_t count, ncclDataType_t datatype, int peer, ncclComm_t comm,
                       cudaStream_t stream);
+ncclResult_t ncclMemAlloc(void **ptr, size_t size);
+ncclResult_t ncclMemFree(void *ptr);
+ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void *buff, size_t size, ncclWindow_t *win,
+                                    int winFlags);
+ncclResult_t ncclCommWindowDeregister(ncclComm_t comm, ncclWindow_t win);
 ncclResult_t ncclGroupStart(void);
 ncclResult_t ncclGroupEnd(void);
 

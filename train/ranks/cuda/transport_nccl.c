@@ -1,4 +1,4 @@
-/* transport_nccl.c - see transport.h: gathers and reductions by NCCL.  The only file that calls it.
+/* transport_nccl.c - see transport.h: gathers and reductions by NCCL.  Gathers by copy engines: nccl_windows.c.
  *
  * Two lanes, each a communicator with a stream of its own: a gather of the next weights need not queue behind
  * a reduction of the last gradients.  An event orders a lane after the compute stream at the start of a
@@ -16,25 +16,13 @@
  * Two communicators on one GPU can deadlock when their kernels start in another order on another rank;
  * NCCL_LAUNCH_ORDER_IMPLICIT (NCCL 2.26) keeps them in the order of the calls. */
 #include <math.h>
-#include <nccl.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include "kernels/clock.h"
-#include "kernels/cuda/cuda.h"
+#include "train/ranks/cuda/nccl_state.h"
 #include "train/ranks/cuda/transport_cuda.h"
 
-enum { LANE_GATHER, LANE_REDUCE, NUM_LANES = CUDA_NUM_LANES };
-enum {
-    MAX_AHEAD = 16,       /* transfers: a few hundred kernels, below the driver's queue of about a thousand */
-    OLDEST_NCCL = 22600,  /* NCCL_LAUNCH_ORDER_IMPLICIT */
-    ABORT_PATIENCE_S = 5, /* ncclCommAbort has been seen to hang (NVIDIA/nccl issues 549, 863, 1013) */
-    LOOK_INTERVAL_NS = 50000
-};
+enum { OLDEST_NCCL = 22600 }; /* NCCL_LAUNCH_ORDER_IMPLICIT */
 
 /* What a rank sends in a second inside a node, for how long products leave multiprocessors to a transfer.  With all the blocks it
  * likes (24) NCCL was measured at 361e9 in gathers and 363e9 in reductions on 8 H200 (stas00/ml-engineering); 12 have half of
@@ -43,192 +31,13 @@ enum {
 static const double SENT_PER_S_SM80 = 130e9, SENT_PER_S_SM90 = 240e9;
 static const double START_S = 30e-6; /* kernels started, ranks met */
 
-/* One transfer given to the GPU; transfer number n is in flights[n % MAX_AHEAD]. */
-struct flight {
-    cudaEvent_t done;
-    const char *what;
-    size_t size_bytes;
-};
-
-struct nccl {
-    struct comm *comm;     /* borrowed */
-    struct device *device; /* borrowed */
-    ncclComm_t lanes[NUM_LANES];
-    cudaStream_t streams[NUM_LANES];
-    cudaEvent_t ready; /* what a transfer waits for on the compute stream */
-    struct flight flights[MAX_AHEAD];
-    int64_t num_started, num_finished; /* transfers 1 .. num_finished are over on the GPU */
-    double moved_s;                    /* when num_finished last rose */
-    double noted_s;                    /* how long the wait had lasted when the other ranks were last told */
-    bool is_counted;                   /* by the products beside transfers */
-    const char *phase; /* what the host waits for, where that is not a transfer yet; or NULL */
-    /* Who looked while the host waited before this transport was opened: another transport of the device. */
-    void (*look_before)(void *user, double waited_s);
-    void *look_before_user;
-};
-
-/* --- dying --- */
-
-static void *abort_lanes(void *user) {
-    struct nccl *nccl = user;
-    for (int lane = 0; lane < NUM_LANES; lane++)
-        if (nccl->lanes[lane])
-            ncclCommAbort(nccl->lanes[lane]); /* what it says changes nothing any more */
-    return NULL;
-}
-
-/* abort_in_time - stop the kernels that wait for other ranks, so that those see an error soon; in a thread,
- * as the line that says why must come even if this hangs. */
-static void abort_in_time(struct nccl *nccl) {
-    pthread_t thread;
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += ABORT_PATIENCE_S;
-    if (pthread_create(&thread, NULL, abort_lanes, nccl) == 0)
-        pthread_timedjoin_np(thread, NULL, &until);
-}
-
-/* oldest_text - what the GPU has not finished: the transfer that others are missing in, or a phase of NCCL.
- */
-static const char *oldest_text(const struct nccl *nccl, char *text, size_t room_bytes) {
-    const struct flight *flight = &nccl->flights[(nccl->num_finished + 1) % MAX_AHEAD];
-    if (nccl->num_finished < nccl->num_started)
-        snprintf(text, room_bytes, "%s of %zu bytes, transfer %lld", flight->what, flight->size_bytes,
-                 (long long)nccl->num_finished + 1);
-    else
-        snprintf(text, room_bytes, "%s", nccl->phase ? nccl->phase : "the GPU's own work");
-    return text;
-}
-
-static void die_of_error(struct nccl *nccl, int lane, ncclResult_t result) __attribute__((noreturn));
-static void die_of_timeout(struct nccl *nccl, double waited_s, const char *whom) __attribute__((noreturn));
-
-static void die_of_error(struct nccl *nccl, int lane, ncclResult_t result) {
-    const struct cuda_state *gpu = nccl->device->state;
-    const char *last = nccl->lanes[lane] ? ncclGetLastError(nccl->lanes[lane]) : NULL;
-    char oldest[128], reason[256];
-    oldest_text(nccl, oldest, sizeof oldest);
-    snprintf(reason, sizeof reason, "%s%s%.160s", ncclGetErrorString(result), last && last[0] ? ": " : "",
-             last ? last : "");
-    reason[strcspn(reason, "\n")] = '\0';
-    abort_in_time(nccl);
-    die("NCCL on GPU %d (%s): %s, in '%s': another rank ended or the network failed; that rank's own line "
-        "says "
-        "why, NCCL_DEBUG=INFO tells more",
-        gpu->ordinal, gpu->gpu, reason, oldest);
-}
-
-static void die_of_timeout(struct nccl *nccl, double waited_s, const char *whom) {
-    const struct cuda_state *gpu = nccl->device->state;
-    char oldest[128];
-    oldest_text(nccl, oldest, sizeof oldest);
-    abort_in_time(nccl);
-    const struct comm_phase *phase = comm_phase(nccl->comm);
-    die("GPU %d (%s) waited %.1f s in '%s', for %s, while %s: it ended, hangs, is stopped or is slower; look "
-        "at its "
-        "host and start again, or raise %s",
-        gpu->ordinal, gpu->gpu, waited_s, oldest, whom, phase->name, phase->key);
-}
-
-/* --- waiting --- */
-
-/* advance - count what the GPU has finished, in the order of the starts. */
-static void advance(struct nccl *nccl) {
-    while (nccl->num_finished < nccl->num_started) {
-        cudaError_t status = cudaEventQuery(nccl->flights[(nccl->num_finished + 1) % MAX_AHEAD].done);
-        if (status == cudaErrorNotReady) {
-            (void)cudaGetLastError(); /* it is remembered as if it were an error */
-            return;
-        }
-        if (status != cudaSuccess)
-            cuda_die(__FILE__, __LINE__, "cudaEventQuery", status);
-        nccl->num_finished++;
-        nccl->moved_s = clock_s();
-    }
-}
-
-/* check_lanes - die when NCCL reports an error. */
-static void check_lanes(struct nccl *nccl) {
-    for (int lane = 0; lane < NUM_LANES; lane++) {
-        ncclResult_t result = ncclSuccess;
-        if (!nccl->lanes[lane])
-            continue;
-        ncclResult_t status = ncclCommGetAsyncError(nccl->lanes[lane], &result);
-        if (status != ncclSuccess || (result != ncclSuccess && result != ncclInProgress))
-            die_of_error(nccl, lane, status != ncclSuccess ? status : result);
-    }
-}
-
-/* look - what every wait of the host does now and then: MPI's progress, NCCL's errors.  waited_s is how long
- * this wait has lasted.  Returns for how long nothing has moved: a wait during which transfers finish is no
- * hang. */
-static double look(struct nccl *nccl, double waited_s) {
-    comm_poll(nccl->comm);
-    advance(nccl);
-    check_lanes(nccl);
-    double quiet_s = clock_s() - nccl->moved_s;
-    return quiet_s < waited_s ? quiet_s : waited_s;
-}
-
-/* look_or_die - look, with the limit of the phase. */
-static void look_or_die(struct nccl *nccl, double waited_s) {
-    const double note_every_s = 0.2;
-    double quiet_s = look(nccl, waited_s);
-    char whom[COMM_WHOM_ROOM], oldest[128];
-    if (nccl->num_finished == nccl->num_started && !nccl->phase) { /* of no other rank's making */
-        if (quiet_s > comm_timeout(nccl->comm))
-            die_of_timeout(nccl, quiet_s, "itself");
-        return;
-    }
-    if (quiet_s < nccl->noted_s)
-        nccl->noted_s = 0;
-    if (quiet_s < nccl->noted_s + note_every_s)
-        return;
-    nccl->noted_s = quiet_s;
-    if (!comm_note_wait(nccl->comm, oldest_text(nccl, oldest, sizeof oldest), quiet_s, whom))
-        die_of_timeout(nccl, quiet_s, whom);
-}
-
-/* look_while_waiting - the device's hook.  With several transports on a device the one that misses a transfer
- * shall speak; that the GPU itself hangs is for the first of them to say. */
-static void look_while_waiting(void *user, double waited_s) {
-    struct nccl *nccl = user;
-    double quiet_s = look(nccl, waited_s);
-    if (nccl->look_before && nccl->num_finished == nccl->num_started && !nccl->phase)
-        nccl->look_before(nccl->look_before_user, quiet_s);
-    else
-        look_or_die(nccl, quiet_s);
-}
-
-static void pause_briefly(void) {
-    struct timespec pause = {0, LOOK_INTERVAL_NS};
-    nanosleep(&pause, NULL);
-}
-
-/* settle - a call on this lane said status; non-blocking communicators may still be at work on it, and until
- * they are done nothing has reached the stream. */
-static void settle(struct nccl *nccl, int lane, ncclResult_t status) {
-    double start = clock_s();
-    while (status == ncclInProgress) {
-        ncclResult_t call = ncclCommGetAsyncError(nccl->lanes[lane], &status);
-        if (call != ncclSuccess)
-            status = call;
-        if (status != ncclInProgress)
-            break;
-        look_or_die(nccl, clock_s() - start);
-        sched_yield(); /* it takes tens of microseconds: too short to sleep */
-    }
-    if (status != ncclSuccess)
-        die_of_error(nccl, lane, status);
-}
-
 /* hold_back - the host is too far ahead of the GPU. */
 static void hold_back(struct nccl *nccl) {
     double start = clock_s();
-    advance(nccl);
+    nccl_advance(nccl);
     while (nccl->num_started - nccl->num_finished >= MAX_AHEAD) {
-        look_or_die(nccl, clock_s() - start);
-        pause_briefly();
+        nccl_look_or_die(nccl, clock_s() - start);
+        nccl_pause();
     }
 }
 
@@ -252,12 +61,14 @@ static double expected_s(const struct nccl *nccl, size_t size_bytes) {
     return START_S + (double)size_bytes * (ranks - 1) / ranks / rate;
 }
 
-/* end - NCCL was called and said status. */
-static void end(struct nccl *nccl, int lane, ncclResult_t status, struct transfer *transfer, const char *what,
+/* end - NCCL was called with that communicator, and said status. */
+static void end(struct nccl *nccl, int comm, ncclResult_t status, struct transfer *transfer, const char *what,
                 size_t size_bytes) {
     struct flight *flight = &nccl->flights[(nccl->num_started + 1) % MAX_AHEAD];
+    enum beside_way way = comm == COMM_ENGINES ? BESIDE_ENGINES : BESIDE_KERNELS;
+    int lane = comm == COMM_ENGINES ? LANE_GATHER : comm;
     nccl->phase = what; /* the first of its kind connects the ranks, which may take seconds */
-    settle(nccl, lane, status);
+    nccl_settle(nccl, comm, status);
     nccl->phase = NULL;
     CUDA_CHECK(cudaEventRecord(flight->done, nccl->streams[lane]));
     flight->what = what;
@@ -267,7 +78,7 @@ static void end(struct nccl *nccl, int lane, ncclResult_t status, struct transfe
     transfer->number = ++nccl->num_started;
     transfer->lane = lane;
     transfer->ticket =
-        nccl->is_counted ? cuda_beside_start(nccl->device, lane, expected_s(nccl, size_bytes)) : 0;
+        nccl->is_counted ? cuda_beside_start(nccl->device, lane, expected_s(nccl, size_bytes), way) : 0;
 }
 
 static void nccl_wait(struct transport *t, struct transfer *transfer) {
@@ -287,25 +98,28 @@ static void nccl_wait(struct transport *t, struct transfer *transfer) {
 static void nccl_all_gather_start(struct transport *t, void *full, const void *shard, size_t shard_bytes,
                                   struct transfer *transfer) {
     struct nccl *nccl = t->state;
-    ncclComm_t comm = nccl->lanes[LANE_GATHER];
+    size_t full_bytes = shard_bytes * (size_t)comm_num_ranks(nccl->comm);
+    bool by_engines = nccl_has_window(nccl, full, full_bytes) && nccl_has_window(nccl, shard, shard_bytes);
+    int comm = by_engines ? COMM_ENGINES : LANE_GATHER;
     if (shard_bytes == 0)
         return;
     begin(nccl, LANE_GATHER, transfer);
     ncclResult_t status =
-        ncclAllGather(shard, full, shard_bytes, ncclUint8, comm, nccl->streams[LANE_GATHER]);
-    end(nccl, LANE_GATHER, status, transfer, "all-gather", shard_bytes * (size_t)comm_num_ranks(nccl->comm));
+        ncclAllGather(shard, full, shard_bytes, ncclUint8, nccl->comms[comm], nccl->streams[LANE_GATHER]);
+    end(nccl, comm, status, transfer, "all-gather", full_bytes);
 }
 
 static void nccl_reduce_scatter_start(struct transport *t, enum term_type type, void *shard, const void *full,
                                       int64_t shard_count, struct transfer *transfer) {
     struct nccl *nccl = t->state;
     ncclDataType_t value = type == TERMS_I64 ? ncclInt64 : ncclFloat32;
+    ncclComm_t comm = nccl->comms[LANE_REDUCE];
     size_t shard_bytes = terms_bytes(type, shard_count);
     if (shard_count == 0)
         return;
     begin(nccl, LANE_REDUCE, transfer);
-    ncclResult_t status = ncclReduceScatter(full, shard, (size_t)shard_count, value, ncclSum,
-                                            nccl->lanes[LANE_REDUCE], nccl->streams[LANE_REDUCE]);
+    ncclResult_t status =
+        ncclReduceScatter(full, shard, (size_t)shard_count, value, ncclSum, comm, nccl->streams[LANE_REDUCE]);
     end(nccl, LANE_REDUCE, status, transfer, "reduce-scatter",
         shard_bytes * (size_t)comm_num_ranks(nccl->comm));
 }
@@ -317,7 +131,7 @@ static void nccl_sum_f32(struct transport *t, float *values, int64_t count) {
         return;
     begin(nccl, LANE_REDUCE, &transfer);
     ncclResult_t status = ncclAllReduce(values, values, (size_t)count, ncclFloat32, ncclSum,
-                                        nccl->lanes[LANE_REDUCE], nccl->streams[LANE_REDUCE]);
+                                        nccl->comms[LANE_REDUCE], nccl->streams[LANE_REDUCE]);
     end(nccl, LANE_REDUCE, status, &transfer, "sum", (size_t)count * sizeof *values);
     nccl_wait(t, &transfer);
 }
@@ -332,7 +146,7 @@ struct message {
 
 /* give_message - to NCCL, on the lane of the reductions: what is sent is mostly gradients. */
 static ncclResult_t give_message(struct nccl *nccl, const struct message *m) {
-    ncclComm_t comm = nccl->lanes[LANE_REDUCE];
+    ncclComm_t comm = nccl->comms[LANE_REDUCE];
     cudaStream_t stream = nccl->streams[LANE_REDUCE];
     return m->sent ? ncclSend(m->sent, m->size_bytes, ncclUint8, m->rank, comm, stream)
                    : ncclRecv(m->received, m->size_bytes, ncclUint8, m->rank, comm, stream);
@@ -444,13 +258,13 @@ static void close_streams(struct nccl *nccl) {
 
 static void nccl_close(struct transport *t) {
     struct nccl *nccl = t->state;
-    cuda_wait(nccl->device, cuda_stream(nccl->device)); /* it has waited for all transfers */
+    nccl_windows_close(t); /* nothing, where the caller did; it waits for the GPU */
     nccl->phase = "end of NCCL";
     nccl->moved_s = clock_s();
     for (int lane = 0; lane < NUM_LANES; lane++) {
-        settle(nccl, lane, ncclCommFinalize(nccl->lanes[lane]));
-        ncclCommDestroy(nccl->lanes[lane]); /* frees memory of this rank alone */
-        nccl->lanes[lane] = NULL;
+        nccl_settle(nccl, lane, ncclCommFinalize(nccl->comms[lane]));
+        ncclCommDestroy(nccl->comms[lane]); /* frees memory of this rank alone */
+        nccl->comms[lane] = NULL;
     }
     nccl->device->while_waiting = nccl->look_before;
     nccl->device->waiting_user = nccl->look_before_user;
@@ -458,10 +272,17 @@ static void nccl_close(struct transport *t) {
     free(nccl);
 }
 
-static const struct transport_ops NCCL_OPS = {
-    "nccl",          nccl_all_gather_start, nccl_reduce_scatter_start, nccl_sum_f32,
-    nccl_send_start, nccl_receive_start,    nccl_all_to_all_start,     nccl_wait,
-    nccl_close};
+static const struct transport_ops NCCL_OPS = {.name = "nccl",
+                                              .all_gather_start = nccl_all_gather_start,
+                                              .reduce_scatter_start = nccl_reduce_scatter_start,
+                                              .sum_f32 = nccl_sum_f32,
+                                              .send_start = nccl_send_start,
+                                              .receive_start = nccl_receive_start,
+                                              .all_to_all_start = nccl_all_to_all_start,
+                                              .wait = nccl_wait,
+                                              .close = nccl_close,
+                                              .windows_open = nccl_windows_open,
+                                              .windows_close = nccl_windows_close};
 
 int transport_nccl_open(struct transport *transport, struct err *err) {
     struct comm *comm = transport->comm;
@@ -485,14 +306,14 @@ int transport_nccl_open(struct transport *transport, struct err *err) {
         config.blocking = 0;
         if (transport->sms > 0)
             config.maxCTAs = transport->sms; /* a block of NCCL's has a multiprocessor to itself */
-        settle(nccl, lane,
-               ncclCommInitRankConfig(&nccl->lanes[lane], comm_num_ranks(comm), invitation.ids[lane],
-                                      comm_rank(comm), &config));
+        nccl_settle(nccl, lane,
+                    ncclCommInitRankConfig(&nccl->comms[lane], comm_num_ranks(comm), invitation.ids[lane],
+                                           comm_rank(comm), &config));
     }
     nccl->phase = NULL;
     nccl->look_before = nccl->device->while_waiting;
     nccl->look_before_user = nccl->device->waiting_user;
-    nccl->device->while_waiting = look_while_waiting;
+    nccl->device->while_waiting = nccl_look_while_waiting;
     nccl->device->waiting_user = nccl;
     transport->ops = &NCCL_OPS;
     transport->state = nccl;
