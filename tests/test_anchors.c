@@ -218,6 +218,17 @@ static void row_of(char *row, size_t size, const struct anchor *a) {
     snprintf(row + at, size - (size_t)at, "%.3g k | %.0f %% |", speed / 1000, 100 * utilisation(a, speed));
 }
 
+/* gathers_row_of - the same of several GPUs, by NCCL's kernels and by copy engines. */
+static void gathers_row_of(char *row, size_t size, const struct anchor *a) {
+    struct site_partition partition = partition_of(a->gpu);
+    struct machine machine = machine_of_partition(&partition, NULL, DTYPE_BF16, 8);
+    double by_kernels = predicted(a, &machine);
+    machine.engines = true;
+    double by_engines = predicted(a, &machine);
+    snprintf(row, size, "| %s | %s x %d | %.4g k | %.4g k | %.1f %% |", a->source, a->gpu, a->num_gpus,
+             by_kernels / 1000, by_engines / 1000, 100 * (by_engines / by_kernels - 1));
+}
+
 /* The tables of the notes are what the plan says today. */
 static void test_tables_of_the_notes(void **state) {
     (void)state;
@@ -232,6 +243,12 @@ static void test_tables_of_the_notes(void **state) {
         char row[160];
         row_of(row, sizeof row, i < NUM_ANCHORS ? &ANCHORS[i] : &STEPS[i - NUM_ANCHORS]);
         if (!strstr(notes, row))
+            missing += printf("not in kernels/cuda/NOTES.md: %s\n", row) > 0;
+    }
+    for (int i = 0; i < NUM_STEPS; i++) {
+        char row[160];
+        gathers_row_of(row, sizeof row, &STEPS[i]);
+        if (STEPS[i].num_gpus > 1 && !strstr(notes, row))
             missing += printf("not in kernels/cuda/NOTES.md: %s\n", row) > 0;
     }
     assert_int_equal(missing, 0);

@@ -86,9 +86,17 @@ static void test_beside(void **state) {
     timeline_make(&line, &table, &rates);
     assert_true(fabs(line.step_s - 2.75) < 1e-12 && fabs(line.compute_s - 2.75) < 1e-12);
     timeline_free(&line);
+    rates.engines = true; /* both are gathers of weights inside a replica */
+    timeline_make(&line, &table, &rates);
+    assert_true(fabs(line.step_s - 2) < 1e-12 && fabs(line.busy_s[EXCHANGE_INSIDE] - 1.5) < 1e-12);
+    timeline_free(&line);
+    events[0].what = EXCHANGE_GRADIENTS; /* 0.5 of it done when it is over */
+    timeline_make(&line, &table, &rates);
+    assert_true(fabs(line.step_s - 2.5) < 1e-12);
+    timeline_free(&line);
     events[1] = (struct event){.kind = EVENT_START, .axis = EXCHANGE_ACROSS, .bytes = 40}; /* 0 to 8 */
     timeline_make(&line, &table, &rates);
-    assert_true(fabs(line.step_s - 4) < 1e-12);
+    assert_true(fabs(line.step_s - 4) < 1e-12); /* whatever gathers inside go by */
     timeline_free(&line);
     rates.beside = 0; /* the control */
     timeline_make(&line, &table, &rates);

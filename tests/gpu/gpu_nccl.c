@@ -1,9 +1,11 @@
 /* gpu_nccl.c - gathers, reductions, sums and exchanges of the memories of GPUs, by NCCL and through the host, against
- * values that are known: one GPU for each rank.  A rank alone opens a communicator of one, which is what a
+ * values that are known: one GPU for each rank.  With several, gathers between windows too, by copy engines where NCCL has that: it
+ * says which way they go, and how long they take.  A rank alone opens a communicator of one, which is what a
  * machine with one GPU can try of NCCL.  Started by gpu_check.sh; ends with 77 where there is no GPU. */
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kernels/clock.h"
 #include "kernels/device_cuda.h"
 #include "tests/exchange_checks.h"
 #include "train/ranks/cuda/gpu_map.h"
@@ -128,6 +130,66 @@ static bool try_kind(struct comm *comm, struct device *dev, enum transport_kind 
     return wrong == 0;
 }
 
+/* A transport whose gathers leave products room, and its windows: shards, and what they are gathered into. */
+struct windowed {
+    struct transport t;
+    struct transport_window windows[2];
+    struct buffers b;
+};
+
+/* memory_of - a window's, or the device's where there is none. */
+static void *memory_of(struct windowed *w, int i) {
+    struct transport_window *window = &w->windows[i];
+    return window->memory ? window->memory : device_allocate(w->b.dev, window->size_bytes);
+}
+
+/* time_gathers - the mean of a few, in seconds. */
+static double time_gathers(struct windowed *w) {
+    enum { NUM = 10 };
+    struct transfer transfer = {.number = 0};
+    device_synchronize(w->b.dev);
+    double start = clock_s();
+    for (int i = 0; i < NUM; i++) {
+        transport_all_gather_start(&w->t, w->b.full.data, w->b.shard.data, tensor_bytes(w->b.shard),
+                                   &transfer);
+        transport_wait(&w->t, &transfer);
+    }
+    device_synchronize(w->b.dev);
+    return (clock_s() - start) / NUM;
+}
+
+/* try_windows - gathers of a layer's size; false on every rank when one has a wrong value. */
+static bool try_windows(struct comm *comm, struct device *dev) {
+    enum { SMS = 12, SHARD_COUNT = 4 << 20 };
+    int num_ranks = comm_num_ranks(comm);
+    struct err err = {""};
+    struct windowed w = {.windows = {{SHARD_COUNT * sizeof(float), 1, NULL},
+                                     {SHARD_COUNT * sizeof(float) * (size_t)num_ranks, 1, NULL}},
+                         .b = {.dev = dev, .rank = comm_rank(comm), .num_ranks = num_ranks}};
+    if (num_ranks == 1) /* nothing travels */
+        return true;
+    if (!comm_all_ok(comm, transport_open_beside(&w.t, comm, dev, TRANSPORT_NCCL, SMS, &err), &err))
+        return false;
+    transport_windows_open(&w.t, comm, w.windows, 2);
+    w.b.shard = tensor_1d(memory_of(&w, 0), DTYPE_F32, SHARD_COUNT);
+    w.b.full = tensor_1d(memory_of(&w, 1), DTYPE_F32, (int64_t)SHARD_COUNT * num_ranks);
+    CHECK(w.b.shard.data && w.b.full.data, "no device memory for a gather");
+    w.b.host = xcalloc((size_t)SHARD_COUNT * (size_t)num_ranks, sizeof *w.b.host);
+    int64_t wrong = wrong_gather(&w.b, &w.t);
+    double seconds = time_gathers(&w);
+    comm_sum_i64(comm, &wrong, 1);
+    if (comm_is_root(comm))
+        printf("gathers of windows, %s: %lld values are wrong; %.1f GB/s sent by a rank\n", w.t.gathers,
+               (long long)wrong, 1e-9 * (double)(num_ranks - 1) * SHARD_COUNT * sizeof(float) / seconds);
+    for (int i = 0; i < 2; i++)
+        if (!w.windows[i].memory)
+            device_release(dev, i ? w.b.full.data : w.b.shard.data, w.windows[i].size_bytes);
+    free(w.b.host);
+    transport_windows_close(&w.t);
+    transport_close(&w.t);
+    return wrong == 0;
+}
+
 /* open_gpu - this rank's own; the exit code, 0 when all ranks have theirs. */
 static int open_gpu(struct comm *comm, struct device *dev) {
     struct err err = {""};
@@ -155,7 +217,10 @@ int main(int argc, char **argv) {
     comm_set_timeout(comm, TIMEOUT_S);
     int code = open_gpu(comm, &dev);
     if (code == 0)
-        code = try_kind(comm, &dev, TRANSPORT_NCCL) && try_kind(comm, &dev, TRANSPORT_STAGED) ? 0 : 1;
+        code = try_kind(comm, &dev, TRANSPORT_NCCL) && try_windows(comm, &dev) &&
+                       try_kind(comm, &dev, TRANSPORT_STAGED)
+                   ? 0
+                   : 1;
     if (dev.ops)
         device_close(&dev);
     comm_finish(comm);

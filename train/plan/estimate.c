@@ -302,7 +302,8 @@ struct timeline_rates estimate_rates(const struct config *config, const struct m
                                    .forward_s = (1 - head) * forward * micro_s,
                                    .backward_s = (1 - head) * (1 - forward) * micro_s,
                                    .update_s = update_s(f, layout, machine),
-                                   .beside = machine->beside};
+                                   .beside = machine->beside,
+                                   .engines = machine->engines};
     links_take(&rates, grid, ranks_per_node, machine);
     return rates;
 }

@@ -92,6 +92,17 @@ const char *hint_wire(const struct config *config, const struct grid *grid, int 
     return text;
 }
 
+const char *hint_gathers(double tokens_per_s, double by_engines_per_s, char text[HINT_ROOM]) {
+    text[0] = '\0';
+    if (by_engines_per_s > 0)
+        snprintf(
+            text, HINT_ROOM,
+            "where NCCL 2.28.3 or later and the driver let copy engines gather weights, %.0f tokens/s in "
+            "place of %.0f, as predicted (parallel.gathers); the run's log says whether they do",
+            by_engines_per_s, tokens_per_s);
+    return text;
+}
+
 /* offers_experts - whether the model's experts could have pairs. */
 static bool offers_experts(const struct model_config *model) {
     return adapter_is_of_experts(model, ADAPTER_DOWN) && adapter_limit(model, ADAPTER_DOWN) > 0;

@@ -5,7 +5,7 @@
 #include "configs/schema/config.h"
 #include "train/ranks/grid.h"
 
-enum { MAX_HINTS = 8, HINT_ROOM = 320 };
+enum { MAX_HINTS = 10, HINT_ROOM = 320 };
 
 /* plan_served_hint - of an adapter that servers do not take as it is: which do not, and the way out; false: there is nothing to be
  * said.  The run says it as well. */
@@ -27,6 +27,10 @@ const char *hint_routers(const struct config *config, const struct model_config 
  * nothing to be said. */
 const char *hint_wire(const struct config *config, const struct grid *grid, int ranks_per_node,
                       char text[HINT_ROOM]);
+
+/* hint_gathers - of a plan whose tokens a second count NCCL's kernels: what they would be where copy engines gather the weights.  Into text;
+ * "" where by_engines_per_s is 0: nothing is gained. */
+const char *hint_gathers(double tokens_per_s, double by_engines_per_s, char text[HINT_ROOM]);
 
 /* hint_pairs - of an adapter on a model with experts: what has no pair.  Into text; "" where there is nothing to be said. */
 const char *hint_pairs(const struct model_config *model, char text[HINT_ROOM]);

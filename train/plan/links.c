@@ -6,8 +6,7 @@ static int ranks_of_replica(const struct grid *grid) {
     return grid_num_ranks(grid) / grid->axes[AXIS_REPLICA].size;
 }
 
-/* replica_is_local - whether each replica lies on one node. */
-static bool replica_is_local(const struct grid *grid, int ranks_per_node) {
+bool links_inside_node(const struct grid *grid, int ranks_per_node) {
     return grid_num_ranks(grid) <= ranks_per_node || ranks_per_node % ranks_of_replica(grid) == 0;
 }
 
@@ -17,7 +16,7 @@ static bool replica_is_local(const struct grid *grid, int ranks_per_node) {
  * rings as the node has ranks share its network. */
 static double link_rate(const struct grid *grid, int ranks_per_node, const struct machine *machine) {
     int ranks = ranks_of_replica(grid), sharers = ranks % ranks_per_node == 0 ? 1 : 2;
-    if (replica_is_local(grid, ranks_per_node))
+    if (links_inside_node(grid, ranks_per_node))
         return machine->link_bytes_per_s;
     return machine->node_bytes_per_s / (sharers * grid->axes[AXIS_TENSOR].size);
 }
@@ -36,7 +35,7 @@ static void take_expert_links(struct timeline_rates *rates, const struct grid *g
     int num_experts = grid->axes[AXIS_EXPERT].size;
     double inside = rates->bytes_per_s[EXCHANGE_INSIDE];
     bool is_local = grid_axis_is_local(grid, AXIS_EXPERT, ranks_per_node);
-    bool ring_is_local = replica_is_local(grid, ranks_per_node);
+    bool ring_is_local = links_inside_node(grid, ranks_per_node);
     rates->bytes_per_s[EXCHANGE_EXPERT] =
         is_local ? machine->link_bytes_per_s : machine->node_bytes_per_s / ranks_per_node;
     rates->latency_s[EXCHANGE_EXPERT] = is_local ? machine->link_latency_s : machine->node_latency_s;
@@ -47,7 +46,7 @@ static void take_expert_links(struct timeline_rates *rates, const struct grid *g
 
 void links_take(struct timeline_rates *rates, const struct grid *grid, int ranks_per_node,
                 const struct machine *machine) {
-    bool inside_is_local = replica_is_local(grid, ranks_per_node);
+    bool inside_is_local = links_inside_node(grid, ranks_per_node);
     bool across_is_local = grid_axis_is_local(grid, AXIS_REPLICA, ranks_per_node);
     double inside = link_rate(grid, ranks_per_node, machine);
     rates->bytes_per_s[EXCHANGE_INSIDE] = rates->bytes_per_s[EXCHANGE_CONTEXT] = inside;

@@ -20,6 +20,7 @@ struct machine {
     double node_bytes_per_s;               /* of a whole node to the other nodes */
     double link_latency_s, node_latency_s; /* of an exchange over them, before its first byte */
     double watts;                          /* of a rank with its part of the host; 0: not known */
+    bool engines; /* gathers inside a node take nothing of `beside`: see parallel.gathers */
     bool on_gpu;
     bool measured; /* a calibration; else assumed from data sheets, or this processor for a moment */
     bool link_measured, node_measured; /* the same of the links inside a node, and between nodes */

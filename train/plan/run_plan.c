@@ -10,6 +10,7 @@
 #include "train/measure/task_score.h"
 #include "train/plan/async_choice.h"
 #include "train/plan/even_batches.h"
+#include "train/plan/links.h"
 
 /* What a rank writes per second (as train/run/control.c guesses until a save was measured), and what a job needs
  * until its first step: modules, MPI, loading. */
@@ -21,6 +22,8 @@ enum { VALIDATIONS_AT_ENDS = 2 };
 /* Advice worth giving: a layout whose step takes at most this share of the time; half of the nodes where the price of the
  * run falls at least to this share; more nodes up to this many times as many. */
 static const double CLEARLY_FASTER = 0.93, CLEARLY_CHEAPER = 0.9;
+/* Tokens a second that copy engines must gain to be told of. */
+static const double WORTH_A_WORD = 1.005;
 enum { MOST_TIMES_NODES = 64 };
 
 /* --- time and cost --- */
@@ -294,6 +297,21 @@ static void compare_base(struct run_plan *plan) {
             .memory.device;
 }
 
+/* compare_gathers - with those by copy engines, where the run can have them: which NCCL it will meet is not known here. */
+static void compare_gathers(struct run_plan *plan) {
+    const struct run_place *place = plan->place;
+    int per_node = (int)place->ranks_per_node;
+    struct machine machine = place->machine;
+    if (!layout_make(&plan->config, plan->model, &plan->grid, machine.on_gpu).has_windows ||
+        !links_inside_node(&plan->grid, per_node))
+        return;
+    machine.engines = true;
+    double per_s =
+        estimate_proposal(&plan->config, &plan->figures, &plan->grid, per_node, &machine).time.tokens_per_s;
+    if (per_s > WORTH_A_WORD * plan->proposal.time.tokens_per_s)
+        plan->engines_per_s = per_s;
+}
+
 void run_plan_timetable(const struct run_plan *plan, struct timetable *table) {
     struct layout layout = layout_make(&plan->config, plan->model, &plan->grid, plan->place->machine.on_gpu);
     timetable_make(table, &layout, estimate_micros(&plan->config, &layout, &plan->grid));
@@ -339,6 +357,7 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
     plan->proposal = estimate_proposal(&plan->config, &plan->figures, &plan->grid, per_node, &place->machine);
     doubts_find(&plan->doubts, &plan->config, &plan->figures, &plan->grid, per_node, &place->machine);
     compare_base(plan);
+    compare_gathers(plan);
     count_traffic(plan);
     int64_t micro = plan->config.train.micro_sequences, batch = config->train.batch_sequences;
     int64_t round = micro * grid_size(&plan->grid, grid_axes(&plan->grid, DIVIDES_SAMPLES)),

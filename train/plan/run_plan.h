@@ -42,6 +42,7 @@ struct run_plan {
     enum async_save asked_async; /* before it was chosen */
     size_t
         other_bytes; /* of a rank's device, were an adapter's base held the other way; 0: there is no other way */
+    double engines_per_s; /* tokens, where copy engines gather weights inside a node; 0: nothing is gained */
     double save_s, wall_s;
     double reference_s; /* of the pass before the first step; NaN: the token files are not there yet */
     double tasks_s;     /* of one evaluation of eval.tasks; 0: there is none, NaN: not known yet */

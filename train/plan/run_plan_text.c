@@ -322,8 +322,9 @@ static void print_advice(const struct run_plan *plan) {
 /* collect_hints - of the plan's settings, and of its ranks. */
 static int collect_hints(const struct run_plan *plan, char hints[MAX_HINTS][HINT_ROOM]) {
     int count = plan_hints(&plan->config, plan->model, hints);
-    bool has_more = hint_wire(&plan->config, &plan->grid, (int)plan->place->ranks_per_node, hints[count])[0];
-    return count + has_more;
+    count += hint_wire(&plan->config, &plan->grid, (int)plan->place->ranks_per_node, hints[count])[0] != 0;
+    return count +
+           (hint_gathers(plan->proposal.time.tokens_per_s, plan->engines_per_s, hints[count])[0] != 0);
 }
 
 static void print_hints(const struct run_plan *plan) {
@@ -377,13 +378,13 @@ void run_plan_print(const struct run_plan *plan, const char *origin) {
 /* --- JSON --- */
 
 static json_t *memory_json(const struct layout_memory *memory) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "parameters",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "parameters",
                      (json_int_t)memory->parameters, "gradients", (json_int_t)memory->gradients, "optimizer",
                      (json_int_t)memory->optimizer, "transfers", (json_int_t)memory->transfers, "activations",
-                     (json_int_t)memory->activations, "scratch", (json_int_t)memory->scratch, "graphs",
-                     (json_int_t)memory->graphs, "on_host", (json_int_t)memory->on_host, "snapshot",
-                     (json_int_t)memory->snapshot, "shared", (json_int_t)memory->shared, "device",
-                     (json_int_t)memory->device);
+                     (json_int_t)memory->activations, "scratch", (json_int_t)memory->scratch, "windows",
+                     (json_int_t)memory->windows, "graphs", (json_int_t)memory->graphs, "on_host",
+                     (json_int_t)memory->on_host, "snapshot", (json_int_t)memory->snapshot, "shared",
+                     (json_int_t)memory->shared, "device", (json_int_t)memory->device);
 }
 
 static json_t *hints_json(const struct run_plan *plan) {

@@ -33,21 +33,21 @@ static double duration_s(const struct event *e, const struct timetable *table,
  * multiprocessors only where that is half of them or more (kernels/cuda/beside.c). */
 static const double LEAST_SPEED = 0.5;
 
-/* num_busy - axes along which something is under way at a time; first_s: the first of them that is over. */
-static int num_busy(const double free_s[EXCHANGE_AXES], double now_s, double *first_s) {
+/* num_busy - axes along which something slows computing at a time; first_s: the first of them that is over. */
+static int num_busy(const double slows_until_s[EXCHANGE_AXES], double now_s, double *first_s) {
     int count = 0;
     for (int axis = 0; axis < EXCHANGE_AXES; axis++) {
-        if (free_s[axis] <= now_s)
+        if (slows_until_s[axis] <= now_s)
             continue;
-        *first_s = count == 0 ? free_s[axis] : fmin(*first_s, free_s[axis]);
+        *first_s = count == 0 ? slows_until_s[axis] : fmin(*first_s, slows_until_s[axis]);
         count++;
     }
     return count;
 }
 
-/* computing_s - of what takes work_s alone: slower until the exchanges that have begun are over, of which those of an axis
- * follow each other without a gap.  Each axis has a transport of its own, which takes its own multiprocessors. */
-static double computing_s(double work_s, double now_s, const double free_s[EXCHANGE_AXES], double beside) {
+/* computing_s - of what takes work_s alone: slower until the exchanges that have begun and slow it are over, of which
+ * those of an axis follow each other without a gap.  Each axis has a transport of its own, which takes its own multiprocessors. */
+static double computing_s(double work_s, double now_s, const double slows_until_s[EXCHANGE_AXES], double beside) {
     double begin_s = now_s, until_s = 0;
     for (int busy = 0; beside > 0 && (busy = num_busy(free_s, now_s, &until_s)) > 0; now_s = until_s) {
         double speed = fmax(1 - busy * beside, LEAST_SPEED), done_s = speed * (until_s - now_s);
@@ -56,6 +56,12 @@ static double computing_s(double work_s, double now_s, const double free_s[EXCHA
         work_s -= done_s;
     }
     return now_s + work_s - begin_s;
+}
+
+/* slows - whether an exchange takes multiprocessors from what computes. */
+static bool slows(const struct event *e, const struct timeline_rates *rates) {
+    bool gathers = e->what == EXCHANGE_WEIGHTS || e->what == EXCHANGE_VALUES;
+    return !(rates->engines && gathers && e->axis == EXCHANGE_INSIDE);
 }
 
 /* When the micro-batches begin, and what had been computed by then. */
@@ -80,7 +86,7 @@ static void end_micro(struct timeline *line, const struct begins *begins) {
 }
 
 void timeline_make(struct timeline *line, const struct timetable *table, const struct timeline_rates *rates) {
-    double now_s = 0, free_s[EXCHANGE_AXES] = {0};
+    double now_s = 0, free_s[EXCHANGE_AXES] = {0}, slows_until_s[EXCHANGE_AXES] = {0};
     struct begins begins = {.now_s = {NAN, NAN, NAN}};
     int num_backward = num_backward_layers(table);
     *line = (struct timeline){.begin_s = xcalloc((size_t)table->num_events, sizeof *line->begin_s),
@@ -91,7 +97,7 @@ void timeline_make(struct timeline *line, const struct timetable *table, const s
         line->begin_s[i] = now_s;
         if (e->kind == EVENT_COMPUTE) {
             double lasts_s =
-                computing_s(duration_s(e, table, rates, num_backward), now_s, free_s, rates->beside);
+                computing_s(duration_s(e, table, rates, num_backward), now_s, slows_until_s, rates->beside);
             line->compute_s += lasts_s;
             now_s += lasts_s;
         } else if (e->kind == EVENT_WAIT) {
@@ -103,6 +109,8 @@ void timeline_make(struct timeline *line, const struct timetable *table, const s
             double lasts_s = rates->latency_s[e->axis] + (double)e->bytes / rates->bytes_per_s[e->axis];
             line->end_s[i] = free_s[e->axis] = line->begin_s[i] + lasts_s;
             line->busy_s[e->axis] += lasts_s;
+            if (slows(e, rates))
+                slows_until_s[e->axis] = line->end_s[i];
         }
         if (e->kind != EVENT_START)
             line->end_s[i] = now_s;

@@ -12,6 +12,7 @@ struct timeline_rates {
     double latency_s[EXCHANGE_AXES];   /* of each exchange, before its first byte */
     double
         beside; /* share of its speed that computing loses for each axis along which an exchange is under way; half of it stays */
+    bool engines; /* but for gathers of weights inside a replica, which copy engines make */
 };
 
 struct timeline {
