@@ -60,7 +60,7 @@ void nccl_settle(struct nccl *nccl, int comm, ncclResult_t status);
  * waited for, when it hangs. */
 void nccl_abort_in_time(ncclComm_t *comms, int count);
 
-/* nccl_windows_open, nccl_windows_close - transport.h.  nccl_has_window - so many bytes lie in one of them. */
+/* nccl_windows_open, nccl_windows_close - transport.h.  Collective.  nccl_has_window - so many bytes lie in one of them. */
 void nccl_windows_open(struct transport *transport, struct comm *whole, struct transport_window *windows,
                        int count);
 void nccl_windows_close(struct transport *transport);
