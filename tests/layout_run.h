@@ -101,7 +101,8 @@ struct run {
  * whatever device there is. */
 static void open_rank(struct run *run, struct comm *run_comm, const struct layout *layout) {
     struct config config = {.run = {.threads = 1},
-                            .parallel = {.replicas = layout->replicas ? layout->replicas : 1,
+                            .parallel = {.zero_stage = layout->zero_stage,
+                                         .replicas = layout->replicas ? layout->replicas : 1,
                                          .context = layout->context ? layout->context : 1,
                                          .tensor = layout->tensor ? layout->tensor : 1,
                                          .expert = layout->expert ? layout->expert : 1}};
@@ -189,7 +190,7 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
         .router = {.max_sequences = layout->micro_sequences},
         .trains = true};
     rank_device_spare_sms(&run->rank, params_setup.zero_stage);
-    params_create(&run->params, &run->rank.dev, &params_setup);
+    params_create_linked(&run->params, &run->rank.dev, &params_setup, run->rank.link, run_comm);
     params_join_replicas(&run->params, run->rank.across);
     params_join_tensor(&run->params, layout->lacks_sum ? NULL : run->rank.tensor);
     params_join_experts(&run->params, run->rank.expert, run->rank.holders);
