@@ -47,7 +47,8 @@ static int num_busy(const double slows_until_s[EXCHANGE_AXES], double now_s, dou
 
 /* computing_s - of what takes work_s alone: slower until the exchanges that have begun and slow it are over, of which
  * those of an axis follow each other without a gap.  Each axis has a transport of its own, which takes its own multiprocessors. */
-static double computing_s(double work_s, double now_s, const double slows_until_s[EXCHANGE_AXES], double beside) {
+static double computing_s(double work_s, double now_s, const double slows_until_s[EXCHANGE_AXES],
+                          double beside) {
     double begin_s = now_s, until_s = 0;
     for (int busy = 0; beside > 0 && (busy = num_busy(free_s, now_s, &until_s)) > 0; now_s = until_s) {
         double speed = fmax(1 - busy * beside, LEAST_SPEED), done_s = speed * (until_s - now_s);
