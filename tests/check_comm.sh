@@ -17,6 +17,9 @@ for way in memory messages; do
         fail "the message about the absent rank is missing ($way)"
 done
 
+# what ranks of one host add, they add in groups of eight
+timeout -k 5 60 mpirun -n 11 "$program" >"$log" 2>&1 || fail "exchanges of eleven ranks"
+
 timeout -k 5 30 mpirun -n 4 "$program" fails >"$log" 2>&1
 test $? -eq 2 || fail "a reported error must end with code 2"
 test "$(grep -c 'error: cannot open' "$log")" -eq 1 || fail "the error must be told once"

@@ -7,6 +7,7 @@
  * kills the ranks, the memory goes with them. */
 #include "train/ranks/comm_mpi_shared.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -40,20 +41,20 @@ struct place {
     _Alignas(LINE_BYTES) atomic_uint read;
 };
 
-/* What lies at the beginning of the memory; the ranks' places follow, place by place. */
+/* What lies at the beginning of the memory; the labels follow, place by place those of all ranks, then the ranks' places. */
 struct head {
     _Alignas(LINE_BYTES) uint64_t token; /* drawn by the first rank: this is its memory */
     struct place places[NUM_PLACES];
 };
 
-/* What lies before a piece in its place: all ranks must mean the same. */
+/* What belongs to a piece: all ranks must mean the same.  Those of a piece are read by all, and lie in few lines. */
 struct label {
-    _Alignas(LINE_BYTES) uint64_t shard_bytes;
-    enum shared_kind kind;
-    enum term_type type;
+    uint64_t shard_bytes;
+    uint32_t kind, type; /* enum shared_kind, enum term_type */
 };
 
-enum { PLACE_BYTES = PIECE_BYTES + (int)sizeof(struct label) };
+/* A line more than a piece: the same values of all ranks are not in the same few sets of a cache. */
+enum { PLACE_BYTES = PIECE_BYTES + LINE_BYTES };
 
 struct shared {
     struct comm *comm; /* borrowed */
@@ -61,7 +62,8 @@ struct shared {
     bool spins; /* every rank has a processor of its own */
     size_t size_bytes;
     struct head *head;
-    char *data;
+    struct label *labels;                        /* [NUM_PLACES, num_ranks] */
+    char *data;                                  /* [NUM_PLACES, num_ranks, PLACE_BYTES] */
     uint64_t num_started, num_written, num_read; /* pieces of this rank */
     struct shared_transfer *oldest, *newest;     /* under way */
 };
@@ -74,13 +76,20 @@ struct offer {
     uint64_t token;
 };
 
+/* labels_bytes - of all places: whole lines. */
+static size_t labels_bytes(int num_ranks) {
+    _Static_assert(NUM_PLACES * sizeof(struct label) % LINE_BYTES == 0, "the places begin at a line");
+    return NUM_PLACES * sizeof(struct label) * (size_t)num_ranks;
+}
+
 /* map - the memory of an open file. */
 static int map(struct shared *shared, int file) {
     void *memory = mmap(NULL, shared->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (memory == MAP_FAILED)
         return -1;
     shared->head = memory;
-    shared->data = (char *)memory + sizeof *shared->head;
+    shared->labels = (struct label *)(shared->head + 1);
+    shared->data = (char *)shared->labels + labels_bytes(shared->num_ranks);
     return 0;
 }
 
@@ -116,7 +125,8 @@ static int take(struct shared *shared, const struct offer *offer) {
 size_t shared_bytes(int num_ranks) {
     if (num_ranks == 1 || PIECE_BYTES / num_ranks < LINE_BYTES)
         return 0;
-    return sizeof(struct head) + (size_t)NUM_PLACES * (size_t)num_ranks * PLACE_BYTES;
+    return sizeof(struct head) + labels_bytes(num_ranks) +
+           (size_t)NUM_PLACES * (size_t)num_ranks * PLACE_BYTES;
 }
 
 struct shared *shared_open(struct comm *comm) {
@@ -159,41 +169,45 @@ static void reach(atomic_uint *counter, unsigned all) {
         syscall(SYS_futex, counter, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-/* sleep_on - until the counter has moved and somebody woke, or the time is over. */
-static void sleep_on(atomic_uint *counter, unsigned seen, long longest_ns) {
+/* sleep_on - until the counter has moved and somebody woke, or the time is over: returns whether it is. */
+static bool sleep_on(atomic_uint *counter, unsigned seen, long longest_ns) {
     struct timespec longest = {0, longest_ns};
-    syscall(SYS_futex, counter, FUTEX_WAIT, seen, &longest, NULL, 0);
+    return syscall(SYS_futex, counter, FUTEX_WAIT, seen, &longest, NULL, 0) != 0 && errno == ETIMEDOUT;
 }
 
-/* wait_for - until the counter is there.  MPI gets to move what is under way in messages whenever a sleep was in vain, at
- * least a hundred times a second: others may wait for those of this rank. */
+/* wait_for - until the counter is there.  MPI gets to move what is under way in messages whenever a sleep lasted too long, at least a
+ * hundred times a second, as others may wait for those of this rank; sooner where it has some of its own: where there are none, to wake
+ * up for them costs more than the exchange. */
 static void wait_for(struct shared *shared, atomic_uint *counter, unsigned wanted, const char *what) {
+    enum { SOON_NS = 500000, AT_LAST_NS = 10000000 };
     const double spin_s = 50e-6;
     struct patience patience = {.what = what};
-    long longest_ns = 500000;
+    long longest_ns = comm_is_moving(shared->comm) ? SOON_NS : AT_LAST_NS;
     for (unsigned seen; (seen = atomic_load(counter)) != wanted;) {
         comm_mpi_look(shared->comm, &patience);
         if (shared->spins && patience.waited_s < spin_s) {
             sched_yield();
             continue;
         }
-        sleep_on(counter, seen, longest_ns);
-        if (atomic_load(counter) != wanted)
+        if (sleep_on(counter, seen, longest_ns))
             comm_poll(shared->comm);
-        longest_ns = longest_ns < 8000000 ? longest_ns * 2 : 10000000;
+        longest_ns = 2 * longest_ns < AT_LAST_NS ? 2 * longest_ns : AT_LAST_NS;
     }
 }
 
 /* --- pieces --- */
 
-/* label_of, place_of - where rank r's piece k lies. */
+/* number_of - which of all places rank r's piece k has. */
+static size_t number_of(const struct shared *shared, uint64_t k, int r) {
+    return (size_t)(k % NUM_PLACES) * (size_t)shared->num_ranks + (size_t)r;
+}
+
 static struct label *label_of(const struct shared *shared, uint64_t k, int r) {
-    uint64_t number = k % NUM_PLACES * (uint64_t)shared->num_ranks + (uint64_t)r;
-    return (struct label *)(shared->data + number * PLACE_BYTES);
+    return &shared->labels[number_of(shared, k, r)];
 }
 
 static char *place_of(const struct shared *shared, uint64_t k, int r) {
-    return (char *)(label_of(shared, k, r) + 1);
+    return shared->data + number_of(shared, k, r) * PLACE_BYTES;
 }
 
 /* complete - what a counter is at when all ranks have done with piece k. */
@@ -210,6 +224,11 @@ static struct piece piece_of(const struct shared_transfer *transfer, uint64_t k)
     size_t at = (size_t)(k - transfer->first) * transfer->piece_bytes, left = transfer->shard_bytes - at;
     return (struct piece){at, left < transfer->piece_bytes ? left : transfer->piece_bytes};
 }
+
+/* Values of a piece. */
+struct span {
+    size_t at, size_bytes;
+};
 
 /* write_piece - what the others need of this rank: its shard, or its terms of their parts. */
 static void write_piece(struct shared *shared, const struct shared_transfer *transfer, uint64_t k) {
@@ -263,18 +282,30 @@ static const char *terms_of(const struct shared *shared, const struct shared_tra
     return place_of(shared, k, r) + (size_t)shared->rank * piece.size_bytes;
 }
 
+/* add_ranks - a span of the piece, of all ranks but the first, in their order. */
+static void add_ranks(const struct shared *shared, const struct shared_transfer *transfer, uint64_t k,
+                      void *sums, struct span span) {
+    int64_t count = (int64_t)(span.size_bytes / terms_bytes(transfer->type, 1));
+    int r = 1;
+    for (; r + TERMS_GROUP <= shared->num_ranks; r += TERMS_GROUP) {
+        const void *group[TERMS_GROUP];
+        for (int g = 0; g < TERMS_GROUP; g++)
+            group[g] = terms_of(shared, transfer, k, r + g) + span.at;
+        terms_add_group(transfer->type, sums, group, count);
+    }
+    for (; r < shared->num_ranks; r++)
+        terms_add(transfer->type, sums, terms_of(shared, transfer, k, r) + span.at, count);
+}
+
 /* sum_piece - in the order of the ranks.  Into values of its own first, as the sums may go where this rank's terms are. */
 static void sum_piece(const struct shared *shared, const struct shared_transfer *transfer, uint64_t k) {
     struct piece piece = piece_of(transfer, k);
-    size_t value_bytes = terms_bytes(transfer->type, 1);
     char *out = (char *)transfer->out + piece.at;
     _Alignas(LINE_BYTES) char sums[SUM_BYTES];
     for (size_t at = 0; at < piece.size_bytes; at += SUM_BYTES) {
         size_t n = piece.size_bytes - at < SUM_BYTES ? piece.size_bytes - at : SUM_BYTES;
         memcpy(sums, terms_of(shared, transfer, k, 0) + at, n);
-        for (int r = 1; r < shared->num_ranks; r++)
-            terms_add(transfer->type, sums, terms_of(shared, transfer, k, r) + at,
-                      (int64_t)(n / value_bytes));
+        add_ranks(shared, transfer, k, sums, (struct span){at, n});
         memcpy(out + at, sums, n);
     }
 }

@@ -11,3 +11,8 @@ size_t terms_bytes(enum term_type type, int64_t count);
 
 /* terms_add - sums[i] += terms[i], [count] each of that type, apart from each other. */
 void terms_add(enum term_type type, void *sums, const void *terms, int64_t count);
+
+/* terms_add_group - the same with those of TERMS_GROUP ranks, in their order.  Together: each rank's lie in pages of their own, and a
+ * processor waits for the memory of all of them at once. */
+enum { TERMS_GROUP = 8 };
+void terms_add_group(enum term_type type, void *sums, const void *const terms[TERMS_GROUP], int64_t count);
