@@ -163,10 +163,13 @@ void shared_close(struct shared *shared) {
 
 /* --- waiting --- */
 
-/* reach - this rank is one more; the last one wakes the others. */
-static void reach(atomic_uint *counter, unsigned all) {
-    if (atomic_fetch_add(counter, 1) + 1 == all)
-        syscall(SYS_futex, counter, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+/* reach - this rank is one more; true for the last one, who is to wake the others. */
+static bool reach(atomic_uint *counter, unsigned all) {
+    return atomic_fetch_add(counter, 1) + 1 == all;
+}
+
+static void wake(atomic_uint *counter) {
+    syscall(SYS_futex, counter, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
 /* sleep_on - until the counter has moved and somebody woke, or the time is over: returns whether it is. */
@@ -230,8 +233,8 @@ struct span {
     size_t at, size_bytes;
 };
 
-/* write_piece - what the others need of this rank: its shard, or its terms of their parts. */
-static void write_piece(struct shared *shared, const struct shared_transfer *transfer, uint64_t k) {
+/* write_piece - what the others need of this rank: its shard, or its terms of their parts.  Returns whether all have written theirs. */
+static bool write_piece(struct shared *shared, const struct shared_transfer *transfer, uint64_t k) {
     struct piece piece = piece_of(transfer, k);
     char *place = place_of(shared, k, shared->rank);
     *label_of(shared, k, shared->rank) =
@@ -243,7 +246,7 @@ static void write_piece(struct shared *shared, const struct shared_transfer *tra
         if (r != shared->rank)
             memcpy(place + (size_t)r * piece.size_bytes, in + (size_t)r * transfer->shard_bytes,
                    piece.size_bytes);
-    reach(&shared->head->places[k % NUM_PLACES].written, complete(shared, k));
+    return reach(&shared->head->places[k % NUM_PLACES].written, complete(shared, k));
 }
 
 /* check_labels - a mistake of the program, which would end in wrong numbers. */
@@ -318,15 +321,23 @@ static struct shared_transfer *transfer_of(const struct shared *shared, uint64_t
     return transfer;
 }
 
-/* write_ahead - as many pieces as there are places for that all have read. */
+/* write_ahead - as many pieces as there are places for that all have read.  Where ranks share processors the others are woken when
+ * all of them are written: woken for each, they would take the processor from this rank, read one piece, and sleep again. */
 static void write_ahead(struct shared *shared) {
+    bool are_complete[NUM_PLACES] = {false};
     for (; shared->num_written < shared->num_started; shared->num_written++) {
         uint64_t k = shared->num_written;
-        if (k >= NUM_PLACES &&
-            atomic_load(&shared->head->places[k % NUM_PLACES].read) != complete(shared, k - NUM_PLACES))
-            return;
-        write_piece(shared, transfer_of(shared, k), k);
+        struct place *place = &shared->head->places[k % NUM_PLACES];
+        if (k >= NUM_PLACES && atomic_load(&place->read) != complete(shared, k - NUM_PLACES))
+            break;
+        bool is_last = write_piece(shared, transfer_of(shared, k), k);
+        if (is_last && shared->spins)
+            wake(&place->written);
+        are_complete[k % NUM_PLACES] |= is_last && !shared->spins;
     }
+    for (int p = 0; p < NUM_PLACES; p++)
+        if (are_complete[p])
+            wake(&shared->head->places[p].written);
 }
 
 /* step - reads the next piece of this rank. */
@@ -343,7 +354,8 @@ static void step(struct shared *shared, const char *what) {
         gather_piece(shared, transfer, k);
     else
         sum_piece(shared, transfer, k);
-    reach(&place->read, complete(shared, k));
+    if (reach(&place->read, complete(shared, k)))
+        wake(&place->read);
     if (++shared->num_read == transfer->end)
         shared->oldest = transfer->next;
     write_ahead(shared);
