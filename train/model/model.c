@@ -71,6 +71,8 @@ static void look_up(struct model *model, struct tensor rows) {
 
 /* embed - what enters the first layer. */
 static void embed(struct model *model, struct transport *link) {
+    for (int unit = 0; unit < params_num_first(model->params); unit++)
+        params_prefetch(model->params, link, unit);
     params_acquire(model->params, link, 0);
     params_prefetch(model->params, link, 1);
     struct tensor x = model_rows(model, model->flight.inputs[0]), rows = model_rows(model, model->branch);

@@ -318,6 +318,10 @@ int params_slot_index(const struct params *params, int unit);
 bool params_passes_slot(const struct segment *segment, const struct params_setup *setup);
 struct unit_slot *params_slot(struct unit_slot *slots, const struct params *params, int unit);
 
+/* params_num_first - units whose gathers a forward begins before it waits for the first of them: those that have a slot each.  0 where none is
+ * gathered, and between replicas, where their values must first cross, one by one. */
+int params_num_first(const struct params *params);
+
 /* A part of a tensor: num_rows runs of count elements, one after the other in the segment, stride apart in the whole
  * tensor. */
 struct piece {

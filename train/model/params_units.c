@@ -32,3 +32,11 @@ int params_slot_index(const struct params *params, int unit) {
 struct unit_slot *params_slot(struct unit_slot *slots, const struct params *params, int unit) {
     return &slots[params_slot_index(params, unit)];
 }
+
+int params_num_first(const struct params *params) {
+    int num_units =
+        1 + params->setup.model->num_layers; /* without a head of its own: it has the embedding's slot */
+    if (params->setup.zero_stage < 3 || params_is_split(&params->setup))
+        return 0;
+    return num_units < SLOT_COUNT ? num_units : SLOT_COUNT;
+}

@@ -13,6 +13,8 @@
 static void forward(struct walk *walk) {
     int num_layers = walk->layout->model.config->num_layers, head = params_head_unit(&walk->params);
     walk->part = PART_FORWARD;
+    for (int unit = 0; unit < params_num_first(&walk->params); unit++)
+        walk_prefetch(walk, unit);
     walk_acquire(walk, 0);
     walk_prefetch(walk, 1);
     walk_compute(walk, 0);
