@@ -10,7 +10,7 @@ test -x "$simt/tests/gpu_bench" || { echo "'$simt/tests/gpu_bench' is not built"
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 log=$work/log
 fail() { echo "$1; its output:"; sed 's/^/    /' "$log"; exit 1; }
-export SMALL=1 SIMT_GPUS=1 OMP_NUM_THREADS=1
+export SMALL=1 SIMT_GPUS=1 OMP_NUM_THREADS=1 LIMIT_S=0
 
 # What gpu_check starts, which the bundle takes, is built for a GPU.
 started=$(sed -n 's|.*start "[$]tests/\([a-z0-9_]*\)".*|\1|p' tests/gpu/gpu_check.sh | sort -u)
@@ -47,6 +47,33 @@ for family in 'Matrix products' Attention RMSNorm SwiGLU RoPE embedding cross-en
 done
 test "$(grep -c '| ran |' "$log")" -ge 30 || fail "gpu_bench ran too little"
 if grep -qE '\| [0-9.]+ (ms|TFLOP/s|TB/s|%) \| [^|]*[0-9]' "$log"; then fail "gpu_bench prints figures of a smoke run"; fi
+
+# What does not end is cut: the other checks of its part are not begun, the next part is; what was printed of a table stands.
+rm "$work/fails_test_attention"
+printf '#!/bin/sh\nexec sleep 300\n' >"$work/tree/tests/test_attention"
+since=$(date +%s)
+if LIMIT_S=4 tests/gpu/gpu_check.sh "$work/tree" attention model >"$log" 2>&1; then fail "gpu_check does not notice what hangs"; fi
+grep -q "^FAILED  attention: cut after [0-9]* s, for the part 'attention' has 4 s" "$log" || fail "gpu_check does not cut what hangs"
+grep -q '^7 passed, 3 failed, 0 skipped$' "$log" || fail "gpu_check does not go on after what it cut"
+mkdir "$work/slow"
+cat >"$work/slow/gpu_bench" <<'END'
+#!/bin/sh
+case $1 in
+--list) echo "a GPU" ;;
+--kernels) echo "| first | row |" && exec sleep 300 ;;
+--steps) echo "| step | row |" ;;
+esac
+END
+chmod +x "$work/slow/gpu_bench"
+LIMIT_S=4 tests/gpu/gpu_bench.sh "$work/slow" kernels steps >"$log" 2>&1
+test $? -eq 1 || fail "gpu_bench does not say that it was cut"
+tr '\n' ' ' <"$log" | grep -q '| first | row |  (cut after 4 s, .*) | step | row |' || fail "gpu_bench does not keep what it has"
+test $(($(date +%s) - since)) -lt 120 || fail "the limits of parts do not hold"
+# The sum of all limits is 15 minutes.
+(. tests/gpu/limits.sh && for part in ops attention model train ranks; do limit_of $part; done) | awk '{ s += $1 } END { print s }' >"$log"
+grep -qx 180 "$log" || fail "the limits of gpu_check are not 3 minutes"
+(. tests/gpu/limits.sh && for part in kernels steps peer; do limit_of $part; done) | awk '{ s += $1 } END { print s }' >"$log"
+grep -qx 720 "$log" || fail "the limits of gpu_bench are not 12 minutes"
 
 # The steps fit into an H200 by their plan; those of 8 billion do not into half of it.
 SIMT_MEMORY_BYTES=139G "$simt/tests/gpu_bench" --plan >"$log" || fail "a step of the benchmark does not fit into 139 GiB"

@@ -205,6 +205,10 @@ def is_out_of_memory(error):
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "ALLOC_FAILED" in text
 
 
+def result_line(args, found):
+    return json.dumps({"peer": "torch", "torch": torch.__version__, **vars(args), **found})
+
+
 def try_setting(args, attention, batch, checkpoints):
     """What was measured of one setting, or None where it does not fit."""
     forget()
@@ -218,7 +222,9 @@ def try_setting(args, attention, batch, checkpoints):
     twice = "checkpoints of layers" if checkpoints else "no checkpoints"
     setting = f"{attention}; micro-batch {batch * args.sequence}; {twice}; {liger}"
     print(f"{setting}: {found['tokens_per_s']} tokens/s", file=sys.stderr)
-    return found | {"batch": batch, "setting": setting}
+    found |= {"batch": batch, "setting": setting}
+    print(result_line(args, found), flush=True)  # a search that is cut keeps it
+    return found
 
 
 def best_batch(args, attention, checkpoints, deadline):
@@ -268,7 +274,7 @@ def main():
     if args.turns:
         return take_turns(args)
     found = search(args) if args.search else measure(args, args.attention, args.batch, False)
-    print(json.dumps({"peer": "torch", "torch": torch.__version__, **vars(args), **found}))
+    print(result_line(args, found))
     return None
 
 

@@ -150,6 +150,7 @@ void bench_row(struct bench *b, const char *name, double seconds, struct bench_f
         snprintf(target, sizeof target, "%.0f µs", 1e6 * facts.target_s);
     if (b->smoke) {
         printf("| %s | ran | | | | %s | |\n", name, target);
+        fflush(stdout);
         return;
     }
     rate_text(rate, sizeof rate, work / seconds, is_flops);
@@ -238,9 +239,10 @@ static bool run_part(struct bench *b, enum part part) {
         return bench_plan(b);
     measure_ceilings(b);
     cuda_linear_tune(&b->dev, true);
-    if (part != PART_STEPS)
+    if (part != PART_STEPS) {
         bench_kernels(b);
-    bench_experts(b);
+        bench_experts(b);
+    }
     return part == PART_KERNELS || bench_steps(b);
 }
 

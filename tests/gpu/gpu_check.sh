@@ -6,8 +6,10 @@
 #   train      a training run against the same on the CPU; that a step allocates nothing
 #   ranks      NCCL on as many GPUs as there are, two ranks on one GPU, atelier doctor
 # DIR: tree with atelier and tests/ (build/cuda), or a bundle's libexec.
-# One line per check, the output of failures, a summary; ends with 0, 1, or 77 where there is no GPU.
+# One line per check, the output of failures, a summary; ends with 0, 1, or 77 where there is no GPU.  A part that takes longer
+# than limits.sh says is cut, and the next one begins: its checks have failed.
 #   SMALL=1  fewer steps and no rates, for the kernels' stand-in on the host
+#   LIMIT_S  see limits.sh
 set -u
 programs=$(cd "${1:?usage: gpu_check.sh DIR [PART...]}" && pwd)
 shift
@@ -26,15 +28,17 @@ work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 export XDG_CACHE_HOME="$work/cache" # choices of matrix products are of this run alone
 # shellcheck source=configs/ranks.sh
 . configs/ranks.sh
+# shellcheck source=tests/gpu/limits.sh
+. tests/gpu/limits.sh
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-4}"
 
 # start PROGRAM ARGUMENTS... - inside a bundle by the loader that it chose, with its libraries.
 # start_ranks N PROGRAM ARGUMENTS... - the same on N ranks.
 start() {
     if [ -n "${ATELIER_LOADER:-}" ]; then
-        "$ATELIER_LOADER" --library-path "$ATELIER_LIBRARIES" "$@"
+        limited "$ATELIER_LOADER" --library-path "$ATELIER_LIBRARIES" "$@"
     else
-        "$@"
+        limited "$@"
     fi
 }
 start_ranks() {
@@ -42,10 +46,10 @@ start_ranks() {
     num_ranks=$1
     shift
     if [ -n "${ATELIER_LOADER:-}" ]; then
-        mpirun --bind-to none -n "$num_ranks" \
+        limited mpirun --bind-to none -n "$num_ranks" \
             "$ATELIER_LOADER" --library-path "$ATELIER_LIBRARIES" "$@"
     else
-        mpirun --bind-to none -n "$num_ranks" "$@"
+        limited mpirun --bind-to none -n "$num_ranks" "$@"
     fi
 }
 
@@ -59,6 +63,11 @@ check() {
     took="$(($(date +%s) - since)) s"
     case $code in
     0) passed=$((passed + 1)) && echo "ok      $title ($took)" ;;
+    124 | 137)
+        failed=$((failed + 1))
+        failures="$failures; $title"
+        echo "FAILED  $title: cut after $took, for the part '$part' has $part_limit s (LIMIT_S: others)"
+        ;;
     77) skipped=$((skipped + 1)) && echo "skipped $title: $(tail -n 1 "$work/log")" ;;
     *)
         failed=$((failed + 1))
@@ -173,6 +182,7 @@ check_ranks() {
 }
 
 test -e "$tests/gpu_bench" || { echo "no GPU: these programs were built without CUDA" && exit 77; }
+begin_part ops
 start "$tests/gpu_bench" --list >"$work/gpus" 2>&1
 code=$?
 cat "$work/gpus"
@@ -181,7 +191,10 @@ test $code -eq 0 || exit 1
 steps=20 batch=8 sequence=512
 if [ -n "${SMALL:-}" ]; then steps=2 batch=2 sequence=16; fi
 export ATELIER_TEST_DEVICE=cuda
-for part in $parts; do "check_$part"; done
+for part in $parts; do
+    begin_part "$part"
+    "check_$part"
+done
 test $failed -eq 0 || echo "failed: ${failures#; }"
 echo "$passed passed, $failed failed, $skipped skipped"
 test $failed -eq 0
