@@ -29,6 +29,7 @@ class Bench:
     """change: (file, function of its text), for planted faults."""
 
     files = {}
+    used = set()  # names of the texts that were asked for
 
     def __init__(self, folder, arch="sm_80", seed=0, change=None):
         self.folder, self.arch, self.seed, self.change = folder, arch, seed, change
@@ -39,27 +40,33 @@ class Bench:
         self.random = np.random.default_rng(zlib.crc32(name.encode()))
 
     def file(self, name):
-        key = self.folder, name, self.arch
+        compiled = self.compiled(name)
+        Bench.used.add(compiled)
         if self.change and self.change[0] == name:
-            return self.changed(name)
+            return self.changed(compiled)
+        key = self.folder, compiled
         if key not in Bench.files:
-            Bench.files[key] = File(self.text(name))
+            Bench.files[key] = File(self.text(compiled), compiled)
         return Bench.files[key]
 
-    def text(self, name):
-        """Only the files of Hopper are compiled for it; the others are the same text there."""
-        names = (os.path.join(self.folder, f"{name}.{arch}.ptx") for arch in (self.arch, "sm_80"))
-        with open(next(name for name in names if os.path.exists(name))) as file:
+    def compiled(self, name):
+        """'NAME.ARCH' of a file: only those of Hopper are compiled for it, the others are the same text there."""
+        own = f"{name}.{self.arch}"
+        there = os.path.exists(os.path.join(self.folder, own + ".ptx"))
+        return own if there else f"{name}.sm_80"
+
+    def text(self, compiled):
+        with open(os.path.join(self.folder, compiled + ".ptx"), encoding="utf-8") as file:
             return file.read()
 
-    def changed(self, name):
+    def changed(self, compiled):
         """The file with the planted fault, made once."""
         if not isinstance(self.change[1], File):
-            before = self.text(name)
+            before = self.text(compiled)
             after = self.change[1](before)
             if after == before:
                 raise AssertionError("the planted fault changes nothing")
-            self.change = (name, File(after))
+            self.change = (self.change[0], File(after, compiled))
         return self.change[1]
 
     def module(self, name):

@@ -33,8 +33,8 @@ def flatten(fields):
 class File:
     """What one file of PTX says, translated as far as it was asked for; shared by all launches."""
 
-    def __init__(self, text):
-        self.text, self.codes = Text(text), {}
+    def __init__(self, text, name=""):
+        self.text, self.name, self.codes = Text(text), name, {}
 
     def find(self, name, *template):
         """The kernel `name` whose template arguments begin as given, in the form of the mangled name."""
@@ -75,7 +75,7 @@ class File:
 class Module:
     """A file with global memory of its own.  seed: of its launches."""
 
-    launched = set()  # kernels that ran to their end
+    launched = set()  # kernels that ran to their end, 'FILE:NAME'
 
     def __init__(self, file, seed=0, memory=None):
         self.file, self.memory, self.seed = file, memory or Memory(), seed
@@ -101,5 +101,5 @@ class Module:
         self.place_arguments(kernel, arguments)
         launch = Launch(grid, block, shared_bytes or static, self.seed)
         steps = run_kernel(self, kernel, launch, self.file.code(kernel))
-        Module.launched.add(kernel.name)
+        Module.launched.add(f"{self.file.name}:{kernel.name}")
         return steps
