@@ -174,7 +174,8 @@ $(CUDA_OUT)/found:
 PTX_OUT := build/ptx
 PTX_90  := $(patsubst kernels/cuda/%.cu,$(PTX_OUT)/%.sm_90a.ptx,$(wildcard kernels/cuda/*_sm90.cu))
 PTX_80  := $(patsubst kernels/cuda/%.cu,$(PTX_OUT)/%.sm_80.ptx,$(filter-out %_sm90.cu,$(GPU_CU)))
-PTX_FAST := $(patsubst %,$(PTX_OUT)/%.ptx,$(file <tests/ptx/sample))
+PTX_SAMPLE := $(file <tests/ptx/sample)
+PTX_FAST := $(patsubst %,$(PTX_OUT)/%.ptx,$(filter-out %.sm_70,$(PTX_SAMPLE)))
 $(PTX_OUT)/%.sm_80.ptx: kernels/cuda/%.cu
 	$(call ptx,compute_80)
 $(PTX_OUT)/%.sm_90a.ptx: kernels/cuda/%.cu
@@ -185,9 +186,12 @@ define ptx
 @$(NVCC) -std=c++17 -O3 -I. -MMD -MP -MT $@ -MF $@.d -arch=$(1) -ptx -o $@ $<
 endef
 ptx: $(if $(NVCC),$(PTX_80) $(PTX_90))
-	@PTX_OUT=$(PTX_OUT) tests/check_ptx.sh --all || test $$? -eq 77 # skipped: the reason is printed
+	@tests/check_sm70.sh --ptx $(PTX_OUT) || test $$? -eq 77 # skipped: the reason is printed
+	@PTX_OUT=$(PTX_OUT) tests/check_ptx.sh --all || test $$? -eq 77
 ptx-fast:
 	@$(if $(NVCC),! tests/check_ptx.sh --can-run >/dev/null || $(MAKE) --no-print-directory $(PTX_FAST),true)
+	@$(if $(NVCC),! tests/check_ptx.sh --can-run >/dev/null || \
+	    tests/check_sm70.sh --ptx $(PTX_OUT) $(patsubst %.sm_70,%,$(filter %.sm_70,$(PTX_SAMPLE))) >/dev/null || test $$? -eq 77,true)
 
 # --- The same kernels on the host: build/simt.  tests/simt takes the place of the CUDA compiler, runtime, cuBLASLt and
 # NCCL; a test instrument, never part of the product.

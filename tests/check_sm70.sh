@@ -4,6 +4,8 @@
 # memory and spills as kernels/cuda/BUDGETS_SM70 says.
 #   check_sm70.sh            check
 #   check_sm70.sh --write    print a new BUDGETS_SM70, for review
+#   check_sm70.sh --ptx FOLDER [NAME...]  compile these kernels alone (all of them), and put their texts there as NAME.sm_70.ptx,
+#                            for the interpreter (tests/check_ptx.sh)
 # ATELIER_SM70_VENV: the environment (.venv-sm70).  SM70_OUT: where the reports go (build/sm70).
 cd "$(dirname "$0")/.." || exit 1
 out=${SM70_OUT:-build/sm70}
@@ -25,16 +27,24 @@ for file in kernels/cuda/*.cu; do
     files="$files $file"
 done
 
-# Those that are older than a source, or than the compiler's script.
-mkdir -p "$out/kernels" || exit 1
-newest=$(find kernels tests/sm70 -type f \( -name '*.cuh' -o -name '*.h' -o -name '*.py' \) -newer "$out/complete" 2>/dev/null | head -n 1)
-if ! [ -e "$out/complete" ] || [ -n "$newest" ]; then
-    rm -f "$out"/kernels/*.ptxas
+if [ "${1:-}" = --ptx ]; then
+    texts=$2
+    shift 2
+    names="$*"
 fi
+# wanted NAME - whether it is asked for.  stale NAME - whether it is older than its source, a header, or the compiler's script.
+headers=$(find kernels tests/sm70 -type f \( -name '*.cuh' -o -name '*.h' -o -name '*.py' \))
+wanted() { test -z "${names:-}" || case " $names " in *" $1 "*) ;; *) false ;; esac }
+stale() {
+    # shellcheck disable=SC2086
+    test ! -e "$out/kernels/$1.ptxas" || test -n "$(find kernels/cuda/$1.cu $headers -newer "$out/kernels/$1.ptxas" | head -n 1)"
+}
+
+mkdir -p "$out/kernels" || exit 1
 stale=
 for file in $files; do
-    report=$out/kernels/$(basename "$file" .cu).ptxas
-    test "$report" -nt "$file" || stale="$stale $file"
+    name=$(basename "$file" .cu)
+    if wanted "$name" && stale "$name"; then stale="$stale $file"; fi
 done
 if [ -n "$stale" ]; then
     # shellcheck disable=SC2086
@@ -46,7 +56,16 @@ if [ -n "$stale" ]; then
         exit 1
     fi
 fi
-touch "$out/complete"
+if [ -n "${texts:-}" ]; then
+    mkdir -p "$texts" || exit 1
+    for file in $files; do
+        name=$(basename "$file" .cu)
+        text=$texts/$name.sm_70.ptx
+        wanted "$name" || continue
+        cmp -s "$out/kernels/$name.ptx" "$text" || cp "$out/kernels/$name.ptx" "$text" || exit 1
+    done
+    exit 0
+fi
 export CUDA_OUT="$out" BUDGETS=kernels/cuda/BUDGETS_SM70 RELEASE="nvrtc $release" ARCH=sm_70
 case ${1:-} in
 --write) exec tests/check_budgets.sh --write ;;

@@ -138,7 +138,9 @@ def pack(kind, high, low):
 
 
 def compare(how, a, b):
-    """Comparisons of PTX: lt ... of floats are false of NaN, ltu ... true."""
+    """Comparisons of PTX: lt ... of floats are false of NaN, ltu ... true; nan: whether one is NaN, num: whether none is."""
+    if how in ("nan", "num"):
+        return (np.isnan(a) | np.isnan(b)) == (how == "nan")
     plain = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
              "ge": np.greater_equal}
     if how in plain:

@@ -150,6 +150,22 @@ def of_hopper():
                 r"\1\3, \2", fast=False)
 
 
+def of_volta():
+    file, case, name = "attention_sm70", "attention forward sm_70 f16 64 plain", "attention_voltaILi64EL4pass0E"
+
+    def plant(what, pattern, replacement, seed=0, count=1, fast=False):
+        return Plant("V100: " + what, file, case, in_kernel(name, pattern, replacement, count), seed, fast)
+
+    yield plant("columns of B taken for rows", r"m8n8k4\.row\.col", "m8n8k4.row.row", fast=True)
+    yield plant("halves of B in the other order", r"(mma\.sync[^;]*\}, )\{(%r\d+), (%r\d+)\}(, \{[^;]*;)", r"\1{\3, \2}\4")
+    yield plant("accumulators of the next four columns exchanged",
+                r"(row\.row[^{]*\{)((?:%f\d+, ){4})((?:%f\d+, ){3}%f\d+)(\}[^;]*;)",
+                lambda m: f"{m[1]}{m[3]}, {m[2].rstrip(', ')}{m[4]}")
+    yield plant("no barrier before a tile is read", later(r"bar\.sync[^;]*;", 1), r"\1", 1, fast=True)
+    yield plant("halves of P from another lane", later(r"shfl\.sync\.bfly", 2), r"\1shfl.sync.idx")
+    yield plant("the mask one key further", r"setp\.lt\.u32(\s[^;]*;\s+selp\.f32)", r"setp.le.u32\1", count=0)
+
+
 def plants():
     yield from of_rows()
     yield from of_others()
@@ -157,3 +173,4 @@ def plants():
     yield from of_experts_parts()
     yield from of_flash()
     yield from of_hopper()
+    yield from of_volta()

@@ -1,6 +1,6 @@
 """tensor_core.py - matrix products of warps and warpgroups, and ldmatrix.
 
-Layouts of fragments: PTX ISA 9.0, 9.7.14.5 (mma.m16n8k16, ldmatrix) and 9.7.15.5 (wgmma).  Layouts that a descriptor of
+Layouts of fragments: PTX ISA 9.0, 9.7.14.5 (mma.m8n8k4, mma.m16n8k16, ldmatrix) and 9.7.15.5 (wgmma).  Layouts that a descriptor of
 wgmma names: the PTX ISA's 9.7.15.5.1 and CuTe's canonical layouts (cute/arch/mma_sm90_desc.hpp,
 cute/atom/mma_traits_sm90_gmma.hpp).  Products are summed in f32, one instruction after the other.
 """
@@ -45,6 +45,13 @@ def rows_of_a(registers, kind):
     return WIDE[kind](np.ascontiguousarray(halves.transpose(0, 4, 1, 3, 2, 5))).reshape(-1, 16, 16)
 
 
+def quarters(registers):
+    """[warps, half, quarter, t, 4] values of mma.m8n8k4's operands in f16: lane 16 half + 4 quarter + t holds four.  CuTe's
+    SM70_QuadPair: quarter q is multiplied by the lanes 4 q + t and 16 + 4 q + t."""
+    words = np.stack(registers, -1).astype(np.uint32, copy=False)
+    return WIDE["f16"](np.ascontiguousarray(words).view(np.uint16).reshape(-1, 2, 4, 4, 4))
+
+
 class Flight:
     """A wgmma on its way: its threads, accumulators, operands, which accumulators it keeps, and once it is in flight its
     commit group and the registers that it reads."""
@@ -73,6 +80,20 @@ class TensorCore:
         right = WIDE[kind](np.ascontiguousarray(right)).reshape(-1, 16, 8)
         product = np.matmul(left, right).reshape(-1, 2, 8, 4, 2).transpose(0, 2, 3, 1, 4).reshape(-1, 4)
         return [c[i] + product[:, i] for i in range(4)]
+
+    def mma_quarters(self, a, b, by_columns, c):
+        """d of m8n8k4, A by rows and B by columns or rows: eight arrays of f32, as the lanes hold them.  Four products a warp;
+        the layouts of A and of B by columns are CuTe's SM70_8x4_Row, of B by rows SM70_8x4_Col, of d SM70_8x8_32b."""
+        left = quarters(a).transpose(0, 2, 1, 3, 4).reshape(-1, 8, 4)  # row 4 half + t, k
+        right = quarters(b)
+        if by_columns:
+            right = right.transpose(0, 2, 4, 1, 3)  # k; column 4 half + t
+        else:
+            right = right.transpose(0, 2, 3, 1, 4)  # k = t; column 4 half + i
+        product = np.matmul(left, right.reshape(-1, 4, 8))
+        # warp, quarter, row (half, pair, t0), column (four, t1, e) -> element 4 four + 2 pair + e of lane (half, quarter, t1, t0)
+        held = product.reshape(-1, 4, 2, 2, 2, 2, 2, 2).transpose(5, 3, 7, 0, 2, 1, 6, 4).reshape(8, -1)
+        return [c[i] + held[i] for i in range(8)]
 
     def ldmatrix(self, A, addresses, count, transposed):
         """`count` matrices of 8 rows of 16 bytes; lane 8 i + r has the address of row r of matrix i."""

@@ -11,12 +11,16 @@ class TensorTranslator(Translator):
 
     def do_mma(self, instruction):
         op = ".".join(instruction.op)
-        found = re.fullmatch(r"mma\.sync\.aligned\.m16n8k16\.row\.col\.f32\.(bf16|f16)\.\1\.f32", op)
-        if not found:
-            raise KeyError(op)
         d, a, b, c = instruction.operands
-        lists = [f"[{', '.join(self.values(operand))}]" for operand in (a, b)]
-        call = f"d = tensor.mma({found[1]!r}, {lists[0]}, {lists[1]}, [{', '.join(self.values(c, 'f32'))}])"
+        left, right, sums = (f"[{', '.join(self.values(*x))}]" for x in ((a,), (b,), (c, "f32")))
+        large = re.fullmatch(r"mma\.sync\.aligned\.m16n8k16\.row\.col\.f32\.(bf16|f16)\.\1\.f32", op)
+        small = re.fullmatch(r"mma\.sync\.aligned\.m8n8k4\.row\.(col|row)\.f32\.f16\.f16\.f32", op)
+        if large:
+            call = f"d = tensor.mma({large[1]!r}, {left}, {right}, {sums})"
+        elif small:
+            call = f"d = tensor.mma_quarters({left}, {right}, {small[1] == 'col'}, {sums})"
+        else:
+            raise KeyError(op)
         return [call] + [self.assign(part, f"d[{i}]", "f32") for i, part in enumerate(d.parts)]
 
     def do_ldmatrix(self, instruction):
