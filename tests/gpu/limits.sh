@@ -28,6 +28,6 @@ limited() {
     fi
     left=$((part_began + part_limit - $(date +%s)))
     test $left -gt 0 || return 124
-    timeout -k 5 $left "$@"
+    timeout -k 5 $left "$@" </dev/null # mpirun reads it, and would be stopped if it were a terminal
 }
 is_cut() { test "$1" -eq 124 || test "$1" -eq 137; }

@@ -4,7 +4,7 @@
     --fast       the cases of `make test`, some of every kind
     --only TEXT  the cases with TEXT in their name
     --seeds N    every case N times: lowest program counter first and copies that land at once; then warps that run ahead,
-                 and copies that land late, or at random (default 1; tensor cores 2 or 3)
+                 and copies that land late, or at random (default 2; asynchronous copies 3)
     --jobs N     processes (default: as many as there are cores)
     --record FILE  keep in FILE what passed, and do not execute again what passed before with the same texts and
                  the same interpreter (record.py)
@@ -61,7 +61,7 @@ def all_cases():
     """By name."""
     cases = {}
     for family in FAMILIES:
-        seeds = getattr(family, "SEEDS", [0])
+        seeds = getattr(family, "SEEDS", [0, 1])
         for name, arch, function in family.cases():
             cases[name] = Case(function, arch, family.__name__, name in family.FAST, seeds)
     return cases
