@@ -13,7 +13,8 @@
 # make bundle       one archive with the program and all it needs, for a node without network (BUNDLE_CUDA=0: small)
 # make gpu-check    everything the GPU computes against the CPU's definition; skipped without a GPU
 # make gpu-bench    times and rates of kernels and whole steps on the GPU, beside PyTorch where it is installed
-# make ptx          nvcc's own PTX of the kernels executed by an interpreter (Python with numpy), against f64; a sample is in check
+# make ptx          nvcc's own PTX of the kernels executed by an interpreter (Python with numpy), against f64; goes on where it was
+#                   cut; a sample is in check
 # make budgets      write kernels/cuda/BUDGETS anew, for review
 # make sass         write kernels/cuda/SASS anew, for review
 # make refactoring  tiny models in every layout: the same bits as recorded (whole matrix; a sample is in check)
@@ -26,7 +27,8 @@
 # make fuzz         60 s of libFuzzer for each parser (clang)
 # make clean
 # Knobs: CUDA=0 (no nvcc)  SIMT=0 (kernels not on the host)   CUDA_HOME=...  NCCL_HOME=...   SAN=address|undefined   WERROR=1   CC=...   CXX=...
-#        PARTS=... of gpu-check (ops attention model train ranks) and gpu-bench (kernels steps peer)
+#        PARTS=... of gpu-check (ops attention model train ranks) and gpu-bench (kernels steps peer); LIMIT_S=N: seconds for
+#        each of them, 0: no limit
 #        local settings in config.mk
 -include config.mk
 ifeq ($(origin CC),default)
