@@ -179,14 +179,13 @@ struct config {
         enum data_verify verify;
         enum long_policy long_documents;
     } data;
-    struct {                     /* train: */
-        int64_t steps;           /* 0: those that epochs mean are not known yet, see config_set_steps */
-        int64_t replay_until;    /* no key: where a replay ends (train/run/replay.h); 0: it is none */
+    struct {                           /* train: */
+        int64_t steps;                 /* 0: those that epochs mean are not known yet, see config_set_steps */
+        int64_t replay_until;          /* no key: where a replay ends (train/run/replay.h); 0: it is none */
         struct replay_end *replay_end; /* no key, borrowed: what is looked at then; NULL: it is none */
-        double epochs;           /* 0: steps says it */
-        int64_t batch_sequences; /* of the whole job, per optimizer step */
-        int64_t
-            micro_sequences; /* per rank and forward pass; or AUTO_MICRO_SEQUENCES, GROUP_MICRO_SEQUENCES */
+        double epochs;                 /* 0: steps says it */
+        int64_t batch_sequences;       /* of the whole job, per optimizer step */
+        int64_t micro_sequences;       /* per rank and forward pass; or AUTO_ or GROUP_MICRO_SEQUENCES */
         enum recompute recompute;
         enum compute compute;
         enum fp8_format fp8_gradients; /* of fp8: what gradients are cast to */
