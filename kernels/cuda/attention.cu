@@ -52,7 +52,7 @@ bool attention_rotation_aligned(const struct rotation *rotation) {
 enum path { PLAIN, VOLTA, FLASH };
 
 /* path_of_width - widths above 128 need up to 161 KiB of shared memory per block, which GPUs of the desktop
- * kind (sm_86, sm_89) do not have; the Volta path 85 KiB, which sm_75 does not have. */
+ * kind (sm_86, sm_89) do not have; the Volta path 85 KiB, which sm_75 does not have: it takes the plain path. */
 static enum path path_of_width(const struct device *dev, int d) {
     enum { VOLTA_SHARED_BYTES = 96 * 1024, WIDE_SHARED_BYTES = 163 * 1024 };
     const bool is_usual = d == 64 || d == 80 || d == 96 || d == 128, is_wide = d == 192 || d == 256;

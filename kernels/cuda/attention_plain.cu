@@ -346,10 +346,17 @@ struct plain_blocks {
     size_t shared_bytes;
 };
 
-/* blocks_of - of as many warps as fit; own_sets tiles of own rows and two of the others. */
+/* blocks_of - of as many warps as fit; own_sets tiles of own rows and two of the others.  Dies where one does not: of heads wider
+ * than 226 on a GPU of compute capability 7.5, which has 64 KiB for a block (238 in the forward). */
 static plain_blocks blocks_of(const struct device *dev, const attention_problem &p, int own_sets) {
     const size_t row_bytes = (size_t)(p.head_dim + 1) * sizeof(float);
     const size_t room = (size_t)cuda_block_shared_bytes(dev) / row_bytes; /* in rows */
+    const size_t least = (size_t)(own_sets * WARP_ROWS + 2 * OTHERS);
+    CHECK(
+        least <= room,
+        "attention on cuda with heads of %d takes %zu KiB of shared memory for a block, and this GPU has %d: another "
+        "GPU does it (compute capability 7.0, 8.0 or later), or run.device: cpu",
+        p.head_dim, (least * row_bytes + 1023) / 1024, cuda_block_shared_bytes(dev) / 1024);
     int warps = MOST_WARPS;
     while (warps > 1 && (size_t)(own_sets * warps * WARP_ROWS + 2 * OTHERS) > room)
         warps /= 2;

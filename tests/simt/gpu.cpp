@@ -58,7 +58,7 @@ gpu &the_gpu() {
 
 /* block_shared_kib - CUDA C++ Programming Guide, "Technical Specifications per Compute Capability". */
 int block_shared_kib(const gpu &g) {
-    return g.arch == 90 ? 227 : g.arch == 80 ? 163 : 96;
+    return g.arch == 90 ? 227 : g.arch == 80 ? 163 : g.arch == 75 ? 64 : 96;
 }
 
 } // namespace
@@ -145,14 +145,18 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *prop, int device) {
     if (device < 0 || device >= g.num_gpus)
         return gpu_status(cudaErrorInvalidDevice);
     memset(prop, 0, sizeof *prop);
-    const char *name = g.arch == 90 ? "H100" : g.arch == 80 ? "A100" : "V100";
+    const char *name = g.arch == 90 ? "H100" : g.arch == 80 ? "A100" : g.arch == 75 ? "T4" : "V100";
     snprintf(prop->name, sizeof prop->name, "pretend NVIDIA %s", name);
     for (int i = 0; i < 16; i++)
         prop->uuid.bytes[i] = (char)(16 * i + device);
     prop->totalGlobalMem = memory_total_bytes();
     prop->sharedMemPerBlock = 48 << 10;
     prop->sharedMemPerBlockOptin = (size_t)block_shared_kib(g) << 10;
-    prop->sharedMemPerMultiprocessor = (g.arch == 90 ? 228 : g.arch == 80 ? 164 : 96) << 10;
+    prop->sharedMemPerMultiprocessor = (g.arch == 90   ? 228
+                                        : g.arch == 80 ? 164
+                                        : g.arch == 75 ? 64
+                                                       : 96)
+                                       << 10;
     prop->regsPerBlock = 65536;
     prop->warpSize = 32;
     prop->maxThreadsPerBlock = 1024;

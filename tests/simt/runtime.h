@@ -3,7 +3,7 @@
  * Environment, read once:
  *   SIMT_SEED=n           order of streams, below (default 0)
  *   SIMT_MEMORY_BYTES=n   device memory (default 4 GiB; suffixes K, M, G)
- *   SIMT_ARCH=90|80|70    a pretend H100, A100 or V100 (default 90)
+ *   SIMT_ARCH=90|80|75|70 a pretend H100, A100, T4 or V100 (default 90)
  *   SIMT_GPUS=n           GPUs in this machine (default 8); 0: none
  *   SIMT_DRIVER=n         driver version, 13000 for 13.0 (default: the runtime's); 0: no driver
  *   SIMT_FAULT=what:n[:code]  the n-th launch, wait, malloc or capture (from 1) of the process returns a CUDA error;

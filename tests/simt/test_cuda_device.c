@@ -9,6 +9,7 @@
 
 #include "kernels/cuda/cuda.h"
 #include "kernels/device_cuda.h"
+#include "kernels/ops.h"
 #include "runtime.h"
 #include "tests/check.h"
 
@@ -241,6 +242,37 @@ static int child_computes(void) {
     return !taken ? 3 : refused ? 2 : 0;
 }
 
+/* attend - two rows of one head of this width, forward and backward. */
+static void attend(struct device *dev, int width) {
+    enum { ROWS = 2 };
+    const size_t row_bytes = sizeof(uint16_t) * (size_t)width;
+    char *memory = device_allocate(dev, 64 + ROWS * (2 * sizeof(float) + 8 * row_bytes));
+    struct attention_mask mask = {.first_key = tensor_1d(memory, DTYPE_I32, ROWS)};
+    struct attention_args args = {.num_heads = 1, .num_kv_heads = 1, .head_dim = width, .scale = 1};
+    struct tensor lse = tensor_2d(memory + 32, DTYPE_F32, ROWS, 1);
+    struct tensor qkv = tensor_3d(memory + 64, DTYPE_F16, ROWS, 3, width);
+    struct tensor dqkv = tensor_3d(memory + 64 + 3 * ROWS * row_bytes, DTYPE_F16, ROWS, 3, width);
+    struct tensor out = tensor_3d(memory + 64 + 6 * ROWS * row_bytes, DTYPE_F16, ROWS, 1, width);
+    dev->ops->zero(dev, memory, 64 + ROWS * (2 * sizeof(float) + 8 * row_bytes));
+    op_attention_forward(dev, out, lse, qkv, &mask, &args);
+    op_attention_backward(dev, dqkv, out, out, lse, qkv, &mask, &args, NULL);
+    device_synchronize(dev);
+}
+
+/* A T4 gives a block 64 KiB of shared memory: the plain kernels need more for the widest heads. */
+static int child_heads(void) {
+    struct device dev = open_device();
+    attend(&dev, 128);
+    attend(&dev, 226);
+    return 0;
+}
+
+static int child_wide_heads(void) {
+    struct device dev = open_device();
+    attend(&dev, 256);
+    return 0;
+}
+
 static int child_host_touches(void) {
     struct device dev;
     struct err err = {""};
@@ -266,6 +298,10 @@ static const struct child CHILDREN[] = {
     {"a100_types", "SIMT_ARCH=80", child_computes, 0, ""},
     {"v100_types", "SIMT_ARCH=70", child_computes, 2,
      "'train.compute' is bf16, which GPU 'pretend NVIDIA V100' (compute capability 7.0) does not compute in: set it to f16"},
+    {"t4_heads", "SIMT_ARCH=75", child_heads, 0, ""},
+    {"t4_wide_heads", "SIMT_ARCH=75", child_wide_heads, 1,
+     "attention on cuda with heads of 256 takes 69 KiB of shared memory for a block, and this GPU has 64: another GPU does it"},
+    {"v100_wide_heads", "SIMT_ARCH=70", child_wide_heads, 0, ""},
     {"old_gpu", "SIMT_ARCH=60", child_open, 2, "has compute capability 6.0, this program needs 7.0 or later"},
     {"ecc", "SIMT_FAULT=wait:1", child_synchronize, 1,
      "fatal: CUDA: waiting for the GPU: uncorrectable ECC error (cudaErrorECCUncorrectable) on pretend "
