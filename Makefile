@@ -172,9 +172,9 @@ $(CUDA_OUT)/found:
 	@mkdir -p $(@D) && touch $@
 
 # --- What nvcc makes of them, as text: build/ptx, for the interpreter of tests/ptx.  Most compile to the same text for every
-# GPU but for its name; the files of Hopper are executed as of sm_90a.
+# GPU but for its name; the files of Hopper are executed as of sm_90a, and both texts of those that have an instruction there.
 PTX_OUT := build/ptx
-PTX_90  := $(patsubst kernels/cuda/%.cu,$(PTX_OUT)/%.sm_90a.ptx,$(wildcard kernels/cuda/*_sm90.cu))
+PTX_90  := $(patsubst %,$(PTX_OUT)/%.sm_90a.ptx,$(notdir $(basename $(wildcard kernels/cuda/*_sm90.cu))) fp8 fp8_blocks)
 PTX_80  := $(patsubst kernels/cuda/%.cu,$(PTX_OUT)/%.sm_80.ptx,$(filter-out %_sm90.cu,$(GPU_CU)))
 PTX_SAMPLE := $(file <tests/ptx/sample)
 PTX_FAST := $(patsubst %,$(PTX_OUT)/%.ptx,$(filter-out %.sm_70,$(PTX_SAMPLE)))

@@ -1,4 +1,4 @@
-/* dev.h - the only place, with dev_sm90.h, where PTX and launch syntax live.
+/* dev.h - the only place, with dev_sm89.h and dev_sm90.h, where PTX and launch syntax live.
  *
  * Kernels are written in plain C++ over these wrappers.  nvcc compiles the left half of this file; any other
  * C++17 compiler includes tests/simt/simt.h instead, which executes the same names on the host, one fiber per

@@ -2,7 +2,7 @@
  *
  *                       bytes per element                            bound
  *   largest             read x                                2      memory
- *   cast                read x, write rows, columns           3, 4   memory, if the 14 integer operations of a code keep up
+ *   cast                read x, write rows, columns           3, 4   memory
  *
  * The scale is needed before the first code, so that x is read twice; the second time it comes from the L2 cache where it fits.
  * Every block of the cast reads the largest magnitudes of all parts: no atomic, and no kernel between the two.  A thread of the cast
@@ -52,25 +52,30 @@ template <int FORMAT> DEV uint32_t scale_bits(const cast_args &c, uint32_t slots
     return c.is_unscaled ? 0x3f800000u : fp8_scale_bits(value << 16, (enum fp8_format)FORMAT);
 }
 
-/* cell_codes - of the rows from `row` on that there are; zeros of the others.  N: elements of one access. */
+/* row_codes - of eight values in a row, in two words.  N: elements of one access. */
+template <int FORMAT, int N> DEV void row_codes(uint32_t (&words)[2], const bf16_t *from, float scale) {
+    float scaled[CELL_COLUMNS];
+#pragma unroll
+    for (int first = 0; first < CELL_COLUMNS; first += N) {
+        float values[N];
+        pack_values(values, pack_load<bf16_t, N>(from + first));
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            scaled[first + i] = values[i] * scale;
+    }
+#pragma unroll
+    for (int i = 0; i < CELL_COLUMNS; i += 2)
+        words[i / 4] |= codes_of_two<FORMAT>(scaled[i], scaled[i + 1]) << (i % 4 * 8);
+}
+
+/* cell_codes - of the rows from `row` on that there are; zeros of the others. */
 template <int FORMAT, int N>
 DEV cell cell_codes(const cast_args &c, int64_t row, int64_t column, float scale) {
     cell codes = {};
 #pragma unroll
-    for (int r = 0; r < CELL_ROWS; r++) {
-        if (row + r >= c.num_rows)
-            continue;
-        const bf16_t *from = c.from + (row + r) * c.num_columns + column;
-#pragma unroll
-        for (int first = 0; first < CELL_COLUMNS; first += N) {
-            float values[N];
-            pack_values(values, pack_load<bf16_t, N>(from + first));
-#pragma unroll
-            for (int i = 0; i < N; i++)
-                codes.words[r][(first + i) / 4] |= code_of<FORMAT>(values[i] * scale)
-                                                   << ((first + i) % 4 * 8);
-        }
-    }
+    for (int r = 0; r < CELL_ROWS; r++)
+        if (row + r < c.num_rows)
+            row_codes<FORMAT, N>(codes.words[r], c.from + (row + r) * c.num_columns + column, scale);
     return codes;
 }
 

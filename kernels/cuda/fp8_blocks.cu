@@ -1,7 +1,7 @@
 /* fp8_blocks.cu - casts of bf16 matrices to 8 bits with a scale for each block of 128 values, or of 128 x 128 (kernels/fp8.h).
  *
  *                       bytes per element                            bound
- *   cast                read x, write rows, columns           3, 4   integer operations: 14 of a code, twice where both are wanted
+ *   cast                read x, write rows, columns           3, 4   memory, where the GPU has an instruction for codes (dev_sm89.h)
  *
  * A thread block has one tile of 128 x 128: its largest magnitudes are those of its own values, so that x is read once and kept in
  * registers.  A thread has a cell of four rows and eight columns of it; maxima of rows and of columns go through shuffles inside a
@@ -116,10 +116,11 @@ template <int FORMAT, int BY_ROW, int BY_COLUMN> DEV cell codes_of(const values 
 #pragma unroll
     for (int r = 0; r < CELL_ROWS; r++)
 #pragma unroll
-        for (int k = 0; k < CELL_COLUMNS; k++) {
-            float value = bits_float(v.words[r][k / 2] >> (k % 2 * 16) << 16);
-            codes.words[r][k / 4] |= code_of<FORMAT>(value * bits_float(scales[r * BY_ROW + k * BY_COLUMN]))
-                                     << (k % 4 * 8);
+        for (int k = 0; k < CELL_COLUMNS; k += 2) {
+            float lo = bits_float(v.words[r][k / 2] << 16) * bits_float(scales[r * BY_ROW + k * BY_COLUMN]);
+            float hi = bits_float(v.words[r][k / 2] & 0xffff0000u) *
+                       bits_float(scales[r * BY_ROW + (k + 1) * BY_COLUMN]);
+            codes.words[r][k / 4] |= codes_of_two<FORMAT>(lo, hi) << (k % 4 * 8);
         }
     return codes;
 }

@@ -2,6 +2,7 @@
  * thread has, stored as rows and as columns. */
 #pragma once
 
+#include "kernels/cuda/dev_sm89.h"
 #include "kernels/cuda/vector.cuh"
 
 enum { CELL_ROWS = 4, CELL_COLUMNS = 8 };
@@ -33,20 +34,9 @@ DEV float inverse_of(uint32_t scale_bits) {
     return bits_float(scale_bits == 0x7fc00000u ? scale_bits : (254u << 23) - scale_bits);
 }
 
-/* code_of - of a scaled value: kernels/half.h, without its branches. */
-template <int FORMAT> DEV uint32_t code_of(float scaled) {
-    constexpr uint32_t DROPPED = FORMAT == FP8_E4M3 ? 20 : 21; /* bits of an f32's fraction */
-    constexpr uint32_t LARGEST = FORMAT == FP8_E4M3 ? 0x43e00000u : 0x47600000u; /* 448, 57344 */
-    constexpr uint32_t LOWEST = FORMAT == FP8_E4M3 ? 121u << 23 : 113u << 23; /* the smallest normal value */
-    constexpr float PLACE =
-        FORMAT == FP8_E4M3 ? 0x1p14f : 0x1p7f; /* whose last place is the smallest value */
-    uint32_t bits = float_bits(scaled), magnitude = bits & 0x7fffffffu;
-    uint32_t bounded = magnitude < LARGEST ? magnitude : LARGEST;
-    uint32_t rounded = bounded + ((1u << (DROPPED - 1)) - 1) + (bounded >> DROPPED & 1u);
-    uint32_t normal = (rounded - LOWEST + (1u << 23)) >> DROPPED;
-    uint32_t small = float_bits(bits_float(bounded) + PLACE) - float_bits(PLACE);
-    uint32_t code = bounded < LOWEST ? small : normal;
-    return (magnitude > 0x7f800000u ? 0x7fu : code) | (bits >> 24 & 0x80u);
+/* codes_of_two - of scaled values, that of lo in the low byte. */
+template <int FORMAT> DEV uint32_t codes_of_two(float lo, float hi) {
+    return FORMAT == FP8_E4M3 ? pack2_e4m3(lo, hi) : pack2_e5m2(lo, hi);
 }
 
 /* Four rows of eight codes, in two words each. */

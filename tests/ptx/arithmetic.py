@@ -137,6 +137,21 @@ def pack(kind, high, low):
     return narrow(low).astype(np.uint32) | (narrow(high).astype(np.uint32) << np.uint32(16))
 
 
+def code_bits(kind, x):
+    """e4m3 or e5m2: to nearest, ties to even, in steps of the last place of each value's binade; .satfinite ends at the largest number.
+    Of a NaN 0x7f."""
+    fraction, bias, largest = {"e4m3": (3, 7, 448.0), "e5m2": (2, 15, 57344.0)}[kind]
+    size = np.minimum(np.abs(np.where(np.isnan(x), F32(0), x)).astype(F64), largest)
+    exponent = np.maximum(np.frexp(np.maximum(size, TINY))[1] - 1, 1 - bias)
+    steps = np.rint(np.ldexp(size, fraction - exponent)).astype(np.int64)
+    codes = steps + ((exponent + bias - 1) << fraction)
+    return np.where(np.isnan(x), 0x7F, codes | (np.signbit(x).astype(np.int64) << 7)).astype(np.uint16)
+
+
+def pack_codes(kind, high, low):
+    return code_bits(kind, low) | (code_bits(kind, high) << np.uint16(8))
+
+
 def compare(how, a, b):
     """Comparisons of PTX: lt ... of floats are false of NaN, ltu ... true; nan: whether one is NaN, num: whether none is."""
     if how in ("nan", "num"):

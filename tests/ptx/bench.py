@@ -50,8 +50,8 @@ class Bench:
         return Bench.files[key]
 
     def compiled(self, name):
-        """'NAME.ARCH' of a file: only those of Hopper are compiled for it, the others are the same text there.  V100 has
-        another compiler, and all of its files."""
+        """'NAME.ARCH' of a file: what has no text of Hopper's is the same there.  V100 has another compiler, and all of its
+        files."""
         own = f"{name}.{self.arch}"
         there = self.arch == "sm_70" or os.path.exists(os.path.join(self.folder, own + ".ptx"))
         return own if there else f"{name}.sm_80"

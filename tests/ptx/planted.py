@@ -62,11 +62,13 @@ def of_others():
                 in_kernel("sort_runs_kernel", r"setp\.gt\.u64", "setp.lt.u64"))
     yield Plant("every token but the target", "cross_entropy", "cross-entropy f32 to bf16 plain",
                 in_kernel("plain_logitsf6bf16_tLi4E", r"setp\.eq\.s64", "setp.ne.s64", 0))
-    yield Plant("ties of E4M3 away from zero", "fp8", "fp8 cast e4m3 by 8",
+    yield Plant("ties of E4M3 away from zero", "fp8", "fp8 cast e4m3 by 8 sm_80",
                 in_kernel("fp8_cast_kernelILi0ELi8E", r"-1006108673", "-1006108672", 0), 0, True)
-    yield Plant("codes of a column in another order", "fp8", "fp8 cast e5m2 columns alone",
+    yield Plant("codes at their neighbours' places", "fp8", "fp8 cast e4m3 by 8 sm_90a",
+                in_kernel("fp8_cast_kernelILi0ELi8E", r"(satfinite\.e4m3x2\.f32 \t?%rs\d+, )(%f\d+), (%f\d+)", r"\1\3, \2"), 0, True)
+    yield Plant("codes of a column in another order", "fp8", "fp8 cast e5m2 columns alone sm_90a",
                 in_kernel("fp8_cast_kernelILi1ELi8E", r"prmt\.b32 (\t%r\d+), (%r\d+), (%r\d+),", r"prmt.b32 \1, \3, \2,", 0))
-    yield Plant("the largest of other lanes", "fp8_blocks", "fp8 blocks e4m3 by 8",
+    yield Plant("the largest of other lanes", "fp8_blocks", "fp8 blocks e4m3 by 8 sm_90a",
                 in_kernel("fp8_lines_kernelILi0ELi8E", r"(mov\.[bu]32 \t%r\d+, )2;", r"\g<1>4;", 0))
 
 

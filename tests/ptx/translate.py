@@ -284,6 +284,9 @@ class Translator:
         if target in ("bf16x2", "f16x2"):
             high, low = (self.value(operand, "f32") for operand in sources)
             return self.assign(to, f"pack({target[:-2]!r}, {high}, {low})", "u32")
+        if target in ("e4m3x2", "e5m2x2") and op[1:3] == ["rn", "satfinite"]:
+            high, low = (self.value(operand, "f32") for operand in sources)
+            return self.assign(to, f"pack_codes({target[:-2]!r}, {high}, {low})", "u16")
         if target in ("bf16", "f16"):
             return self.assign(to, f"{target}_bits({self.value(sources[0], 'f32')})", "u16")
         if source in ("bf16", "f16"):

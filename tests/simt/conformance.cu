@@ -5,9 +5,9 @@
  * By hand, with NVCC = nvcc -std=c++17 -O3 -I. and cuda_die of kernels/cuda/device.c among OBJECTS:
  *
  *     NVCC -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_90a,code=sm_90a \
- *          -c tests/simt/conformance.cu        (and conformance_sm70.cu, conformance_sm80.cu)
+ *          -c tests/simt/conformance.cu        (and conformance_sm70.cu, conformance_sm80.cu, conformance_sm89.cu)
  *     NVCC -gencode arch=compute_90a,code=sm_90a -c tests/simt/conformance_sm90.cu
- *     NVCC -o conformance conformance.o conformance_sm80.o conformance_sm90.o OBJECTS */
+ *     NVCC -o conformance conformance.o conformance_sm80.o conformance_sm89.o conformance_sm90.o OBJECTS */
 #include "conformance.h"
 
 int main(int argc, char **argv) {
@@ -20,6 +20,7 @@ int main(int argc, char **argv) {
     CONFORMANCE_CUDA(cudaGetDeviceProperties(&gpu, 0));
     conformance run = {argc > 1 ? fopen(argv[1], "w") : nullptr, 0, 0, false};
     probe_sm70(&run);
+    probe_sm89(&run);
     if (gpu.major >= 8)
         probe_sm80(&run);
     if (gpu.major == 9)

@@ -1,6 +1,6 @@
-/* conformance.h - what the probes of conformance_sm70.cu, conformance_sm80.cu and conformance_sm90.cu share.
+/* conformance.h - what the probes of conformance_sm70.cu to conformance_sm90.cu share.
  *
- * A probe launches a tiny kernel around one wrapper of kernels/cuda/dev.h or dev_sm90.h, and compares the
+ * A probe launches a tiny kernel around one wrapper of kernels/cuda/dev.h, dev_sm89.h or dev_sm90.h, and compares the
  * words it wrote with words that plain C computes from the wrapper's documentation.  The same probes run on
  * the host (tests/simt/test_conformance.cpp, every schedule) and on a GPU (conformance.cu), so that what the
  * host takes an instruction to do is held against what it does.  With a file name, all words are also written
@@ -22,9 +22,10 @@ struct conformance {
     bool quiet; /* print failures only */
 };
 
-/* probe_sm70, probe_sm80, probe_sm90 - run all probes of a kind of GPU; those of sm_70 do on all. */
+/* probe_sm70, probe_sm80, probe_sm89, probe_sm90 - run all probes of a kind of GPU; those of sm_70 and sm_89 do on all. */
 void probe_sm70(conformance *run);
 void probe_sm80(conformance *run);
+void probe_sm89(conformance *run);
 void probe_sm90(conformance *run);
 
 #define CONFORMANCE_CUDA(call)                                                                               \

@@ -2,7 +2,7 @@
  *
  * A plain program that returns 0, or 1 on failures.  With a file name it writes the words of seed 0
  * there, for comparison with a GPU's (conformance.cu).  By hand, with all objects of tests/simt and the
- * probes' (conformance_sm70.cu, conformance_sm80.cu and conformance_sm90.cu):
+ * probes' (conformance_sm70.cu to conformance_sm90.cu):
  *
  *     g++ -std=c++17 -D_GNU_SOURCE -O2 -fopenmp -ffp-contract=off -fno-math-errno \
  *         -Itests/simt -Itests/simt/include -I. tests/simt/test_conformance.cpp OBJECTS */
@@ -25,6 +25,7 @@ int main(int argc, char **argv) {
     for (uint32_t seed = 0; seed < simt::NUM_SEEDS; seed++) {
         simt::set_seed(seed);
         probe_sm70(&run);
+        probe_sm89(&run);
         probe_sm80(&run);
         probe_sm90(&run);
         if (run.dump)
