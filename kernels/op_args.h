@@ -78,6 +78,8 @@ struct norm {
     float offset;       /* added to w in f32, 0 of NORM_RMS: 1 where a family keeps w - 1 */
     struct tensor w;    /* [C] */
     struct tensor bias; /* [C], of NORM_LAYER alone; data NULL: none */
+    uint32_t *
+        largest; /* where the largest magnitude of y goes, or of dx after the backward (struct fp8_magnitude); NULL: not wanted */
 };
 
 /* What the backward of a norm needs from its forward. */
@@ -132,10 +134,19 @@ static inline float loss_grad_scale(const struct loss_args *args) {
     return args->grad_scale_at ? args->grad_scale * *args->grad_scale_at : args->grad_scale;
 }
 
-/* How the products of a layer are computed in 8 bits (fp8.h): weights and activations in E4M3, gradients in `gradients`. */
+/* The largest magnitude of a tensor of bf16: its bits without the sign, of which a NaN's are the largest.  It is exact, so that it does not
+ * matter who finds it: an op that writes such a tensor takes a word of the device's memory for it (`largest`; NULL: not wanted). */
+struct fp8_magnitude {
+    uint32_t *at;  /* NULL: the product finds it by itself, and it stands nowhere */
+    bool is_known; /* it stands there; else the product finds it and writes it there */
+};
+
+/* How the products of a layer are computed in 8 bits (fp8.h): weights and activations in E4M3, gradients in `gradients`.  Magnitudes are
+ * of FP8_CURRENT alone, of what this product reads. */
 struct fp8_args {
     enum fp8_format gradients;
     enum fp8_scaling scaling;
+    struct fp8_magnitude x, w, dy;
 };
 
 /* What op_fp8_backward reads and writes: both gradients of one product, for which dy is cast once, or with BLOCKS along each sum. */

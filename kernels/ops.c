@@ -41,12 +41,19 @@ static void expect_norm(const char *op, struct tensor x, struct norm_stats stats
         op_expect(op, "mean", stats.mean, (struct expected){F32, 1, {x.dims[0]}});
 }
 
+/* expect_largest - only of bf16, which is what products in 8 bits read. */
+static void expect_largest(const char *op, struct tensor of, const uint32_t *largest) {
+    CHECK(!largest || of.dtype == DTYPE_BF16, "%s: the largest magnitude of %s, which is known of bf16 alone",
+          op, dtype_name(of.dtype));
+}
+
 void op_norm_forward(struct device *dev, struct tensor y, struct norm_stats stats, struct tensor x,
                      const struct norm *norm) {
     const char *op = "norm_forward";
     op_expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     op_expect(op, "y", y, (struct expected){op_type_of(x), 2, {x.dims[0], x.dims[1]}});
     expect_norm(op, x, stats, norm);
+    expect_largest(op, y, norm->largest);
     CHECK(y.data != x.data || x.dims[0] == 0, "%s: y is x; the backward pass needs x", op);
     struct op_call call = op_call_begin(dev, OP_NORM, op, 0);
     dev->ops->norm_forward(dev, y, stats, x, norm);
@@ -63,6 +70,7 @@ void op_add_norm_forward(struct device *dev, struct tensor y, struct tensor sum,
     op_expect(op, "sum", sum, same);
     op_expect(op, "y", y, same);
     expect_norm(op, a, stats, norm);
+    expect_largest(op, y, norm->largest);
     CHECK((y.data != a.data && y.data != b.data && y.data != sum.data) || a.dims[0] == 0,
           "%s: y is one of the others; the backward pass needs the sum", op);
     struct op_call call = op_call_begin(dev, OP_NORM, op, 0);
@@ -80,6 +88,7 @@ void op_norm_backward(struct device *dev, struct tensor dx, struct tensor dw, st
         op_expect(op, "dw", dw, (struct expected){F32, 1, {x.dims[1]}});
     op_expect(op, "dy", dy, (struct expected){ACTIVATION, 2, {x.dims[0], x.dims[1]}});
     expect_norm(op, x, stats, norm);
+    expect_largest(op, dx, norm->largest);
     struct op_call call = op_call_begin(dev, OP_NORM, op, 0);
     dev->ops->norm_backward(dev, dx, dw, dy, x, stats, norm);
     op_call_end(call);
@@ -129,26 +138,29 @@ void op_linear_backward_weight(struct device *dev, struct tensor dw, struct tens
     op_scan(dev, op, "dw", dw);
 }
 
-void op_glu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate) {
+void op_glu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate,
+                    uint32_t *largest) {
     const char *op = "glu_forward";
     op_expect(op, "y", y, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     op_expect(op, "gate_up", gate_up, (struct expected){op_type_of(y), 2, {y.dims[0], 2 * y.dims[1]}});
+    expect_largest(op, y, largest);
     struct op_call call = op_call_begin(dev, OP_GLU, op, 0);
     if (y.dims[0] > 0) /* experts without rows */
-        dev->ops->glu_forward(dev, y, gate_up, gate);
+        dev->ops->glu_forward(dev, y, gate_up, gate, largest);
     op_call_end(call);
     op_scan(dev, op, "y", y);
 }
 
 void op_glu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
-                     enum gate gate) {
+                     enum gate gate, uint32_t *largest) {
     const char *op = "glu_backward";
     op_expect(op, "dy", dy, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     op_expect(op, "gate_up", gate_up, (struct expected){op_type_of(dy), 2, {dy.dims[0], 2 * dy.dims[1]}});
     op_expect(op, "dgate_up", dgate_up, (struct expected){op_type_of(dy), 2, {dy.dims[0], 2 * dy.dims[1]}});
+    expect_largest(op, dgate_up, largest);
     struct op_call call = op_call_begin(dev, OP_GLU, op, 0);
     if (dy.dims[0] > 0)
-        dev->ops->glu_backward(dev, dgate_up, dy, gate_up, gate);
+        dev->ops->glu_backward(dev, dgate_up, dy, gate_up, gate, largest);
     op_call_end(call);
     op_scan(dev, op, "dgate_up", dgate_up);
 }

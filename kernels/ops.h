@@ -147,7 +147,7 @@ typedef void embedding_backward_fn(struct device *, struct tensor dw, struct ten
 /* op_norm_forward - y = n (w + offset) + bias, one row per token, by norm->kind and what it holds.
  *   RMS    n = x rstd, rstd = 1 / sqrt(mean(x^2) + eps)
  *   LAYER  n = (x - mean) rstd, mean = mean(x), rstd = 1 / sqrt(mean((x - mean)^2) + eps)
- *   out  y [N, C]   out  stats: rstd [N] f32, and of LAYER mean [N] f32   in  x [N, C]
+ *   out  y [N, C]   out  stats: rstd [N] f32, and of LAYER mean [N] f32   out  norm->largest, of y   in  x [N, C]
  * y must not be x.  Sources: Zhang and Sennrich 2019, equation 4; Ba, Kiros and Hinton 2016, equation 3. */
 typedef void norm_forward_fn(struct device *, struct tensor y, struct norm_stats stats, struct tensor x,
                              const struct norm *norm);
@@ -163,7 +163,7 @@ typedef void add_norm_forward_fn(struct device *, struct tensor y, struct tensor
  *   LAYER  dx += rstd (g - mean(g) - n mean(g n)),   both:  dw += sum over rows of dy n.
  *   out +=  dx [N, C]: it already holds the gradient that came along the residual path
  *   out +=  dw [C] f32; data NULL: it is not wanted
- *   in      dy, x [N, C]   in  stats
+ *   in      dy, x [N, C]   in  stats   out  norm->largest, of dx
  * The gradient of a bias is op_column_sums of dy. */
 typedef void norm_backward_fn(struct device *, struct tensor dx, struct tensor dw, struct tensor dy,
                               struct tensor x, struct norm_stats stats, const struct norm *norm);
@@ -205,7 +205,7 @@ typedef void linear_part_backward_weight_fn(struct device *, struct tensor dw, s
 /* op_fp8_forward - y = q(x) q(w)^T, where q is what 8 bits leave of a tensor at its scale or those of its blocks (fp8.h), sums in f32.
  *   out  y [N, O] bf16   in  x [N, I], w [O, I] bf16
  * op_fp8_backward - dx = q(dy) q(w) and dw = q(dy)^T q(x), or += as each says (struct fp8_backward).  N may be 0, as above.
- * With FP8_BLOCKS a GPU wants N to be a multiple of 4 in the backward.
+ * With FP8_BLOCKS a GPU wants N to be a multiple of 4 in the backward.  Magnitudes that args knows are taken for granted.
  * Sources: fp8.h; Transformer Engine's Float8CurrentScaling for which tensor has which format. */
 typedef void fp8_forward_fn(struct device *, struct tensor y, struct tensor x, struct tensor w,
                             const struct fp8_args *args);
@@ -281,15 +281,15 @@ typedef void sinks_backward_fn(struct device *, struct tensor ds, struct tensor 
                                struct tensor lse, struct tensor s);
 
 /* op_glu_forward - y = act(gate) * up, act being silu or gelu.
- *   out  y [N, F]   in  gate_up [N, 2F]: gate, then up
+ *   out  y [N, F]   in  gate_up [N, 2F]: gate, then up   out  largest, of y (struct fp8_magnitude); NULL: not wanted
  * Source: Shazeer 2020, equations 5 and 6; gelu by the tanh formula of Hendrycks and Gimpel 2016. */
-typedef void glu_forward_fn(struct device *, struct tensor y, struct tensor gate_up, enum gate gate);
+typedef void glu_forward_fn(struct device *, struct tensor y, struct tensor gate_up, enum gate gate,
+                            uint32_t *largest);
 
 /* op_glu_backward - gradient of the above.
- *   out  dgate_up [N, 2F]   in  dy [N, F]   in  gate_up [N, 2F]
- * dgate_up may be gate_up itself (in place). */
+ *   out  dgate_up [N, 2F]: may be gate_up itself   in  dy [N, F]   in  gate_up [N, 2F]   out  largest, of dgate_up */
 typedef void glu_backward_fn(struct device *, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
-                             enum gate gate);
+                             enum gate gate, uint32_t *largest);
 
 /* op_act_forward - y = act(x), any shape; not of XIELU.  A NaN stays one.
  * Source: So et al. 2021 (Primer), squared ReLU. */

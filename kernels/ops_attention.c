@@ -60,6 +60,7 @@ static void expect_qk_norms(const char *op, struct tensor qkv, struct tensor raw
     int64_t num_norms = expect_qk_norm(op, "the queries' weight", query, heads, qkv.dims[2]) +
                         expect_qk_norm(op, "the keys' weight", key, kv_heads, qkv.dims[2]);
     op_expect(op, "rstd", rstd, (struct expected){F32, 2, {qkv.dims[0], num_norms}});
+    CHECK(!query->largest && !key->largest, "%s: the largest magnitude of heads, which it does not find", op);
     CHECK(query->kind == key->kind && query->eps == key->eps && query->offset == key->offset,
           "%s: queries and keys are not normalised in one way", op);
 }

@@ -1,6 +1,7 @@
 /* test_fp8_step.c - whole training steps with products in 8 bits on the device that ATELIER_TEST_DEVICE names, beside the same steps on
  * the CPU: forward, backward, clipping, AdamW, and the weights that the next step casts.  Losses and what was learnt agree as far as
- * the order of sums lets them.  Controls: with scales of 1 on the device, and with its products in bf16, they do not. */
+ * the order of sums lets them.  Controls: with scales of 1 on the device, and with its products in bf16, they do not.
+ * And largest magnitudes that norms, gates and the forward leave for products: the same bits as where each product finds its own. */
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
@@ -32,6 +33,9 @@ static struct model_config step_config(void) {
 /* One run of STEPS updates: how it computes, its losses, and the weights before and after it. */
 struct steps {
     bool on_test_device, is_bf16;
+    bool finds_own;   /* products find all magnitudes by themselves */
+    int64_t num_left; /* words that nobody filled, of num_words */
+    int64_t num_words;
     struct fp8_args args;
     double losses[STEPS];
     struct tiny_weights before, after;
@@ -51,6 +55,19 @@ static double take_step(struct tiny *t, int number) {
     return loss / (double)t->batch.num_tokens;
 }
 
+/* count_left - the words that are still what they were before the first step. */
+static void count_left(struct steps *s, const struct model *model) {
+    s->num_words = model->magnitudes.ndim > 0 ? tensor_count(model->magnitudes) : 0;
+    uint32_t *words = xmalloc((size_t)s->num_words * sizeof *words + 1);
+    if (s->num_words > 0)
+        device_download(model->dev, words, model->magnitudes);
+    for (int64_t i = 0; i < s->num_words; i++) {
+        assert_true(words[i] < 0x7f80);
+        s->num_left += words[i] == 0;
+    }
+    free(words);
+}
+
 static void take_steps(struct steps *s) {
     struct model_config config = step_config();
     struct tiny t;
@@ -60,10 +77,13 @@ static void take_steps(struct steps *s) {
                                       .is_fp8 = !s->is_bf16,
                                       .fp8_args = s->args,
                                       .on_test_device = s->on_test_device});
+    if (s->finds_own)
+        t.model.magnitudes.ndim = 0;
     tiny_weights(&t, &s->before);
     for (int i = 0; i < STEPS; i++)
         s->losses[i] = take_step(&t, i + 1);
     tiny_weights(&t, &s->after);
+    count_left(s, &t.model);
     tiny_close(&t);
 }
 
@@ -122,6 +142,30 @@ static void check_steps(const char *name, struct fp8_args args) {
     steps_free(&want), steps_free(&got), steps_free(&unscaled), steps_free(&plain);
 }
 
+static bool same_steps(const struct steps *a, const struct steps *b) {
+    bool same = memcmp(a->losses, b->losses, sizeof a->losses) == 0;
+    for (int slot = 0; slot < TINY_SLOTS; slot++)
+        same = same && a->after.counts[slot] == b->after.counts[slot] &&
+               memcmp(a->after.values[slot], b->after.values[slot],
+                      (size_t)a->after.counts[slot] * sizeof(uint16_t)) == 0;
+    return same;
+}
+
+/* check_magnitudes - of all words of two layers one is nobody's: the gradient of what the last layer adds comes from the head.  Control:
+ * another format has other bits. */
+static void check_magnitudes(void) {
+    struct steps kept = {.on_test_device = true, .args.gradients = FP8_E5M2}, own = kept, other = kept;
+    own.finds_own = true;
+    other.args.gradients = FP8_E4M3;
+    take_steps(&kept), take_steps(&own), take_steps(&other);
+    assert_int_equal(kept.num_words, 22);
+    assert_int_equal(kept.num_left, 1);
+    assert_int_equal(own.num_words, 0);
+    assert_true(same_steps(&kept, &own));
+    assert_false(same_steps(&kept, &other));
+    steps_free(&kept), steps_free(&own), steps_free(&other);
+}
+
 /* Attention of the CPU in f32, on every processor: what the products of layers do is asked here (the Makefile wraps it). */
 block_gemm_fn *__wrap_block_gemm_pairs(void);
 
@@ -145,6 +189,12 @@ static void test_hybrid(void **state) {
         check_steps("hybrid", (struct fp8_args){.gradients = FP8_E5M2});
 }
 
+static void test_magnitudes(void **state) {
+    (void)state;
+    if (!device_is_without())
+        check_magnitudes();
+}
+
 static void test_e4m3(void **state) {
     (void)state;
     if (!device_is_without())
@@ -155,12 +205,12 @@ static void test_blocks(void **state) {
     (void)state;
     if (device_is_without())
         return;
-    check_steps("blocks", (struct fp8_args){FP8_E4M3, FP8_BLOCKS});
-    check_steps("hybrid blocks", (struct fp8_args){FP8_E5M2, FP8_BLOCKS});
+    check_steps("blocks", (struct fp8_args){.gradients = FP8_E4M3, .scaling = FP8_BLOCKS});
+    check_steps("hybrid blocks", (struct fp8_args){.gradients = FP8_E5M2, .scaling = FP8_BLOCKS});
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_hybrid), cmocka_unit_test(test_e4m3),
-                                       cmocka_unit_test(test_blocks)};
+                                       cmocka_unit_test(test_blocks), cmocka_unit_test(test_magnitudes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,8 +103,12 @@ static void test_losses(void **state) {
     struct curve plain = {.num_steps = STEPS},
                  hybrid = {.is_fp8 = true, .args = {.gradients = FP8_E5M2}, .num_steps = STEPS},
                  e4m3 = {.is_fp8 = true, .args = {.gradients = FP8_E4M3}, .num_steps = STEPS},
-                 blocks = {.is_fp8 = true, .args = {FP8_E4M3, FP8_BLOCKS}, .num_steps = STEPS},
-                 unscaled = {.is_fp8 = true, .args = {FP8_E5M2, FP8_UNSCALED}, .num_steps = STEPS};
+                 blocks = {.is_fp8 = true,
+                           .args = {.gradients = FP8_E4M3, .scaling = FP8_BLOCKS},
+                           .num_steps = STEPS},
+                 unscaled = {.is_fp8 = true,
+                             .args = {.gradients = FP8_E5M2, .scaling = FP8_UNSCALED},
+                             .num_steps = STEPS};
     learn(&plain), learn(&hybrid), learn(&e4m3), learn(&blocks), learn(&unscaled);
     double with_hybrid = farthest(&hybrid, &plain), with_e4m3 = farthest(&e4m3, &plain),
            with_blocks = farthest(&blocks, &plain), without_scales = farthest(&unscaled, &plain);

@@ -189,11 +189,11 @@ static void glu_case(struct setting s, enum gate gate, int64_t rows, int64_t wid
         want_d[at] = dy.exact[i] * (gated(gate, g + STEP, u) - gated(gate, g - STEP, u)) / (2 * STEP);
         want_d[at + width] = dy.exact[i] * gated(gate, g, 1);
     }
-    op_glu_forward(s.dev, y.t, gate_up.t, gate);
+    op_glu_forward(s.dev, y.t, gate_up.t, gate, NULL);
     assert_matches(y, want_y, 1e-6);
-    op_glu_backward(s.dev, d.t, dy.t, gate_up.t, gate);
+    op_glu_backward(s.dev, d.t, dy.t, gate_up.t, gate, NULL);
     assert_matches(d, want_d, 2e-6);
-    op_glu_backward(s.dev, gate_up.t, dy.t, gate_up.t, gate); /* in place: the same bits */
+    op_glu_backward(s.dev, gate_up.t, dy.t, gate_up.t, gate, NULL); /* in place: the same bits */
     assert_true(same_bits(gate_up, d));
     free(want_y), free(want_d);
     data_free(gate_up), data_free(d), data_free(y), data_free(dy);
@@ -225,8 +225,8 @@ static void test_glu_extremes(struct setting s) {
         want_d[count + i] = want_y[i] / 2;
     }
     for (int gate = GATE_SILU; gate <= GATE_GELU_TANH; gate++) {
-        op_glu_forward(s.dev, y.t, gate_up.t, (enum gate)gate);
-        op_glu_backward(s.dev, d.t, dy.t, gate_up.t, (enum gate)gate);
+        op_glu_forward(s.dev, y.t, gate_up.t, (enum gate)gate, NULL);
+        op_glu_backward(s.dev, d.t, dy.t, gate_up.t, (enum gate)gate, NULL);
         assert_matches(y, want_y, 1e-6);
         assert_matches(d, want_d, 1e-6);
     }

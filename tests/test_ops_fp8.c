@@ -231,7 +231,8 @@ static void test_places(struct setting s) {
     op_fp8_backward(s.dev, &at, &HYBRID);
     op_fp8_backward(s.dev, &other, &HYBRID);
     assert_true(same_bits(l.y, y) && same_bits(l.dx, dx) && same_bits(l.dw, dw));
-    op_fp8_forward(s.dev, y.t, moved[0], moved[1], &(struct fp8_args){FP8_E5M2, FP8_UNSCALED});
+    op_fp8_forward(s.dev, y.t, moved[0], moved[1],
+                   &(struct fp8_args){.gradients = FP8_E5M2, .scaling = FP8_UNSCALED});
     assert_false(same_bits(l.y, y)); /* the control */
     data_free(y), data_free(dx), data_free(dw);
     for (int i = 0; i < 3; i++)
@@ -239,10 +240,132 @@ static void test_places(struct setting s) {
     layer_free(l);
 }
 
+/* A word for a largest magnitude, in which something else stands before. */
+static struct data word_make(struct device *dev) {
+    return data_filled(dev, tensor_1d(NULL, DTYPE_I32, 1), 0x7f);
+}
+
+static uint32_t word_get(struct data word) {
+    uint32_t bits;
+    device_download(word.dev, &bits, word.t);
+    return bits;
+}
+
+/* largest_of - the first so many rows of what the device holds. */
+static uint32_t largest_of(struct data d, int64_t num_rows) {
+    uint16_t *host = data_host(d);
+    uint32_t largest = 0;
+    for (int64_t i = 0; i < num_rows * d.t.dims[1]; i++)
+        largest = largest > (host[i] & 0x7fffu) ? largest : host[i] & 0x7fffu;
+    free(host);
+    return largest;
+}
+
+/* expect_largest - the word has that of d; control: not that of d without the last row, where the spike was. */
+static void expect_largest(struct data word, struct data d, bool in_last_row) {
+    assert_int_equal(word_get(word), largest_of(d, d.t.dims[0]));
+    if (in_last_row)
+        assert_int_not_equal(word_get(word), largest_of(d, d.t.dims[0] - 1));
+}
+
+/* Shapes of rows: several in a block, several warps for each, widths that vectors do not fit; and in the last the wide form of a norm's
+ * gradient. */
+static const int64_t LARGEST_SHAPES[][2] = {{3, 64}, {130, 512}, {7, 33}, {5, 4104}, {2, 12328}};
+enum { NUM_LARGEST_SHAPES = sizeof LARGEST_SHAPES / sizeof LARGEST_SHAPES[0] };
+
+/* check_norm_largest - forward, alone and after the sum, and backward; a spike at element `at`. */
+static void check_norm_largest(struct device *dev, const int64_t shape[2], enum norm_kind kind, int64_t at) {
+    int64_t rows = shape[0], width = shape[1];
+    struct tensor matrix = shape_2d(DTYPE_BF16, rows, width), column = tensor_1d(NULL, DTYPE_F32, rows);
+    struct data x = data_random(dev, matrix, 1), b = data_random(dev, matrix, 2),
+                dx = data_random(dev, matrix, 3), y = data_output(dev, matrix),
+                sum = data_output(dev, matrix), word = word_make(dev),
+                w = data_random(dev, tensor_1d(NULL, DTYPE_BF16, width), 4), rstd = data_output(dev, column),
+                mean = data_output(dev, column);
+    struct norm norm = {.kind = kind, .eps = 1e-5f, .w = w.t, .largest = word.t.data};
+    struct norm_stats stats = {rstd.t, mean.t};
+    bool is_last = at / width == rows - 1;
+    data_set(w, at % width, 3);
+    data_set(x, at, -200);
+    op_norm_forward(dev, y.t, stats, x.t, &norm);
+    expect_largest(word, y, is_last);
+    data_set(dx, at, 77);
+    op_norm_backward(dev, dx.t, (struct tensor){.data = NULL}, b.t, x.t, stats, &norm);
+    expect_largest(word, dx, is_last);
+    op_add_norm_forward(dev, y.t, sum.t, stats, x.t, b.t, &norm);
+    expect_largest(word, y, is_last);
+    data_free(x), data_free(b), data_free(dx), data_free(y), data_free(sum), data_free(word), data_free(w);
+    data_free(rstd), data_free(mean);
+}
+
+static void check_gate_largest(struct device *dev, const int64_t shape[2], enum gate gate, int64_t at) {
+    int64_t rows = shape[0], width = shape[1], row = at / width, up = row * 2 * width + width + at % width;
+    struct data gate_up = data_random(dev, shape_2d(DTYPE_BF16, rows, 2 * width), 1), word = word_make(dev),
+                dy = data_random(dev, shape_2d(DTYPE_BF16, rows, width), 2),
+                y = data_output(dev, shape_2d(DTYPE_BF16, rows, width));
+    data_set(gate_up, up, -300);
+    data_set(gate_up, up - width, 2);
+    data_set(dy, at, 10);
+    op_glu_forward(dev, y.t, gate_up.t, gate, word.t.data);
+    expect_largest(word, y, row == rows - 1);
+    data_set(dy, at, row % 2 ? 1e30 : NAN);
+    op_glu_backward(dev, gate_up.t, dy.t, gate_up.t, gate, word.t.data);
+    expect_largest(word, gate_up, row == rows - 1);
+    data_free(gate_up), data_free(word), data_free(dy), data_free(y);
+}
+
+/* test_largest - what norms and gates say of what they write. */
+static void test_largest(struct setting s) {
+    for (int n = 0; n < NUM_LARGEST_SHAPES; n++) {
+        const int64_t *shape = LARGEST_SHAPES[n],
+                      places[] = {0, shape[0] * shape[1] / 2, shape[0] * shape[1] - 1};
+        for (int i = 0; i < 3; i++) {
+            for (enum norm_kind kind = NORM_RMS; kind <= NORM_LAYER; kind++)
+                check_norm_largest(s.dev, shape, kind, places[i]);
+            check_gate_largest(s.dev, shape, GATE_SILU, places[i]);
+            check_gate_largest(s.dev, shape, GATE_GELU_TANH, places[i]);
+        }
+    }
+}
+
+/* test_known - magnitudes that are kept are those of the tensors, and products that know them have the same bits.  Control: with a wrong
+ * one they do not. */
+static void test_known(struct setting s) {
+    if (is_without(s))
+        return;
+    struct layer l = layer_make(s.dev, (int64_t[]){24, 32, 16});
+    struct data x = word_make(s.dev), w = word_make(s.dev), dy = word_make(s.dev),
+                y = data_output(s.dev, l.y.t), dx = data_output(s.dev, l.dx.t),
+                dw = data_output(s.dev, l.dw.t);
+    struct fp8_args args = {
+        .gradients = FP8_E5M2, .x = {x.t.data, false}, .w = {w.t.data, false}, .dy = {dy.t.data, false}};
+    struct fp8_backward at = backward_of(l, OP_OVERWRITE),
+                        other = {dx.t, dw.t, OP_OVERWRITE, OP_OVERWRITE, l.dy.t, l.x.t, l.w.t};
+    scale_by(l.dy, 1e-6);
+    op_fp8_forward(s.dev, l.y.t, l.x.t, l.w.t, &HYBRID);
+    op_fp8_backward(s.dev, &at, &HYBRID);
+    op_fp8_forward(s.dev, y.t, l.x.t, l.w.t, &args);
+    assert_int_equal(word_get(x), largest_of(l.x, 24));
+    assert_int_equal(word_get(w), largest_of(l.w, 16));
+    args.x.is_known = args.w.is_known = true;
+    op_fp8_backward(s.dev, &other, &args);
+    assert_int_equal(word_get(dy), largest_of(l.dy, 24));
+    assert_true(same_bits(l.y, y) && same_bits(l.dx, dx) && same_bits(l.dw, dw));
+    args.dy.is_known = true;
+    data_set(dy, 0, largest_of(l.dy, 24) - (6 << 7)); /* 2^-6 of it: what is larger than that is cut off */
+    op_fp8_backward(s.dev, &other, &args);
+    assert_false(same_bits(l.dx, dx));
+    data_set(x, 0, 0x7fc0); /* a NaN somewhere */
+    op_fp8_forward(s.dev, y.t, l.x.t, l.w.t, &args);
+    assert_true(all_are_nan(y));
+    data_free(x), data_free(w), data_free(dy), data_free(y), data_free(dx), data_free(dw);
+    layer_free(l);
+}
+
 static const struct op_case CASES[] = {
     {"fp8_casts", test_casts},       {"fp8_rounding", test_rounding}, {"fp8_scales", test_scales},
     {"fp8_products", test_products}, {"fp8_torch", test_torch},       {"fp8_extremes", test_extremes},
-    {"fp8_places", test_places},
+    {"fp8_places", test_places},     {"fp8_largest", test_largest},   {"fp8_known", test_known},
 };
 
 /* Activations in bf16 are all that these ops take. */

@@ -74,7 +74,7 @@ static void test_blocks(struct setting s) {
         struct layer l = layer_make(s.dev, shapes[n]);
         spread(l);
         for (enum fp8_format format = FP8_E4M3; format <= FP8_E5M2; format++) {
-            const struct fp8_args args = {format, FP8_BLOCKS};
+            const struct fp8_args args = {.gradients = format, .scaling = FP8_BLOCKS};
             check_blocks_forward(l, &args);
             if (l.rows % 4 == 0) /* what GPUs ask for */
                 check_blocks_backward(l, &args);
@@ -87,7 +87,7 @@ static void test_blocks(struct setting s) {
 static void test_torch_blocks(struct setting s) {
     if (!device_has_fp8(s.dev, FP8_BLOCKS))
         return;
-    static const struct fp8_args args = {FP8_E4M3, FP8_BLOCKS};
+    static const struct fp8_args args = {.gradients = FP8_E4M3, .scaling = FP8_BLOCKS};
     struct st_files *files = golden_open();
     struct layer l = layer_make(s.dev, (int64_t[]){20, 144, 16});
     int64_t count;
@@ -111,7 +111,7 @@ static void test_torch_blocks(struct setting s) {
 static void test_blocks_nan(struct setting s) {
     if (!device_has_fp8(s.dev, FP8_BLOCKS))
         return;
-    static const struct fp8_args args = {FP8_E4M3, FP8_BLOCKS};
+    static const struct fp8_args args = {.gradients = FP8_E4M3, .scaling = FP8_BLOCKS};
     struct layer l = layer_make(s.dev, (int64_t[]){8, 32, 16});
     struct fp8_backward at = backward_of(l, OP_OVERWRITE);
     data_set(l.x, 2 * 32 + 5, INFINITY);

@@ -194,6 +194,11 @@ static inline __attribute__((always_inline)) float tanh_f32(float x) {
     return select_f32(size < 0.55f, near, far);
 }
 
+/* cpu_largest - the largest magnitude of a tensor of bf16 (struct fp8_magnitude).  cpu_put_largest - to where an op is asked for it; NULL:
+ * nowhere. */
+uint16_t cpu_largest(struct device *dev, struct tensor t);
+void cpu_put_largest(struct device *dev, uint32_t *largest, struct tensor t);
+
 /* cpu_fp8_cast_blocks - what 8 bits leave of a matrix [R, C] bf16 with a scale for each block, in memory of `to`, which may not overlap it. */
 struct tensor cpu_fp8_cast_blocks(struct device *dev, void *to, struct tensor t, enum fp8_format format,
                                   enum fp8_grain grain);

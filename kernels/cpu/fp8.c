@@ -5,29 +5,12 @@
 
 enum { CHUNK = 4096 };
 
-/* largest_of - the bits of the largest magnitude: without their signs the bits of bf16 are in the order of magnitudes, and a NaN's are
- * above infinity's.  largest_bits - of a whole tensor, as those of an f32. */
-CPU_CLONES
-static uint16_t largest_of(const uint16_t *values, int64_t count) {
-    uint16_t largest = 0;
-#pragma omp simd reduction(max : largest)
-    for (int64_t i = 0; i < count; i++) {
-        uint16_t magnitude = values[i] & 0x7fffu;
-        largest = magnitude > largest ? magnitude : largest;
-    }
-    return largest;
-}
-
-static uint32_t largest_bits(struct device *dev, struct tensor t) {
-    const uint16_t *values = t.data;
-    int64_t total = tensor_count(t);
-    uint16_t largest = 0;
-#pragma omp parallel for num_threads(dev->num_threads) schedule(static) reduction(max : largest)
-    for (int64_t first = 0; first < total; first += CHUNK) {
-        uint16_t own = largest_of(values + first, total - first < CHUNK ? total - first : CHUNK);
-        largest = own > largest ? own : largest;
-    }
-    return (uint32_t)largest << 16;
+/* magnitude_bits - of a tensor, as those of an f32: known, or found now and kept where it is wanted. */
+static uint32_t magnitude_bits(struct device *dev, struct tensor t, struct fp8_magnitude magnitude) {
+    uint32_t largest = magnitude.is_known ? *magnitude.at : cpu_largest(dev, t);
+    if (magnitude.at)
+        *magnitude.at = largest;
+    return largest << 16;
 }
 
 /* cast_e4m3, cast_e5m2 - a loop for each format, which is a constant there.  A NaN of a scale reaches every value. */
@@ -45,10 +28,20 @@ static void cast_e5m2(uint16_t *restrict to, const uint16_t *restrict from, int6
         to[i] = bf16_from_f32(fp8_round(f32_from_bf16(from[i]) * scale, FP8_E5M2) * back);
 }
 
-/* cast_whole - what 8 bits leave of a tensor with one scale, in memory of `to`. */
-static struct tensor cast_whole(struct device *dev, void *to, struct tensor t, enum fp8_format format,
+/* A tensor to be cast: where to, to what, its largest magnitude, and which blocks it has if it has some. */
+struct cast {
+    void *to;
+    enum fp8_format format;
+    enum fp8_grain grain;
+    struct fp8_magnitude magnitude;
+};
+
+/* cast_whole - what 8 bits leave of a tensor with one scale. */
+static struct tensor cast_whole(struct device *dev, struct tensor t, const struct cast *cast,
                                 enum fp8_scaling scaling) {
-    float scale = scaling == FP8_UNSCALED ? 1 : fp8_scale(largest_bits(dev, t), format);
+    enum fp8_format format = cast->format;
+    void *to = cast->to;
+    float scale = scaling == FP8_UNSCALED ? 1 : fp8_scale(magnitude_bits(dev, t, cast->magnitude), format);
     const uint16_t *values = t.data;
     int64_t total = tensor_count(t);
     t.data = to;
@@ -63,18 +56,11 @@ static struct tensor cast_whole(struct device *dev, void *to, struct tensor t, e
     return t;
 }
 
-/* A tensor to be cast: where to, to what, and which blocks it has if it has some. */
-struct cast {
-    void *to;
-    enum fp8_format format;
-    enum fp8_grain grain;
-};
-
 static struct tensor fp8_cast(struct device *dev, struct tensor t, struct cast cast,
                               const struct fp8_args *args) {
     if (args->scaling == FP8_BLOCKS)
         return cpu_fp8_cast_blocks(dev, cast.to, t, cast.format, cast.grain);
-    return cast_whole(dev, cast.to, t, cast.format, args->scaling);
+    return cast_whole(dev, t, &cast, args->scaling);
 }
 
 /* room_for - memory for casts of so many values: not the scratch, which the products need. */
@@ -90,8 +76,8 @@ static uint16_t *room_for(struct device *dev, int64_t count) {
 void cpu_fp8_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w,
                      const struct fp8_args *args) {
     uint16_t *room = room_for(dev, tensor_count(x) + tensor_count(w));
-    const struct cast of_x = {room, FP8_E4M3, FP8_ALONG_ROWS},
-                      of_w = {room + tensor_count(x), FP8_E4M3, FP8_SQUARES};
+    const struct cast of_x = {room, FP8_E4M3, FP8_ALONG_ROWS, args->x},
+                      of_w = {room + tensor_count(x), FP8_E4M3, FP8_SQUARES, args->w};
     struct tensor x8 = fp8_cast(dev, x, of_x, args);
     cpu_linear_forward(dev, y, x8, fp8_cast(dev, w, of_w, args));
 }
@@ -100,9 +86,9 @@ void cpu_fp8_backward(struct device *dev, const struct fp8_backward *at, const s
     int64_t dy_count = tensor_count(at->dy), w_count = tensor_count(at->w),
             x_count = at->dw.data ? tensor_count(at->x) : 0;
     uint16_t *room = room_for(dev, dy_count + (w_count > x_count ? w_count : x_count));
-    struct cast of_dy = {room, args->gradients, FP8_ALONG_ROWS};
-    const struct cast of_w = {room + dy_count, FP8_E4M3, FP8_SQUARES},
-                      of_x = {room + dy_count, FP8_E4M3, FP8_ALONG_COLUMNS};
+    struct cast of_dy = {room, args->gradients, FP8_ALONG_ROWS, args->dy};
+    const struct cast of_w = {room + dy_count, FP8_E4M3, FP8_SQUARES, args->w},
+                      of_x = {room + dy_count, FP8_E4M3, FP8_ALONG_COLUMNS, args->x};
     struct tensor dy8 = fp8_cast(dev, at->dy, of_dy, args);
     cpu_linear_backward_input(dev, at->dx, dy8, fp8_cast(dev, at->w, of_w, args), at->dx_write);
     if (!at->dw.data)

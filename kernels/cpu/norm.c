@@ -132,6 +132,7 @@ void cpu_norm_forward(struct device *dev, struct tensor y, struct norm_stats sta
             ((float *)stats.mean.data)[i] = row.mean;
         row_commit(y, i * width, width, y_row);
     }
+    cpu_put_largest(dev, norm->largest, y);
 }
 
 /* Two passes: on the CPU the sum comes back from the cache, and the bits are those of the two ops. */
@@ -230,4 +231,5 @@ void cpu_norm_backward(struct device *dev, struct tensor dx, struct tensor dw, s
             backward_row(&job, i, block_dw, buffers + 4 * cpu_thread() * width);
     }
     norm_add_blocks(dw, partial, width);
+    cpu_put_largest(dev, norm->largest, dx);
 }

@@ -94,7 +94,8 @@ static void gelu_row(float *restrict y, const float *restrict gate, const float 
     }
 }
 
-void cpu_glu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate) {
+void cpu_glu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate,
+                     uint32_t *largest) {
     int64_t width = y.dims[1];
     float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * 3 * width) * sizeof(float));
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (y.dims[0] > 1)
@@ -105,6 +106,7 @@ void cpu_glu_forward(struct device *dev, struct tensor y, struct tensor gate_up,
         (gate == GATE_SILU ? silu_row : gelu_row)(y_row, gate_row, gate_row + width, width);
         row_commit(y, i * width, width, y_row);
     }
+    cpu_put_largest(dev, largest, y);
 }
 
 /* A gate as the slopes take it, no farther from zero than where they are 0 or 1 already: the square of one beyond
@@ -141,7 +143,7 @@ static void gelu_backward_row(float *dgate, float *dup, const float *restrict dy
 }
 
 void cpu_glu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
-                      enum gate gate) {
+                      enum gate gate, uint32_t *largest) {
     int64_t width = dy.dims[1];
     float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * 5 * width) * sizeof(float));
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (dy.dims[0] > 1)
@@ -154,6 +156,7 @@ void cpu_glu_backward(struct device *dev, struct tensor dgate_up, struct tensor 
                                                                     gate_row + width, width);
         row_commit(dgate_up, i * 2 * width, 2 * width, dgate);
     }
+    cpu_put_largest(dev, largest, dgate_up);
 }
 
 /* The activations without a gate, and their slopes times dy: a row of the tables below for each. */

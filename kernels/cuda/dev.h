@@ -210,10 +210,14 @@ DEV void store8(void *global, uint2 v) {
 }
 
 /* atomic_add - add to a counter shared by all blocks; returns the old value.  Integers only: sums of floats
- * in arrival order would differ from run to run.  global_fence - earlier writes are seen before later ones.
+ * in arrival order would differ from run to run.  atomic_max - raise a word shared by all blocks, to the same
+ * value in any order.  global_fence - earlier writes are seen before later ones.
  */
 DEV uint32_t atomic_add(uint32_t *counter, uint32_t add) {
     return atomicAdd(counter, add);
+}
+DEV void atomic_max(uint32_t *word, uint32_t value) {
+    (void)atomicMax(word, value);
 }
 DEV void global_fence() {
     __threadfence();

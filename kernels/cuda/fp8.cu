@@ -4,14 +4,16 @@
  *   largest             read x                                2      memory
  *   cast                read x, write rows, columns           3, 4   memory
  *
- * The scale is needed before the first code, so that x is read twice; the second time it comes from the L2 cache where it fits.
- * Every block of the cast reads the largest magnitudes of all parts: no atomic, and no kernel between the two.  A thread of the cast
- * has four rows of eight columns: 16 bytes of each row, and four codes of each column in one word, so that both ways out are sectors
- * of 32 bytes and nothing passes through shared memory. */
+ * The scale is needed before the first code, so that x is read twice, the second time from the L2 cache where it fits; unless whoever
+ * wrote x, or an earlier cast of it, left its largest magnitude.  A thread of the cast has four rows of eight columns: 16 bytes of each row,
+ * and four codes of each column in one word, so that both ways out are sectors of 32 bytes and nothing passes through shared memory. */
 #include "kernels/cuda/fp8.h"
 #include "kernels/cuda/fp8_cell.cuh"
 
 enum { FP8_THREADS = 256, FP8_WARPS = FP8_THREADS / 32 };
+
+/* Blocks of the pass for the largest magnitude. */
+enum { LARGEST_BLOCKS = 512 };
 enum { TILE_ROWS = 64, TILE_COLUMNS = 128 };
 
 /* N: elements of one access.  The parts of x are whole multiples of that. */
@@ -24,12 +26,9 @@ static __global__ void __launch_bounds__(FP8_THREADS)
 #pragma unroll 4
     for (int64_t i = ((int64_t)blockIdx.x * FP8_THREADS + threadIdx.x) * N; i < count; i += stride) {
         pack<bf16_t, N> p = pack_load<bf16_t, N>(x + i);
-        for (int w = 0; w < p.WORDS; w++)
-            value = larger(value, larger(p.words[w] & 0x7fffu, p.words[w] >> 16 & 0x7fffu));
+        value = pack_largest(value, p);
     }
-    value = block_largest<FP8_WARPS>(value, shared_address(shared));
-    if (threadIdx.x == 0)
-        largest[blockIdx.x] = value;
+    raise_largest(largest, value, FP8_WARPS, shared_address(shared));
 }
 
 /* The arguments of a cast, as the kernel has them. */
@@ -39,17 +38,11 @@ struct cast_args {
     const uint32_t *largest;
     float *inverse;
     int64_t num_rows, num_columns, padded_rows;
-    int num_largest;
     bool is_unscaled;
 };
 
-/* scale_bits - from the largest magnitudes of all parts, in every thread. */
-template <int FORMAT> DEV uint32_t scale_bits(const cast_args &c, uint32_t slots) {
-    uint32_t value = 0;
-    for (int i = (int)threadIdx.x; i < c.num_largest; i += FP8_THREADS)
-        value = larger(value, c.largest[i]);
-    value = block_largest<FP8_WARPS>(value, slots);
-    return c.is_unscaled ? 0x3f800000u : fp8_scale_bits(value << 16, (enum fp8_format)FORMAT);
+template <int FORMAT> DEV uint32_t scale_bits(const cast_args &c) {
+    return c.is_unscaled ? 0x3f800000u : fp8_scale_bits(*c.largest << 16, (enum fp8_format)FORMAT);
 }
 
 /* row_codes - of eight values in a row, in two words.  N: elements of one access. */
@@ -81,8 +74,7 @@ DEV cell cell_codes(const cast_args &c, int64_t row, int64_t column, float scale
 
 template <int FORMAT, int N>
 static __global__ void __launch_bounds__(FP8_THREADS) fp8_cast_kernel(cast_args c) {
-    DYN_SHARED(shared);
-    uint32_t bits = scale_bits<FORMAT>(c, shared_address(shared));
+    uint32_t bits = scale_bits<FORMAT>(c);
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     int64_t row = (int64_t)blockIdx.y * TILE_ROWS + warp / 4 * 32 + lane / 4 * CELL_ROWS;
     int64_t column = (int64_t)blockIdx.x * TILE_COLUMNS + warp % 4 * 32 + lane % 4 * CELL_COLUMNS;
@@ -101,29 +93,45 @@ static __global__ void __launch_bounds__(FP8_THREADS) fp8_cast_kernel(cast_args 
 template <int FORMAT, int N> static void launch_cast(struct device *dev, const cast_args &args) {
     dim3 grid((unsigned)divide_up(args.num_columns, TILE_COLUMNS),
               (unsigned)divide_up(args.padded_rows, TILE_ROWS));
-    LAUNCH((fp8_cast_kernel<FORMAT, N>), grid, dim3(FP8_THREADS), FP8_WARPS * 4, cuda_stream(dev), args);
+    LAUNCH((fp8_cast_kernel<FORMAT, N>), grid, dim3(FP8_THREADS), 0, cuda_stream(dev), args);
 }
 
-/* launch_largest - into as many words as it returns. */
-template <int N> static int launch_largest(struct device *dev, const struct fp8_cast *cast) {
-    int64_t count = tensor_count(cast->from), wanted = divide_up(count, (int64_t)FP8_THREADS * N * 4);
-    int num_blocks = wanted < FP8_LARGEST_BLOCKS ? (int)wanted : FP8_LARGEST_BLOCKS;
+template <int N>
+static void launch_largest(struct device *dev, uint32_t *largest, const bf16_t *x, int64_t count) {
+    int64_t wanted = divide_up(count, (int64_t)FP8_THREADS * N * 4);
+    int num_blocks = wanted < LARGEST_BLOCKS ? (int)wanted : LARGEST_BLOCKS;
     LAUNCH(fp8_largest_kernel<N>, dim3((unsigned)num_blocks), dim3(FP8_THREADS), FP8_WARPS * 4,
-           cuda_stream(dev), cast->largest, (const bf16_t *)cast->from.data, count);
-    return num_blocks;
+           cuda_stream(dev), largest, x, count);
+}
+
+extern "C" void cuda_put_largest(struct device *dev, uint32_t *largest, struct tensor t) {
+    int64_t count = tensor_count(t);
+    cuda_zero(dev, largest, sizeof *largest);
+    if (count == 0)
+        return;
+    if (is_aligned<bf16_t>(t.data, count))
+        launch_largest<VECTOR<bf16_t>>(dev, largest, (const bf16_t *)t.data, count);
+    else
+        launch_largest<1>(dev, largest, (const bf16_t *)t.data, count);
+}
+
+/* largest_of - where the largest magnitude of what is cast stands, which is found first if nobody did. */
+static uint32_t *largest_of(struct device *dev, const struct fp8_cast *cast) {
+    uint32_t *at = cast->magnitude.at ? cast->magnitude.at : cast->largest;
+    if (!cast->magnitude.is_known && cast->scaling != FP8_UNSCALED)
+        cuda_put_largest(dev, at, cast->from);
+    return at;
 }
 
 template <int N> static void run_cast(struct device *dev, const struct fp8_cast *cast) {
-    int num_largest = launch_largest<N>(dev, cast);
     cast_args args = {(const bf16_t *)cast->from.data,
                       cast->rows,
                       cast->columns,
-                      cast->largest,
+                      largest_of(dev, cast),
                       cast->inverse,
                       cast->from.dims[0],
                       cast->from.dims[1],
                       cast->padded_rows,
-                      num_largest,
                       cast->scaling == FP8_UNSCALED};
     if (cast->format == FP8_E4M3)
         launch_cast<FP8_E4M3, N>(dev, args);

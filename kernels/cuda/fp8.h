@@ -16,13 +16,16 @@ struct fp8_cast {
     uint8_t *rows;       /* [N, C] codes; NULL: not wanted */
     uint8_t *columns;    /* [C, padded_rows] codes, zeros after N; NULL: not wanted */
     int64_t padded_rows; /* a multiple of 16, at least N */
-    uint32_t *largest;   /* [FP8_LARGEST_BLOCKS], where the largest magnitudes of parts go */
+    uint32_t *largest;   /* [1]: room for the largest magnitude, if nobody else has any */
     float *inverse;      /* [1]: what codes are multiplied by */
+    struct fp8_magnitude magnitude;
 };
-enum { FP8_LARGEST_BLOCKS = 512 };
 
-/* cuda_fp8_cast - two kernels: the largest magnitude, then the codes. */
+/* cuda_fp8_cast - the largest magnitude, unless it is known, then the codes. */
 void cuda_fp8_cast(struct device *dev, const struct fp8_cast *cast);
+
+/* cuda_put_largest - the largest magnitude of a tensor of bf16, by a pass of its own. */
+void cuda_put_largest(struct device *dev, uint32_t *largest, struct tensor t);
 
 /* A cast with a scale for each block: SQUARES, in E4M3, or the other two together, rows with blocks along them and columns likewise.
  * Inverse scales stand where cuBLASLt looks for them (CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F, ..._BLK128x128_32F). */

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/dev_sm89.h"
-#include "kernels/cuda/vector.cuh"
+#include "kernels/cuda/largest.cuh"
 
 enum { CELL_ROWS = 4, CELL_COLUMNS = 8 };
 
@@ -12,15 +12,9 @@ struct extent {
     int64_t num_rows, num_columns, padded_rows;
 };
 
-/* Bits of bf16 without the sign, of the larger of two. */
-DEV uint32_t larger(uint32_t a, uint32_t b) {
-    return a > b ? a : b;
-}
-
 /* block_largest - over a block of so many warps, the same in every thread.  slots: shared memory, a word for each warp. */
 template <int WARPS> DEV uint32_t block_largest(uint32_t value, uint32_t slots) {
-    for (int mask = 16; mask > 0; mask /= 2)
-        value = larger(value, shfl_xor(value, mask));
+    value = warp_largest(value);
     if (threadIdx.x % 32 == 0)
         shared_store4(slots + threadIdx.x / 32 * 4, value);
     block_barrier();

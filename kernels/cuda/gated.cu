@@ -5,7 +5,9 @@
  * fit backward            read dy, gate, up, write both        10      memory
  *
  * One sigmoid per element; gelu takes its tanh formula as g sigmoid(2 z). */
-#include "kernels/cuda/vector.cuh"
+#include <type_traits>
+
+#include "kernels/cuda/largest.cuh"
 
 /* Packs per thread: eight loads in flight forward, six backward. */
 enum { FORWARD_BATCH = 4, BACKWARD_BATCH = 2, GATED_THREADS = 256 };
@@ -14,7 +16,8 @@ template <class T> struct gated_rows {
     T *out;      /* y [N, F], or dgate_up [N, 2F]; that may be gate_up itself */
     const T *dy; /* backward only */
     const T *gate_up;
-    int64_t width; /* F */
+    int64_t width;     /* F */
+    uint32_t *largest; /* of out, where it is wanted; else NULL */
 };
 
 /* An activation and its slope at one gate value. */
@@ -36,9 +39,16 @@ template <enum gate GATE> DEV activation activate(float g) {
     return {g * s, s * (1.0f + near * (1.0f - s) * twice_slope)};
 }
 
-/* Blocks: x is the row, y the part of its width; threads stand next to each other in a part. */
-template <class T, int N, enum gate GATE>
-static __global__ void __launch_bounds__(GATED_THREADS) gated_forward_kernel(gated_rows<T> r) {
+/* raise - the largest magnitude to what this block found.  Shared memory: a word for each warp. */
+template <class T> DEV void raise(const gated_rows<T> &r, uint32_t value) {
+    DYN_SHARED(shared);
+    raise_largest(r.largest, value, (int)blockDim.x / 32, shared_address(shared));
+}
+
+/* Blocks: x is the row, y the part of its width; threads stand next to each other in a part.  LARGEST: the largest magnitude is found, too,
+ * of bf16 alone. */
+template <class T, int N, enum gate GATE, bool LARGEST> DEV void forward_part(const gated_rows<T> &r) {
+    uint32_t value = 0;
     int64_t row = blockIdx.x, first = (int64_t)blockIdx.y * blockDim.x * FORWARD_BATCH + threadIdx.x;
     const T *gate_row = r.gate_up + row * 2 * r.width, *up_row = gate_row + r.width;
     pack<T, N> gate[FORWARD_BATCH], up[FORWARD_BATCH];
@@ -56,13 +66,29 @@ static __global__ void __launch_bounds__(GATED_THREADS) gated_forward_kernel(gat
         pack_values(u, up[k]);
         for (int i = 0; i < N; i++)
             u[i] *= activate<GATE>(g[i]).value;
-        if (f < r.width)
-            pack_store(r.out + row * r.width + f, pack_of<T>(u));
+        if (f >= r.width)
+            continue;
+        pack<T, N> y = pack_of<T>(u);
+        pack_store(r.out + row * r.width + f, y);
+        if constexpr (LARGEST)
+            value = pack_largest(value, y);
     }
+    if constexpr (LARGEST)
+        raise(r, value);
 }
 
 template <class T, int N, enum gate GATE>
-static __global__ void __launch_bounds__(GATED_THREADS) gated_backward_kernel(gated_rows<T> r) {
+static __global__ void __launch_bounds__(GATED_THREADS) gated_forward_kernel(gated_rows<T> r) {
+    forward_part<T, N, GATE, false>(r);
+}
+
+template <int N, enum gate GATE>
+static __global__ void __launch_bounds__(GATED_THREADS) gated_forward_largest_kernel(gated_rows<bf16_t> r) {
+    forward_part<bf16_t, N, GATE, true>(r);
+}
+
+template <class T, int N, enum gate GATE, bool LARGEST> DEV void backward_part(const gated_rows<T> &r) {
+    uint32_t value = 0;
     int64_t row = blockIdx.x, first = (int64_t)blockIdx.y * blockDim.x * BACKWARD_BATCH + threadIdx.x;
     const T *gate_row = r.gate_up + row * 2 * r.width, *up_row = gate_row + r.width;
     T *dgate_row = r.out + row * 2 * r.width, *dup_row = dgate_row + r.width;
@@ -86,11 +112,40 @@ static __global__ void __launch_bounds__(GATED_THREADS) gated_backward_kernel(ga
             g[i] = d[i] * u[i] * a.slope;
             u[i] = d[i] * a.value;
         }
-        if (f < r.width) {
-            pack_store(dgate_row + f, pack_of<T>(g));
-            pack_store(dup_row + f, pack_of<T>(u));
-        }
+        if (f >= r.width)
+            continue;
+        pack<T, N> dgate = pack_of<T>(g), dup = pack_of<T>(u);
+        pack_store(dgate_row + f, dgate);
+        pack_store(dup_row + f, dup);
+        if constexpr (LARGEST)
+            value = pack_largest(pack_largest(value, dgate), dup);
     }
+    if constexpr (LARGEST)
+        raise(r, value);
+}
+
+template <class T, int N, enum gate GATE>
+static __global__ void __launch_bounds__(GATED_THREADS) gated_backward_kernel(gated_rows<T> r) {
+    backward_part<T, N, GATE, false>(r);
+}
+
+template <int N, enum gate GATE>
+static __global__ void __launch_bounds__(GATED_THREADS) gated_backward_largest_kernel(gated_rows<bf16_t> r) {
+    backward_part<bf16_t, N, GATE, true>(r);
+}
+
+/* launch_plain, launch_largest - of either direction. */
+template <class T, int N, enum gate GATE>
+static void launch_plain(struct device *dev, const gated_rows<T> &r, dim3 grid, dim3 block) {
+    auto *kernel = r.dy ? gated_backward_kernel<T, N, GATE> : gated_forward_kernel<T, N, GATE>;
+    LAUNCH(kernel, grid, block, 0, cuda_stream(dev), r);
+}
+
+template <int N, enum gate GATE>
+static void launch_largest(struct device *dev, const gated_rows<bf16_t> &r, dim3 grid, dim3 block) {
+    auto *kernel = r.dy ? gated_backward_largest_kernel<N, GATE> : gated_forward_largest_kernel<N, GATE>;
+    cuda_zero(dev, r.largest, sizeof *r.largest);
+    LAUNCH(kernel, grid, block, block.x / 32 * sizeof(uint32_t), cuda_stream(dev), r);
 }
 
 template <class T, int N, enum gate GATE>
@@ -100,10 +155,13 @@ static void launch(struct device *dev, const gated_rows<T> &r, int64_t num_rows)
     /* As many threads as make the parts of a row equal. */
     int threads = whole_warps(divide_up(packs, parts * batch), GATED_THREADS);
     dim3 grid((unsigned)num_rows, (unsigned)divide_up(packs, (int64_t)threads * batch));
-    if (r.dy)
-        LAUNCH((gated_backward_kernel<T, N, GATE>), grid, dim3((unsigned)threads), 0, cuda_stream(dev), r);
-    else
-        LAUNCH((gated_forward_kernel<T, N, GATE>), grid, dim3((unsigned)threads), 0, cuda_stream(dev), r);
+    dim3 block((unsigned)threads);
+    if constexpr (std::is_same_v<T, bf16_t>)
+        if (r.largest) {
+            launch_largest<N, GATE>(dev, r, grid, block);
+            return;
+        }
+    launch_plain<T, N, GATE>(dev, r, grid, block);
 }
 
 template <class T, int N>
@@ -116,9 +174,9 @@ static void launch_gate(struct device *dev, const gated_rows<T> &r, int64_t num_
 
 template <class T>
 static void gated(struct device *dev, struct tensor out, struct tensor dy, struct tensor gate_up,
-                  enum gate gate) {
+                  enum gate gate, uint32_t *largest) {
     int64_t num_rows = gate_up.dims[0], width = gate_up.dims[1] / 2;
-    gated_rows<T> r = {(T *)out.data, (const T *)dy.data, (const T *)gate_up.data, width};
+    gated_rows<T> r = {(T *)out.data, (const T *)dy.data, (const T *)gate_up.data, width, largest};
     if (num_rows == 0 || width == 0)
         return;
     if (is_aligned<T>(r.out, width) && is_aligned<T>(r.dy, width) && is_aligned<T>(r.gate_up, width))
@@ -127,13 +185,13 @@ static void gated(struct device *dev, struct tensor out, struct tensor dy, struc
         launch_gate<T, 1>(dev, r, num_rows, gate);
 }
 
-extern "C" void cuda_glu_forward(struct device *dev, struct tensor y, struct tensor gate_up,
-                                    enum gate gate) {
+extern "C" void cuda_glu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate,
+                                 uint32_t *largest) {
     struct tensor none = {};
-    BY_TYPE(y.dtype, gated, dev, y, none, gate_up, gate);
+    BY_TYPE(y.dtype, gated, dev, y, none, gate_up, gate, largest);
 }
 
 extern "C" void cuda_glu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy,
-                                     struct tensor gate_up, enum gate gate) {
-    BY_TYPE(dy.dtype, gated, dev, dgate_up, dy, gate_up, gate);
+                                  struct tensor gate_up, enum gate gate, uint32_t *largest) {
+    BY_TYPE(dy.dtype, gated, dev, dgate_up, dy, gate_up, gate, largest);
 }

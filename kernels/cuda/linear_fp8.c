@@ -11,7 +11,8 @@
  * cuBLASLt wants m and k, and strides, in steps of 16; n may be any number of tokens, which is what PyTorch's _scaled_mm relies on,
  * and has not been seen by us.
  *
- * Casts are not kept: a matrix is cast again for each micro-batch and each direction.  One scratch block holds all of it.  Products with
+ * Casts are not kept: a matrix is cast again for each micro-batch and each direction; its largest magnitude and that of x stand where
+ * args say, for the backward.  One scratch block holds all of it.  Products with
  * scales of blocks are in linear_fp8_blocks.c. */
 #include "kernels/cuda/fp8.h"
 #include "kernels/cuda/linear.h"
@@ -25,26 +26,24 @@ bool cuda_has_fp8(const struct device *dev, enum fp8_scaling scaling) {
     return cuda_arch(dev) >= FP8_ARCH;
 }
 
-/* The scratch block of one op: cuBLASLt's workspace, largest magnitudes, inverse scales, and codes. */
+/* The scratch block of one op: cuBLASLt's workspace, a largest magnitude and inverse scales, and codes. */
 struct room {
     void *workspace;
-    uint32_t *largest;
-    float *inverses; /* [3], of the op's casts */
+    uint32_t *largest; /* [1], of one cast after the other */
+    float *inverses;   /* [3], of the op's casts */
     uint8_t *codes;
 };
 
 static size_t room_bytes(const struct device *dev, int64_t num_codes) {
-    return linear_state_of(dev)->workspace_bytes + FP8_LARGEST_BLOCKS * sizeof(uint32_t) + CUDA_ALIGN_BYTES +
-           (size_t)num_codes;
+    return linear_state_of(dev)->workspace_bytes + CUDA_ALIGN_BYTES + (size_t)num_codes;
 }
 
 static struct room take_room(struct device *dev, int64_t num_codes) {
     char *at = cuda_scratch(dev, room_bytes(dev, num_codes));
     struct room room = {.workspace = at};
     at += linear_state_of(dev)->workspace_bytes;
-    room.largest = (uint32_t *)(void *)at;
-    at += FP8_LARGEST_BLOCKS * sizeof(uint32_t);
     room.inverses = (float *)(void *)at;
+    room.largest = (uint32_t *)(void *)(room.inverses + 3);
     room.codes = (uint8_t *)at + CUDA_ALIGN_BYTES;
     return room;
 }
@@ -61,10 +60,10 @@ void cuda_fp8_forward(struct device *dev, struct tensor y, struct tensor x, stru
     }
     int64_t rows = x.dims[0], in = x.dims[1], out = w.dims[0], of_x = fp8_matrix_bytes(rows, in);
     struct room room = take_room(dev, of_x + fp8_matrix_bytes(out, in));
-    struct fp8_cast cast_x = {x,    FP8_E4M3, args->scaling, room.codes,
-                              NULL, rows,     room.largest,  room.inverses};
-    struct fp8_cast cast_w = {w,    FP8_E4M3, args->scaling, room.codes + of_x,
-                              NULL, out,      room.largest,  room.inverses + 1};
+    struct fp8_cast cast_x = {x,    FP8_E4M3,     args->scaling, room.codes, NULL,
+                              rows, room.largest, room.inverses, args->x};
+    struct fp8_cast cast_w = {
+        w, FP8_E4M3, args->scaling, room.codes + of_x, NULL, out, room.largest, room.inverses + 1, args->w};
     struct product product = {.key = {[KEY_M] = out,
                                       [KEY_N] = rows,
                                       [KEY_K] = in,
@@ -101,11 +100,11 @@ void cuda_fp8_backward(struct device *dev, const struct fp8_backward *at, const 
     uint8_t *columns = room.codes + of_dy, *other = columns + of_dy;
     struct fp8_cast cast_dy = {
         at->dy, args->gradients, args->scaling, room.codes, at->dw.data ? columns : NULL,
-        padded, room.largest,    room.inverses};
-    struct fp8_cast cast_w = {at->w, FP8_E4M3, args->scaling, NULL,
-                              other, out,      room.largest,  room.inverses + 1};
-    struct fp8_cast cast_x = {at->x, FP8_E4M3, args->scaling, NULL,
-                              other, padded,   room.largest,  room.inverses + 2};
+        padded, room.largest,    room.inverses, args->dy};
+    struct fp8_cast cast_w = {at->w, FP8_E4M3,     args->scaling,     NULL,   other,
+                              out,   room.largest, room.inverses + 1, args->w};
+    struct fp8_cast cast_x = {at->x,  FP8_E4M3,     args->scaling,     NULL,   other,
+                              padded, room.largest, room.inverses + 2, args->x};
     struct product input = gradient_product(in, rows, out, args),
                    weight = gradient_product(in, out, padded, args);
     fp8_expect_sizes(at->w);

@@ -11,8 +11,15 @@
  * The backward walks the rows with a grid of one block per multiprocessor, so that the weight's gradient is
  * summed in registers and only one partial row per block goes to memory; a second kernel adds those in order.
  * Rows that vectors do not fit (odd widths, odd addresses, very wide) take plain loops, which read twice or three times.
- * LayerNorm takes two sums over the row, one after the other: the mean first, so that the squares lose no digits. */
+ * LayerNorm takes two sums over the row, one after the other: the mean first, so that the squares lose no digits.
+ * The largest magnitude of a result in bf16 is found on the way where somebody asks for it: kernels of their own, so that the others are
+ * what they would be without. */
 #include "kernels/cuda/norm.cuh"
+
+#include <type_traits>
+
+#include "kernels/cuda/fp8.h"
+#include "kernels/cuda/largest.cuh"
 
 /* Vectors of a row per thread: four loads in flight in the forward, six in the backward (twelve in its wide
  * form). */
@@ -33,17 +40,8 @@ template <class T> struct norm_forward {
     const T *a, *b, *w, *bias; /* bias: of LayerNorm, may be NULL */
     int64_t num_rows, width;
     float eps, offset;
+    uint32_t *largest; /* of y, where it is wanted; else NULL */
 };
-
-/* add_packs - a + b rounded to T, as the op "add" does. */
-template <class T, int N> DEV pack<T, N> add_packs(const pack<T, N> &a, const pack<T, N> &b) {
-    float x[N], y[N];
-    pack_values(x, a);
-    pack_values(y, b);
-    for (int i = 0; i < N; i++)
-        x[i] += y[i];
-    return pack_of<T>(x);
-}
 
 /* norm_pack - normalise, and what is added to the product: the bias of LayerNorm. */
 template <enum norm_kind KIND, class T, int N>
@@ -59,17 +57,9 @@ DEV pack<T, N> norm_pack(const pack<T, N> &x, const norm_forward<T> &n, int64_t 
     return pack_of<T>(values);
 }
 
-template <class T, int N> DEV float add_values(const pack<T, N> &x, float total) {
-    float values[N];
-    pack_values(values, x);
-    for (int i = 0; i < N; i++)
-        total += values[i];
-    return total;
-}
-
-/* One team per row; several teams in a block only if a team is one warp.  Shared memory: two f32 per warp. */
-template <class T, bool ADD, enum norm_kind KIND>
-static __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward_kernel(norm_forward<T> n) {
+/* One team per row; several teams in a block only if a team is one warp.  Shared memory: two f32 per warp, and with LARGEST a word
+ * more. */
+template <class T, bool ADD, enum norm_kind KIND, bool LARGEST> DEV void forward_row(const norm_forward<T> &n) {
     constexpr int N = VECTOR<T>;
     DYN_SHARED(shared);
     struct team team = {(int)blockDim.x / 32, 0, shared_address(shared)};
@@ -109,10 +99,28 @@ static __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward_kernel(no
     float rstd = 1.0f / sqrtf(team_sum(total, team) / (float)width + n.eps);
     if (threadIdx.x == 0)
         n.rstd[row] = rstd;
+    uint32_t value = 0;
 #pragma unroll
-    for (int k = 0; k < FORWARD_BATCH; k++)
-        if (first + k * stride < width)
-            pack_store(n.y + at + k * stride, norm_pack<KIND>(x[k], n, first + k * stride, mean, rstd));
+    for (int k = 0; k < FORWARD_BATCH; k++) {
+        if (first + k * stride >= width)
+            continue;
+        pack<T, N> y = norm_pack<KIND>(x[k], n, first + k * stride, mean, rstd);
+        pack_store(n.y + at + k * stride, y);
+        if constexpr (LARGEST)
+            value = pack_largest(value, y);
+    }
+    if constexpr (LARGEST)
+        raise_largest(n.largest, value, team.num_warps, shared_address(shared) + blockDim.x / 32 * 8);
+}
+
+template <class T, bool ADD, enum norm_kind KIND>
+static __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward_kernel(norm_forward<T> n) {
+    forward_row<T, ADD, KIND, false>(n);
+}
+
+template <bool ADD, enum norm_kind KIND>
+static __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward_largest_kernel(norm_forward<bf16_t> n) {
+    forward_row<bf16_t, ADD, KIND, true>(n);
 }
 
 /* Any width, any address: one block per row, one element at a time, the row read once for each sum and once more. */
@@ -147,6 +155,21 @@ static __global__ void __launch_bounds__(PLAIN_THREADS) norm_forward_plain_kerne
         pack_store(n.y + at + c, norm_pack<KIND>(pack_load<T, 1>(x + at + c), n, c, mean, rstd));
 }
 
+/* forward_kernel - the one that finds the largest magnitude where somebody asks for it. */
+template <class T, bool ADD, enum norm_kind KIND> static auto *forward_kernel(const norm_forward<T> &n) {
+    if constexpr (std::is_same_v<T, bf16_t>)
+        return n.largest ? norm_forward_largest_kernel<ADD, KIND> : norm_forward_kernel<T, ADD, KIND>;
+    else
+        return norm_forward_kernel<T, ADD, KIND>;
+}
+
+/* put_afterwards - of a result [rows, width] that plain kernels wrote. */
+template <class T>
+static void put_afterwards(struct device *dev, uint32_t *largest, T *of, int64_t num_rows, int64_t width) {
+    if (largest)
+        cuda_put_largest(dev, largest, tensor_2d(of, DTYPE_BF16, num_rows, width));
+}
+
 template <class T, bool ADD, enum norm_kind KIND>
 static void launch_forward(struct device *dev, const norm_forward<T> &n, bool aligned) {
     int64_t vectors = divide_up(n.width, VECTOR<T>);
@@ -154,13 +177,17 @@ static void launch_forward(struct device *dev, const norm_forward<T> &n, bool al
         auto *plain = norm_forward_plain_kernel<T, ADD, KIND>;
         LAUNCH(plain, dim3((unsigned)n.num_rows), dim3(PLAIN_THREADS), PLAIN_THREADS / 32 * 2 * sizeof(float),
                cuda_stream(dev), n);
+        put_afterwards(dev, n.largest, n.y, n.num_rows, n.width);
         return;
     }
     int threads = whole_warps(divide_up(vectors, FORWARD_BATCH), FORWARD_THREADS);
     int rows = threads == 32 ? SMALL_BLOCK_WARPS : 1;
-    auto *kernel = norm_forward_kernel<T, ADD, KIND>;
+    size_t words = n.largest ? 3 : 2; /* of a warp */
+    auto *kernel = forward_kernel<T, ADD, KIND>(n);
+    if (n.largest)
+        cuda_zero(dev, n.largest, sizeof *n.largest);
     LAUNCH(kernel, dim3((unsigned)divide_up(n.num_rows, rows)), dim3((unsigned)threads, (unsigned)rows),
-           (size_t)threads / 32 * 2 * sizeof(float), cuda_stream(dev), n);
+           (size_t)threads / 32 * words * sizeof(float), cuda_stream(dev), n);
 }
 
 template <class T, enum norm_kind KIND>
@@ -181,7 +208,8 @@ static void forward(struct device *dev, const forward_tensors &of, struct norm_s
     norm_forward<T> n = {(T *)of.y.data,          (T *)of.sum.data,          (float *)stats.rstd.data,
                          (float *)stats.mean.data, (const T *)of.a.data,      (const T *)of.b.data,
                          (const T *)norm->w.data,  (const T *)norm->bias.data, of.a.dims[0],
-                         of.a.dims[1],             norm->eps,                 norm->offset};
+                         of.a.dims[1],             norm->eps,                 norm->offset,
+                         norm->largest};
     bool aligned = is_aligned<T>(n.y, n.width) && is_aligned<T>(n.sum, n.width) && is_aligned<T>(n.a, n.width) &&
                    is_aligned<T>(n.b, n.width) && is_aligned<T>(n.w, n.width) && is_aligned<T>(n.bias, n.width);
     if (n.num_rows == 0 || n.width == 0)
@@ -216,17 +244,8 @@ template <class T> struct norm_backward {
     float *partial; /* [blocks, width], this op's scratch */
     int64_t num_rows, width;
     float offset;
+    uint32_t *largest; /* of dx, where it is wanted; else NULL */
 };
-
-/* add_slopes - sum + that of g. */
-template <class T, int N> DEV float add_slopes(const pack<T, N> &dy, const pack<T, N> &w, float offset, float sum) {
-    float gradient[N], weights[N];
-    pack_values(gradient, dy);
-    pack_values(weights, w);
-    for (int i = 0; i < N; i++)
-        sum += gradient[i] * (weights[i] + offset);
-    return sum;
-}
 
 /* prefetch_row - what the backward reads of a row, from element `at` on, while it still works on the row before: between the
  * loads of two rows lie a sum over the team and its barrier, during which memory would stand still. */
@@ -240,11 +259,27 @@ template <class T, int BATCH> DEV void prefetch_row(const norm_backward<T> &n, i
         }
 }
 
+/* sum_teams - the dw of a block's teams, one after the other, in shared memory, and from there to its partial row. */
+template <class T, int BATCH, int N>
+DEV void sum_teams(const norm_backward<T> &n, const float (&dw)[BATCH][N], uint32_t row_dw) {
+    int width = (int)n.width, stride = (int)blockDim.x * N, first = (int)threadIdx.x * N;
+    int num_teams = (int)blockDim.y, own = (int)threadIdx.y;
+    for (int turn = 0; turn < num_teams; turn++) {
+        if (turn == own)
+#pragma unroll
+            for (int k = 0; k < BATCH; k++)
+                if (first + k * stride < width)
+                    add_to_shared(row_dw + (uint32_t)(first + k * stride) * 4, dw[k], turn == 0);
+        block_barrier();
+    }
+    for (int c = own * (int)blockDim.x + (int)threadIdx.x; c < width; c += num_teams * (int)blockDim.x)
+        n.partial[(int64_t)blockIdx.x * width + c] = shared_load_f32(row_dw + (uint32_t)c * 4);
+}
+
 /* One block per multiprocessor; each of its teams takes every (blocks x teams)-th row.  Shared memory: the dw
  * of the block, [width] f32, then two slots per warp.  The weights come from L1 each time: there are no
  * registers left. */
-template <class T, int BATCH, int THREADS, bool LAYER>
-static __global__ void __launch_bounds__(THREADS, 1) norm_backward_kernel(norm_backward<T> n) {
+template <class T, int BATCH, bool LAYER, bool LARGEST> DEV void backward_rows(const norm_backward<T> &n) {
     constexpr int N = VECTOR<T>;
     DYN_SHARED(shared);
     int width = (int)n.width, stride = (int)blockDim.x * N, first = (int)threadIdx.x * N;
@@ -253,6 +288,7 @@ static __global__ void __launch_bounds__(THREADS, 1) norm_backward_kernel(norm_b
     struct team team = {num_warps, 1 + own, slots + (uint32_t)(2 * own * num_warps) * 4};
     uint32_t other_slots = team.slots + (uint32_t)num_warps * 4;
     float dw[BATCH][N] = {};
+    uint32_t value = 0;
     int64_t apart = (int64_t)gridDim.x * num_teams; /* from a team's row to its next */
     for (int64_t row = (int64_t)blockIdx.x * num_teams + own; row < n.num_rows; row += apart) {
         int64_t at = row * width + first;
@@ -285,22 +321,29 @@ static __global__ void __launch_bounds__(THREADS, 1) norm_backward_kernel(norm_b
         known.mean_gn = team_sum(dot, team) * known.rstd / (float)width;
         swap_slots(team, other_slots);
 #pragma unroll
-        for (int k = 0; k < BATCH; k++)
-            if (first + k * stride < width)
-                pack_store(n.dx + at + k * stride,
-                           backward_pack<LAYER>(dw[k], dx[k], dy[k], x[k],
-                                                pack_load<T, N>(n.w + first + k * stride), known, n.offset));
+        for (int k = 0; k < BATCH; k++) {
+            if (first + k * stride >= width)
+                continue;
+            dx[k] = backward_pack<LAYER>(dw[k], dx[k], dy[k], x[k], pack_load<T, N>(n.w + first + k * stride),
+                                         known, n.offset);
+            pack_store(n.dx + at + k * stride, dx[k]);
+            if constexpr (LARGEST)
+                value = pack_largest(value, dx[k]);
+        }
     }
-    for (int turn = 0; turn < num_teams; turn++) {
-        if (turn == own)
-#pragma unroll
-            for (int k = 0; k < BATCH; k++)
-                if (first + k * stride < width)
-                    add_to_shared(row_dw + (uint32_t)(first + k * stride) * 4, dw[k], turn == 0);
-        block_barrier();
-    }
-    for (int c = own * (int)blockDim.x + (int)threadIdx.x; c < width; c += num_teams * (int)blockDim.x)
-        n.partial[(int64_t)blockIdx.x * width + c] = shared_load_f32(row_dw + (uint32_t)c * 4);
+    if constexpr (LARGEST)
+        raise_by_warps(n.largest, value);
+    sum_teams(n, dw, row_dw);
+}
+
+template <class T, int BATCH, int THREADS, bool LAYER>
+static __global__ void __launch_bounds__(THREADS, 1) norm_backward_kernel(norm_backward<T> n) {
+    backward_rows<T, BATCH, LAYER, false>(n);
+}
+
+template <int BATCH, int THREADS, bool LAYER>
+static __global__ void __launch_bounds__(THREADS, 1) norm_backward_largest_kernel(norm_backward<bf16_t> n) {
+    backward_rows<bf16_t, BATCH, LAYER, true>(n);
 }
 
 /* Any width, any address: the partial row of a block lies in memory, each column with one thread. */
@@ -366,6 +409,14 @@ void norm_reduce(struct device *dev, struct tensor dw, const float *partial, int
                dw.dims[0]);
 }
 
+template <class T, int BATCH, int THREADS, bool LAYER> static auto *backward_kernel(const norm_backward<T> &n) {
+    if constexpr (std::is_same_v<T, bf16_t>)
+        return n.largest ? norm_backward_largest_kernel<BATCH, THREADS, LAYER>
+                         : norm_backward_kernel<T, BATCH, THREADS, LAYER>;
+    else
+        return norm_backward_kernel<T, BATCH, THREADS, LAYER>;
+}
+
 /* launch_backward - returns the number of partial rows, or 0 when the rows do not fit the registers. */
 template <class T, int BATCH, int THREADS, bool LAYER>
 static int launch_backward(struct device *dev, const norm_backward<T> &n) {
@@ -378,7 +429,9 @@ static int launch_backward(struct device *dev, const norm_backward<T> &n) {
     int64_t blocks = divide_up(n.num_rows, teams), sms = cuda_num_sms(dev);
     blocks = blocks < sms ? blocks : sms;
     size_t shared_bytes = (size_t)(n.width + 2 * teams * team_threads / 32) * sizeof(float);
-    auto *kernel = norm_backward_kernel<T, BATCH, THREADS, LAYER>;
+    auto *kernel = backward_kernel<T, BATCH, THREADS, LAYER>(n);
+    if (n.largest)
+        cuda_zero(dev, n.largest, sizeof *n.largest);
     LAUNCH(kernel, dim3((unsigned)blocks), dim3((unsigned)team_threads, (unsigned)teams), shared_bytes,
            cuda_stream(dev), n);
     return (int)blocks;
@@ -398,6 +451,7 @@ template <class T, bool LAYER> static int launch_rows(struct device *dev, const 
         auto *plain = norm_backward_plain_kernel<T, LAYER>;
         LAUNCH(plain, dim3((unsigned)blocks), dim3(PLAIN_THREADS), PLAIN_THREADS / 32 * sizeof(float),
                cuda_stream(dev), n);
+        put_afterwards(dev, n.largest, n.dx, n.num_rows, n.width);
     }
     return blocks;
 }
@@ -418,7 +472,8 @@ static void backward(struct device *dev, struct tensor dx, struct tensor dw, str
                           (float *)cuda_scratch(dev, scratch_bytes),
                           num_rows,
                           width,
-                          norm->offset};
+                          norm->offset,
+                          norm->largest};
     int blocks = norm->kind == NORM_LAYER ? launch_rows<T, true>(dev, n) : launch_rows<T, false>(dev, n);
     norm_reduce(dev, dw, n.partial, blocks);
 }

@@ -30,6 +30,25 @@ DEV float add_squares(const pack<T, N> &x, float mean, float total) {
     return total;
 }
 
+/* add_packs - a + b rounded to T, as the op "add" does. */
+template <class T, int N> DEV pack<T, N> add_packs(const pack<T, N> &a, const pack<T, N> &b) {
+    float x[N], y[N];
+    pack_values(x, a);
+    pack_values(y, b);
+    for (int i = 0; i < N; i++)
+        x[i] += y[i];
+    return pack_of<T>(x);
+}
+
+/* add_values - total + the elements. */
+template <class T, int N> DEV float add_values(const pack<T, N> &x, float total) {
+    float values[N];
+    pack_values(values, x);
+    for (int i = 0; i < N; i++)
+        total += values[i];
+    return total;
+}
+
 /* What the backward knows of a row: its statistics, and the means of g and of g n over it.  mean and mean_g of LayerNorm
  * alone. */
 struct row_known {
@@ -65,6 +84,16 @@ DEV float dot_packs(const pack<T, N> &dy, const pack<T, N> &w, const pack<T, N> 
     for (int i = 0; i < N; i++)
         dot += gradient[i] * (weights[i] + offset) * (LAYER ? values[i] - mean : values[i]);
     return dot;
+}
+
+/* add_slopes - sum + that of g. */
+template <class T, int N> DEV float add_slopes(const pack<T, N> &dy, const pack<T, N> &w, float offset, float sum) {
+    float gradient[N], weights[N];
+    pack_values(gradient, dy);
+    pack_values(weights, w);
+    for (int i = 0; i < N; i++)
+        sum += gradient[i] * (weights[i] + offset);
+    return sum;
 }
 
 /* add_to_shared - row[0 .. N) += values, or = for the first team; four floats per access. */

@@ -183,9 +183,9 @@ static void bench_pointwise(struct bench *b) {
            op_norm_backward(dev, b->dx, b->dw, b->dnorm, b->x, stats, &rms));
     REPORT(b, "rope forward", (double)tensor_bytes(b->qkv) * 2 * 12 / QKV,
            op_rope_forward(dev, b->qkv, &rotation));
-    REPORT(b, "glu forward", 3 * act_bytes, op_glu_forward(dev, b->act, b->gate_up, GATE_SILU));
+    REPORT(b, "glu forward", 3 * act_bytes, op_glu_forward(dev, b->act, b->gate_up, GATE_SILU, NULL));
     REPORT(b, "glu backward", 5 * act_bytes,
-           op_glu_backward(dev, b->dgate_up, b->act, b->gate_up, GATE_SILU));
+           op_glu_backward(dev, b->dgate_up, b->act, b->gate_up, GATE_SILU, NULL));
     REPORT(b, "add", 3 * x_bytes, op_add(dev, b->y, b->x, b->dx));
     const struct loss_args loss = {.grad_scale = 1, .logit_scale = 1};
     REPORT(b, "cross entropy, loss and gradient", 2 * logits_bytes,

@@ -225,12 +225,12 @@ static void bench_norms(struct bench *b) {
 
 static void run_gated(void *user) {
     struct call *c = user;
-    op_glu_forward(c->dev, c->t[0], c->t[1], GATE_SILU);
+    op_glu_forward(c->dev, c->t[0], c->t[1], GATE_SILU, NULL);
 }
 
 static void run_gated_backward(void *user) {
     struct call *c = user;
-    op_glu_backward(c->dev, c->t[2], c->t[0], c->t[1], GATE_SILU);
+    op_glu_backward(c->dev, c->t[2], c->t[0], c->t[1], GATE_SILU, NULL);
 }
 
 static void run_rope(void *user) {

@@ -1,7 +1,7 @@
 """kernels_rows.py - norms, gated activations, rotary positions: cases against references in f64."""
 import numpy as np
 
-from bench import F32, TYPES, divide_up, expect_near, whole_warps
+from bench import BF16, F32, TYPES, divide_up, expect_near, expect_same, whole_warps
 
 RMS, RMS_ONCE, LAYER = range(3)
 KIND_NAMES = ["rms", "rms once", "layer"]
@@ -22,7 +22,12 @@ def norm_reference(type_, kind, x, w, bias, offset):
     return y * (w + offset) + (bias if kind == LAYER else 0), mean, rstd
 
 
-def norm_forward(bench, type_, kind, add, rows, width):
+def expect_largest(get, word, bits):
+    """The word of a largest magnitude, beside the result's own bits."""
+    expect_same("the largest magnitude", get(word, 1, np.uint32), np.uint32([(bits & 0x7FFF).max()]))
+
+
+def norm_forward(bench, type_, kind, add, rows, width, largest=False):
     module = bench.module("norm")
     put, room = module.memory.put, module.memory.room
     aligned = width % type_.vector == 0
@@ -30,17 +35,17 @@ def norm_forward(bench, type_, kind, add, rows, width):
     (w, vw), (bias, vbias) = bench.stored(type_, width, 0.1, 1), bench.stored(type_, width)
     offset = 1.0 if kind == RMS_ONCE else 0.0
     y, total = room(a.shape, a.dtype), room(a.shape, a.dtype)
-    rstd, mean = room(rows, np.float32), room(rows, np.float32)
+    rstd, mean, word = room(rows, np.float32), room(rows, np.float32), put(np.zeros(1, np.uint32), writable=True)
     call = [("P", y), ("P", total if add else 0), ("P", rstd), ("P", mean if kind == LAYER else 0), ("P", put(a)),
             ("P", put(b) if add else 0), ("P", put(w)), ("P", put(bias) if kind == LAYER else 0), ("q", rows),
-            ("q", width), ("f", 1e-5), ("f", offset)]
-    template = type_.mangled, f"Lb{int(add)}E", f"L9norm_kind{kind}E"
+            ("q", width), ("f", 1e-5), ("f", offset), ("P", word if largest else 0)]
+    template = *([] if largest else [type_.mangled]), f"Lb{int(add)}E", f"L9norm_kind{kind}E"
     vectors = divide_up(width, type_.vector)
     if aligned and vectors <= 4096:
         threads = whole_warps(divide_up(vectors, 4), 1024)
         together = 4 if threads == 32 else 1
-        kernel = module.file.find("norm_forward_kernel", *template)
-        module.launch(kernel, (divide_up(rows, together),), (threads, together), [call], threads // 32 * 8)
+        kernel = module.file.find("norm_forward_largest_kernel" if largest else "norm_forward_kernel", *template)
+        module.launch(kernel, (divide_up(rows, together),), (threads, together), [call], threads // 32 * (12 if largest else 8))
     else:
         module.launch(module.file.find("norm_forward_plain_kernel", *template), (rows,), (256,), [call], 64)
     x = rounded(type_, va + vb) if add else va
@@ -51,6 +56,8 @@ def norm_forward(bench, type_, kind, add, rows, width):
         expect_near("sum", type_.values(get(total, a.shape, a.dtype)), x, 0, 0)
     if kind == LAYER:
         expect_near("mean", get(mean, rows, np.float32), means, 1e-5, 1e-6)
+    if largest:
+        expect_largest(get, word, get(y, a.shape, a.dtype))
     # A value of the RMSNorm near the middle of two may round either way before the weight: two roundings.
     return expect_near("y", type_.values(get(y, a.shape, a.dtype)), reference, 2.2 * type_.rounding + 2e-6, 2e-6)
 
@@ -62,7 +69,7 @@ def norm_backward_reference(x, dy, w, dx, mean, rstd, layer):
     return dx + rstd[:, None] * (g - mean_g - n * (g * n).mean(1, keepdims=True)), (dy * n).sum(0)
 
 
-def norm_backward(bench, type_, layer, rows, width, sms=5):
+def norm_backward(bench, type_, layer, rows, width, sms=5, largest=False):
     module = bench.module("norm")
     put, room, get = module.memory.put, module.memory.room, module.memory.get
     (x, vx), (dy, vdy), (dx, vdx) = (bench.stored(type_, (rows, width)) for _ in range(3))
@@ -71,10 +78,10 @@ def norm_backward(bench, type_, layer, rows, width, sms=5):
     rstd = 1 / np.sqrt(((vx - mean[:, None]) ** 2).mean(1) + 1e-5)
     partial, place = room((sms, width), np.float32), put(dx, writable=True)
     dw_before = bench.normal(width)
-    dw = put(dw_before, writable=True)
+    dw, word = put(dw_before, writable=True), put(np.zeros(1, np.uint32), writable=True)
     call = [("P", place), ("P", put(dy)), ("P", put(x)), ("P", put(w)), ("P", put(rstd.astype(np.float32))),
             ("P", put(mean.astype(np.float32)) if layer else 0), ("P", partial), ("q", rows), ("q", width),
-            ("f", 0.0)]
+            ("f", 0.0), ("P", word if largest else 0)]
     vectors = width // type_.vector
     shapes = [(2, 768), (4, 512)] if width % type_.vector == 0 else []
     blocks = 0
@@ -83,8 +90,8 @@ def norm_backward(bench, type_, layer, rows, width, sms=5):
             threads = whole_warps(divide_up(vectors, batch), most)
             teams = min(divide_up(rows, sms), most // threads)
             blocks = min(divide_up(rows, teams), sms)
-            template = type_.mangled, f"Li{batch}E", f"Li{most}E", f"Lb{int(layer)}E"
-            kernel = module.file.find("norm_backward_kernel", *template)
+            template = *([] if largest else [type_.mangled]), f"Li{batch}E", f"Li{most}E", f"Lb{int(layer)}E"
+            kernel = module.file.find("norm_backward_largest_kernel" if largest else "norm_backward_kernel", *template)
             shared = (width + 2 * teams * threads // 32) * 4
             module.launch(kernel, (blocks,), (threads, teams), [call], shared)
     if not blocks:
@@ -94,6 +101,8 @@ def norm_backward(bench, type_, layer, rows, width, sms=5):
     arguments = [("P", dw), ("P", partial), ("i", blocks), ("q", width)]
     module.launch(module.file.find("norm_reduce_kernel"), (divide_up(width, 32),), (32, 16), arguments, 2048)
     want_dx, want_dw = norm_backward_reference(vx, vdy, vw, vdx, mean, rstd, layer)
+    if largest:
+        expect_largest(get, word, get(place, x.shape, x.dtype))
     expect_near("dw", get(dw, width, np.float32), dw_before + want_dw, 1e-5, 2e-5)
     return expect_near("dx", type_.values(get(place, x.shape, x.dtype)), want_dx, type_.rounding * 1.01, 5e-6)
 
@@ -106,7 +115,7 @@ def activation(gate, g):
     return g * s, s * (1 + g * (1 - s) * inner)
 
 
-def gated(bench, type_, gate, backward, rows, width):
+def gated(bench, type_, gate, backward, rows, width, largest=False):
     module = bench.module("gated")
     put, room, get = module.memory.put, module.memory.room, module.memory.get
     x, vx = bench.stored(type_, (rows, 2 * width), 3.0)
@@ -116,14 +125,17 @@ def gated(bench, type_, gate, backward, rows, width):
     batch = 2 if backward else 4
     packs = divide_up(width, n)
     threads = whole_warps(divide_up(packs, divide_up(packs, 256 * batch) * batch), 256)
-    name = "gated_backward_kernel" if backward else "gated_forward_kernel"
-    kernel = module.file.find(name, type_.mangled, f"Li{n}E", f"L4gate{gate}E")
-    call = [("P", out), ("P", put(dy) if backward else 0), ("P", put(x)), ("q", width)]
-    module.launch(kernel, (rows, divide_up(packs, threads * batch)), (threads,), [call])
+    name = f"gated_{'backward' if backward else 'forward'}_{'largest_' if largest else ''}kernel"
+    kernel = module.file.find(name, *([] if largest else [type_.mangled]), f"Li{n}E", f"L4gate{gate}E")
+    word = put(np.zeros(1, np.uint32), writable=True)
+    call = [("P", out), ("P", put(dy) if backward else 0), ("P", put(x)), ("q", width), ("P", word if largest else 0)]
+    module.launch(kernel, (rows, divide_up(packs, threads * batch)), (threads,), [call], threads // 32 * 4 if largest else 0)
     g, up = vx[:, :width], vx[:, width:]
     value, slope = activation(gate, g)
     reference = np.hstack([vdy * up * slope, vdy * value]) if backward else value * up
     found = type_.values(get(out, reference.shape, x.dtype))
+    if largest:
+        expect_largest(get, word, get(out, reference.shape, x.dtype))
     return expect_near("result", found, reference, 1.01 * type_.rounding + 2e-6, 2e-6)
 
 
@@ -171,11 +183,31 @@ FAST = {
     "norm forward bf16 rms add 0 width 2048", "norm forward f16 layer add 1 width 256", "norm forward f32 rms add 1 odd width",
     "norm backward bf16 layer 0 width 256", "norm backward f16 layer 1 width 277", "gated silu bf16 forward 768",
     "gated gelu f16 backward 768", "rope bf16 halves 128 64 +1", "rope f16 pairs 64 16 -1",
+    "largest of norm forward rms add 1 width 2048", "largest of norm backward layer 0 width 256", "largest of gated silu backward 768",
 }
+
+
+def largest_cases():
+    """Kernels that find the largest magnitude of what they write, too."""
+    for kind in range(3):
+        for add in (0, 1):
+            for width in (256, 2048):
+                yield (f"largest of norm forward {KIND_NAMES[kind]} add {add} width {width}", "sm_80",
+                       lambda b, k=kind, a=add, w=width: norm_forward(b, BF16, k, a, 9, w, largest=True))
+    for layer in (0, 1):
+        for width in (256, 1024 * BF16.vector, 2048 * BF16.vector):
+            yield (f"largest of norm backward layer {layer} width {width}", "sm_80",
+                   lambda b, l=layer, w=width: norm_backward(b, BF16, l, 11, w, largest=True))
+    for gate in (0, 1):
+        for backward in (0, 1):
+            for width in (768, 5632, 101):
+                name = f"largest of gated {['silu', 'gelu'][gate]} {['forward', 'backward'][backward]} {width}"
+                yield name, "sm_80", lambda b, g=gate, k=backward, w=width: gated(b, BF16, g, k, 3, w, largest=True)
 
 
 def cases():
     """(name, architecture, function of a bench)."""
+    yield from largest_cases()
     for type_ in TYPES:
         for kind in range(3):
             for add in (0, 1):

@@ -93,7 +93,7 @@ class Machine:
         names = {name: getattr(arithmetic, name) for name in dir(arithmetic) if not name.startswith("_")}
         names.update(np=np, at=self.at, special=lambda name, A: self.special_values[name][A], lanes=self.lanes)
         for name in ("go", "branch", "leave", "barrier", "global_load", "global_store", "shared_load",
-                     "shared_store", "atomic_add", "shared_atomic_add"):
+                     "shared_store", "atomic_add", "atomic_max", "shared_atomic_add"):
             names[name] = getattr(self, name)
         names.update(asynchronous=self.asynchronous, tensor=self.tensor)
         warps = Warps(self)
@@ -180,6 +180,14 @@ class Machine:
         for i, (where, more) in enumerate(zip(at, np.broadcast_to(add, len(at)))):
             old[i] = view[where]
             view[where] += more
+        return old
+
+    def atomic_max(self, A, addresses, value):
+        at = self.memory.index(addresses, 4, WRITABLE) // 4
+        view, old = self.memory.views[4], np.empty(len(at), np.uint32)
+        for i, (where, other) in enumerate(zip(at, np.broadcast_to(value, len(at)))):
+            old[i] = view[where]
+            view[where] = max(view[where], other)
         return old
 
     def shared_atomic_add(self, A, addresses, add):

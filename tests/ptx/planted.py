@@ -66,6 +66,8 @@ def of_others():
                 in_kernel("fp8_cast_kernelILi0ELi8E", r"-1006108673", "-1006108672", 0), 0, True)
     yield Plant("codes at their neighbours' places", "fp8", "fp8 cast e4m3 by 8 sm_90a",
                 in_kernel("fp8_cast_kernelILi0ELi8E", r"(satfinite\.e4m3x2\.f32 \t?%rs\d+, )(%f\d+), (%f\d+)", r"\1\3, \2"), 0, True)
+    yield Plant("magnitudes of rows added up", "norm", "largest of norm forward rms add 1 width 2048",
+                in_kernel("norm_forward_largest_kernelILb1EL9norm_kind0E", r"atom\.global\.max\.u32", "atom.global.add.u32"), 0, True)
     yield Plant("codes of a column in another order", "fp8", "fp8 cast e5m2 columns alone sm_90a",
                 in_kernel("fp8_cast_kernelILi1ELi8E", r"prmt\.b32 (\t%r\d+), (%r\d+), (%r\d+),", r"prmt.b32 \1, \3, \2,", 0))
     yield Plant("the largest of other lanes", "fp8_blocks", "fp8 blocks e4m3 by 8 sm_90a",

@@ -332,6 +332,9 @@ class Translator:
         return f"{self.space(instruction)}_store(A, {self.address(memory)}, {BYTES[kind]}, [{values}])"
 
     def do_atom(self, instruction):
+        if instruction.op[1:] == ["global", "max", "u32"]:
+            to, memory, value = instruction.operands
+            return self.assign(to, f"atomic_max(A, {self.address(memory)}, {self.value(value, 'u32')})", "u32")
         if instruction.op[1:] not in (["global", "add", "u32"], ["shared", "add", "u32"]):
             raise KeyError(".".join(instruction.op))
         to, memory, add = instruction.operands

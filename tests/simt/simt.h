@@ -131,6 +131,12 @@ void store8(void *global, uint2 v);
 static inline uint32_t atomic_add(uint32_t *counter, uint32_t add) {
     return __atomic_fetch_add(counter, add, __ATOMIC_SEQ_CST);
 }
+static inline void atomic_max(uint32_t *word, uint32_t value) {
+    uint32_t old = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+    while (old < value &&
+           !__atomic_compare_exchange_n(word, &old, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+    }
+}
 static inline void global_fence() {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }

@@ -82,9 +82,9 @@ void gated_case(enum dtype dtype, enum gate gate, size s) {
         placed in(dev, gate_up, both, s.shift), apart(dev, gate_up, both, s.shift),
             out(dev, empty, one, s.shift);
         placed gradient(dev, dy, one, s.shift);
-        op_glu_forward(dev, out.t, in.t, gate);
-        op_glu_backward(dev, apart.t, gradient.t, in.t, gate);
-        op_glu_backward(dev, in.t, gradient.t, in.t, gate);
+        op_glu_forward(dev, out.t, in.t, gate, nullptr);
+        op_glu_backward(dev, apart.t, gradient.t, in.t, gate, nullptr);
+        op_glu_backward(dev, in.t, gradient.t, in.t, gate, nullptr);
         expect(same_bits({apart.read()}, {in.read()}), "gated in place");
         return {out.read(), in.read()};
     };
@@ -127,8 +127,8 @@ double worst_gate(struct device *dev, enum gate gate) {
     int64_t width = (int64_t)count;
     field one = {DTYPE_BF16, std::vector<double>(count, 1)};
     placed in(dev, gate_up, {1, 2 * width}, 0), y(dev, one, {1, width}, 0), dy(dev, one, {1, width}, 0);
-    op_glu_forward(dev, y.t, in.t, gate);
-    op_glu_backward(dev, in.t, dy.t, in.t, gate);
+    op_glu_forward(dev, y.t, in.t, gate, nullptr);
+    op_glu_backward(dev, in.t, dy.t, in.t, gate, nullptr);
     field value = y.read(), slope = in.read();
     double worst = 0;
     for (size_t i = 0; i < count; i++) {
@@ -298,14 +298,14 @@ void nan_rows(enum dtype dtype, int64_t width) {
     std::string name = name_of("nan", dtype, rows, width, 0);
     nan_case(name + " norm", [&](struct device *dev) -> std::vector<field> {
         placed px(dev, x, matrix, 0), py(dev, y, matrix, 0), pw(dev, w, {width}, 0), pr(dev, one, {rows}, 0);
-        const struct norm norm = {NORM_RMS, (float)EPS, 0, pw.t, {}};
+        const struct norm norm = {NORM_RMS, (float)EPS, 0, pw.t, {}, nullptr};
         op_norm_forward(dev, py.t, {pr.t, {}}, px.t, &norm);
         return {py.read(), pr.read()};
     });
     nan_case(name + " norm backward", [&](struct device *dev) -> std::vector<field> {
         placed px(dev, x, matrix, 0), py(dev, y, matrix, 0), pz(dev, y, matrix, 0), pw(dev, w, {width}, 0),
             pr(dev, one, {rows}, 0), ps(dev, sums, {width}, 0);
-        const struct norm norm = {NORM_RMS, (float)EPS, 0, pw.t, {}};
+        const struct norm norm = {NORM_RMS, (float)EPS, 0, pw.t, {}, nullptr};
         op_norm_backward(dev, pz.t, ps.t, py.t, px.t, {pr.t, {}}, &norm);
         return {pz.read(), ps.read()};
     });
@@ -318,8 +318,8 @@ void nan_rows(enum dtype dtype, int64_t width) {
     nan_case(name + " gated", [&](struct device *dev) -> std::vector<field> {
         placed pg(dev, gate_up, {rows, 2 * width}, 0), py(dev, y, matrix, 0),
             pd(dev, gate_up, {rows, 2 * width}, 0);
-        op_glu_forward(dev, py.t, pg.t, GATE_SILU);
-        op_glu_backward(dev, pd.t, py.t, pg.t, GATE_GELU_TANH);
+        op_glu_forward(dev, py.t, pg.t, GATE_SILU, nullptr);
+        op_glu_backward(dev, pd.t, py.t, pg.t, GATE_GELU_TANH, nullptr);
         return {py.read(), pd.read()};
     });
     nan_case(name + " activation", [&](struct device *dev) -> std::vector<field> {
@@ -331,7 +331,7 @@ void nan_rows(enum dtype dtype, int64_t width) {
     nan_case(name + " layer norm", [&](struct device *dev) -> std::vector<field> {
         placed px(dev, x, matrix, 0), py(dev, y, matrix, 0), pw(dev, w, {width}, 0), pr(dev, one, {rows}, 0),
             pm(dev, one, {rows}, 0);
-        const struct norm norm = {NORM_LAYER, (float)EPS, 1, pw.t, pw.t};
+        const struct norm norm = {NORM_LAYER, (float)EPS, 1, pw.t, pw.t, nullptr};
         op_norm_forward(dev, py.t, {pr.t, pm.t}, px.t, &norm);
         return {py.read(), pr.read(), pm.read()};
     });
@@ -423,7 +423,7 @@ void test_empty() {
     field none = {DTYPE_BF16, {}}, w = random_field(DTYPE_BF16, 8, 1), dw = random_field(DTYPE_F32, 8, 2);
     placed x(&gpu, none, {0, 8}, 0), pw(&gpu, w, {8}, 0), pd(&gpu, dw, {8}, 0),
         r(&gpu, field{DTYPE_F32, {}}, {0}, 0), ids(&gpu, field{DTYPE_I32, {}}, {0}, 0);
-    const struct norm norm = {NORM_LAYER, (float)EPS, 1, pw.t, {}};
+    const struct norm norm = {NORM_LAYER, (float)EPS, 1, pw.t, {}, nullptr};
     op_norm_backward(&gpu, x.t, pd.t, x.t, x.t, {r.t, r.t}, &norm);
     op_act_backward(&gpu, x.t, x.t, x.t, ACT_RELU2);
     op_embedding_backward(&gpu, tensor_2d(pd.t.data, DTYPE_F32, 1, 8), x.t, ids.t);

@@ -53,7 +53,7 @@ void norm_forward(enum dtype dtype, size s, const variant &v) {
             dbias(dev, bias, {s.width}, s.shift);
         placed dy(dev, empty, matrix, s.shift), dsum(dev, empty, matrix, s.shift),
             dr(dev, rstd, {s.rows}, s.shift), dm(dev, mean, {s.rows}, s.shift);
-        const struct norm norm = {v.kind, (float)EPS, v.offset, dw.t, layer ? dbias.t : tensor{}};
+        const struct norm norm = {v.kind, (float)EPS, v.offset, dw.t, layer ? dbias.t : tensor{}, nullptr};
         op_add_norm_forward(dev, dy.t, dsum.t, {dr.t, dm.t}, da.t, db.t, &norm);
         std::vector<field> fused = {dy.read(), dsum.read(), dr.read(), dm.read()};
         op_add(dev, dsum.t, da.t, db.t); /* the same in two steps, bit for bit, onto what lies there */
@@ -99,7 +99,7 @@ void norm_backward(enum dtype dtype, size s, const variant &v) {
         placed px(dev, x, matrix, s.shift), pdy(dev, dy, matrix, s.shift), pw(dev, w, {s.width}, s.shift);
         placed pdx(dev, dx, matrix, s.shift), pdw(dev, dw, {s.width}, s.shift),
             pr(dev, rstd, {s.rows}, s.shift), pm(dev, means, {s.rows}, s.shift);
-        const struct norm norm = {v.kind, (float)EPS, v.offset, pw.t, {}};
+        const struct norm norm = {v.kind, (float)EPS, v.offset, pw.t, {}, nullptr};
         op_norm_backward(dev, pdx.t, pdw.t, pdy.t, px.t, {pr.t, pm.t}, &norm);
         return {pdx.read(), pdw.read()};
     };

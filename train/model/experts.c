@@ -79,7 +79,7 @@ static void gated_forward(struct model *model, const struct experts *block, stru
     op_grouped_forward(dev, acts->gate_up, spread, w->up.value, starts, &up);
     expert_pair_forward(model, &products.gate, acts->gate_up, spread);
     expert_pair_forward(model, &products.up, acts->gate_up, spread);
-    op_glu_forward(dev, acts->hidden, acts->gate_up, block->plan->gate);
+    op_glu_forward(dev, acts->hidden, acts->gate_up, block->plan->gate, NULL);
     op_grouped_forward(dev, acts->out, acts->hidden, w->down.value, starts, &gate);
     expert_pair_forward(model, &products.down, acts->out, acts->hidden);
 }
@@ -149,7 +149,7 @@ static void gated_backward(struct model *model, const struct experts *block) {
     matrix_backward(model, &w->down, acts->out, acts->hidden, starts, 0);
     op_grouped_backward_input(model->dev, dhidden, acts->out, w->down.value, starts, &whole);
     expert_pair_backward(model, &products.down, dhidden, acts->out, acts->hidden);
-    op_glu_backward(model->dev, acts->gate_up, dhidden, acts->gate_up, block->plan->gate);
+    op_glu_backward(model->dev, acts->gate_up, dhidden, acts->gate_up, block->plan->gate, NULL);
     inputs_backward(model, block);
 }
 

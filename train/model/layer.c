@@ -4,6 +4,7 @@
 
 #include "train/model/context.h"
 #include "train/model/experts.h"
+#include "train/model/fp8_layers.h"
 #include "train/model/heads.h"
 #include "train/model/joined.h"
 #include "train/model/pairs.h"
@@ -84,13 +85,6 @@ static void add_ffn(const struct model *model, struct layer_weights *w, int laye
     w->down.w = params_weight(model->params, 1 + layer, ROLE_DOWN);
 }
 
-/* fp8_of - how the products of a layer are computed in 8 bits; NULL: they are not. */
-static const struct fp8_args *fp8_of(const struct model *model, int layer) {
-    int64_t skipped = model->setup.fp8.skip_layers, layers = model->setup.config->num_layers;
-    bool is_inside = layer >= skipped && layer < layers - skipped;
-    return model->setup.fp8.is_on && is_inside ? &model->setup.fp8.args : NULL;
-}
-
 struct layer_weights layer_weights(const struct model *model, int layer) {
     const struct params *params = model->params;
     const struct layer_plan *plan = &model->layers[layer].plan;
@@ -98,7 +92,6 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
     struct layer_weights w = {.qkv = {.w = product_weight(model, unit, ROLE_QKV, ROLE_QUERY, ROLE_VALUE)},
                               .output = {.w = params_weight(params, unit, ROLE_OUTPUT)}};
     add_ffn(model, &w, layer);
-    w.qkv.fp8 = w.output.fp8 = w.gate_up.fp8 = w.down.fp8 = fp8_of(model, layer);
     if (model_has_adapter(model->setup.config))
         add_pairs(model, &w, layer);
     if (has_norm_before(plan)) {
@@ -125,6 +118,7 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
         w.xielu.beta = params_weight(params, unit, ROLE_XIELU_BETA);
         w.xielu.eps = params_weight(params, unit, ROLE_XIELU_EPS);
     }
+    fp8_layers_lend(model, &w, layer);
     return w;
 }
 
@@ -204,7 +198,8 @@ static void block_hidden(struct model *model, struct work *l) {
     struct xielu xielu = xielu_args(l->w);
     linear_forward(model->dev, l->a.gate_up, joined_gather(model, model->along, l->ffn_in), &l->w->gate_up);
     if (l->plan->ffn != FFN_PLAIN)
-        op_glu_forward(model->dev, l->a.hidden, l->a.gate_up, l->plan->gate);
+        op_glu_forward(model->dev, l->a.hidden, l->a.gate_up, l->plan->gate,
+                       linear_word_of(&l->w->down.x_word));
     else if (has_xielu(l->plan))
         op_xielu_forward(model->dev, l->a.hidden, l->a.gate_up, &xielu);
     else
@@ -361,7 +356,8 @@ static void block_backward(struct model *model, struct work *l, struct tensor dn
     linear_backward(model->dev, dhidden, joined_gather(model, model->along, dy),
                     what_was_read(l, KEPT_HIDDEN, l->a.hidden), &l->w->down, OP_OVERWRITE);
     if (l->plan->ffn != FFN_PLAIN)
-        op_glu_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->gate);
+        op_glu_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->gate,
+                        linear_word_of(&l->w->gate_up.dy_word));
     else if (has_xielu(l->plan))
         op_xielu_backward(model->dev, dgate_up, dxielu, dhidden, l->a.gate_up, &xielu);
     else

@@ -143,16 +143,36 @@ static void lengths_forward(struct device *dev, struct tensor y, const struct li
     }
 }
 
+/* fp8_forward_args - W's magnitude is found here, and x's where who wrote it did not. */
+static struct fp8_args fp8_forward_args(const struct linear *linear) {
+    struct fp8_args args = *linear->fp8;
+    args.x = (struct fp8_magnitude){linear->x_word.at, linear->x_word.by_producer};
+    args.w = (struct fp8_magnitude){linear->w_word.at, false};
+    return args;
+}
+
+/* fp8_backward_args - the forward of this micro-batch left both.  Lengths make another gradient of the one that came. */
+static struct fp8_args fp8_backward_args(const struct linear *linear) {
+    struct fp8_args args = *linear->fp8;
+    uint32_t *dy = has_lengths(linear) ? NULL : linear_word_of(&linear->dy_word);
+    args.x = (struct fp8_magnitude){linear->x_word.at, linear->x_word.at};
+    args.w = (struct fp8_magnitude){linear->w_word.at, linear->w_word.at};
+    args.dy = (struct fp8_magnitude){dy, dy};
+    return args;
+}
+
 /* matrix_forward - the product alone, with the matrix in memory or where its file has it. */
 static void matrix_forward(struct device *dev, struct tensor y, struct tensor x,
                            const struct linear *linear) {
     const struct weight *w = &linear->w;
-    if (w->stored.num_parts > 0)
+    if (w->stored.num_parts > 0) {
         op_linear_stored(dev, y, x, &w->stored);
-    else if (linear->fp8)
-        op_fp8_forward(dev, y, x, w->value, linear->fp8);
-    else
+    } else if (linear->fp8) {
+        const struct fp8_args args = fp8_forward_args(linear);
+        op_fp8_forward(dev, y, x, w->value, &args);
+    } else {
         op_linear_forward(dev, y, x, w->value);
+    }
 }
 
 void linear_forward(struct device *dev, struct tensor y, struct tensor x, const struct linear *linear) {
@@ -199,8 +219,9 @@ static void matrix_backward(struct device *dev, struct tensor dx, struct tensor 
     const struct weight *w = &linear->w;
     struct fp8_backward both = {dx, w->grad, write, w->write, dy, x, w->value};
     if (linear->fp8) {
+        const struct fp8_args args = fp8_backward_args(linear);
         expect_kept(w, x);
-        op_fp8_backward(dev, &both, linear->fp8);
+        op_fp8_backward(dev, &both, &args);
         return;
     }
     weight_backward(dev, w, dy, x);

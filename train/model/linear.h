@@ -20,6 +20,19 @@ struct low_rank {
 
 enum { LINEAR_MAX_PARTS = 3 }; /* queries, keys and values */
 
+/* Words of the device's memory for the largest magnitudes of what a product in 8 bits reads (struct fp8_magnitude), from its forward to its
+ * backward: there x and W are known.  NULL: the product finds its own.  by_producer: whoever writes x, or dy, leaves its magnitude there
+ * each time; without that x's is found by the forward, and dy's is not kept. */
+struct linear_word {
+    uint32_t *at;
+    bool by_producer;
+};
+
+/* linear_word_of - where a producer leaves the magnitude of what it writes; NULL: nowhere. */
+static inline uint32_t *linear_word_of(const struct linear_word *word) {
+    return word->by_producer ? word->at : NULL;
+}
+
 /* One product: y = x W^T + bias, with the pairs.  A weight whose grad.data is NULL is frozen, or no backward is under
  * way. */
 struct linear {
@@ -29,6 +42,7 @@ struct linear {
     int num_parts;
     /* W's products are in 8 bits, and what they read and write in bf16; NULL: in the type of what they read. */
     const struct fp8_args *fp8;
+    struct linear_word x_word, w_word, dy_word;
     void *scratch; /* linear_scratch_bytes of the device, where there are parts */
 };
 

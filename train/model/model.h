@@ -105,6 +105,8 @@ struct model {
     struct tensor pieces
         [2]; /* [N, Q, D]: what goes to the ranks that share the rows, and what came; where there are some */
     struct tensor dhidden; /* [N, F] */
+    struct tensor
+        magnitudes; /* [L, words] u32: the largest magnitudes of what products in 8 bits read (fp8_layers.h) */
     struct {
         struct tensor spread;      /* [M, C] rows at their places */
         struct tensor dhidden;     /* [M, F] */

@@ -5,6 +5,7 @@
 #include "checkpoints/family/family_adapter.h"
 #include "train/model/expert_pairs.h"
 #include "train/model/experts_sent.h"
+#include "train/model/fp8_layers.h"
 #include "train/model/joined.h"
 #include "train/model/kept.h"
 #include "train/model/layer.h"
@@ -355,6 +356,7 @@ static void place_pairs(struct model *model) {
 static void place_all(struct model *model) {
     place_batch(model);
     place_layers(model);
+    fp8_layers_take(model);
     place_inputs(model);
     model->branch = take_rows(model, model->setup.config->width);
     experts_take_shared(model);

@@ -6,7 +6,8 @@ struct norm norm_args(const struct model_norm *norm) {
                          .eps = norm->eps,
                          .offset = norm->plan.offset,
                          .w = norm->w.value,
-                         .bias = norm->bias.value};
+                         .bias = norm->bias.value,
+                         .largest = norm->largest};
 }
 
 struct norm_stats norm_stats_take(struct arena *arena, const struct norm_plan *plan, int64_t num_rows) {
@@ -19,6 +20,7 @@ struct norm_stats norm_stats_take(struct arena *arena, const struct norm_plan *p
 void norm_backward(struct device *dev, struct tensor dx, struct tensor dy, struct tensor x,
                    struct norm_stats stats, const struct model_norm *norm) {
     struct norm args = norm_args(norm);
+    args.largest = norm->gradient_largest;
     op_norm_backward(dev, dx, norm->w.grad, dy, x, stats, &args);
     if (norm->bias.grad.data)
         op_column_sums(dev, norm->bias.grad, dy);

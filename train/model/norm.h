@@ -9,6 +9,8 @@ struct model_norm {
     struct norm_plan plan;
     float eps;
     struct weight w, bias; /* [C]; bias where the plan has one */
+    uint32_t *largest,
+        *gradient_largest; /* where the largest magnitude goes of what it writes, and of dx; NULL: nowhere */
 };
 
 /* norm_args - as an operation takes it. */
