@@ -180,6 +180,7 @@ __global__ void global_kernel(vec16 *out, const vec16 *in, uint32_t *counter) {
     }
     global_fence();
     atomic_add(counter, i);
+    atomic_max(counter + 1, 0x80000000u + i * 37 % 64);
 }
 
 void probe_global(conformance *run) {
@@ -193,9 +194,10 @@ void probe_global(conformance *run) {
         std::swap(values[i + 1], values[i + 3]);
     }
     values[192 * 4] = 63 * 64 / 2;
-    for (size_t i = 1; i < 4; i++)
+    values[192 * 4 + 1] = 0x8000003f;
+    for (size_t i = 2; i < 4; i++)
         values[192 * 4 + i] = 0;
-    expect_words(run, "load16 store16 _stream load8 store8 atomic_add global_fence", out, values);
+    expect_words(run, "load16 store16 _stream load8 store8 atomic_add atomic_max global_fence", out, values);
 }
 
 /* Every width writes its part of shared memory, and reads what another thread wrote by another width. */
