@@ -5,8 +5,6 @@
  * fit backward            read dy, gate, up, write both        10      memory
  *
  * One sigmoid per element; gelu takes its tanh formula as g sigmoid(2 z). */
-#include <type_traits>
-
 #include "kernels/cuda/largest.cuh"
 
 /* Packs per thread: eight loads in flight forward, six backward. */
@@ -156,7 +154,7 @@ static void launch(struct device *dev, const gated_rows<T> &r, int64_t num_rows)
     int threads = whole_warps(divide_up(packs, parts * batch), GATED_THREADS);
     dim3 grid((unsigned)num_rows, (unsigned)divide_up(packs, (int64_t)threads * batch));
     dim3 block((unsigned)threads);
-    if constexpr (std::is_same_v<T, bf16_t>)
+    if constexpr (HAS_LARGEST<T>)
         if (r.largest) {
             launch_largest<N, GATE>(dev, r, grid, block);
             return;

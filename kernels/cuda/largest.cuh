@@ -5,6 +5,10 @@
 
 #include "kernels/cuda/vector.cuh"
 
+/* HAS_LARGEST - whether kernels that write a type can find it. */
+template <class T> constexpr bool HAS_LARGEST = false;
+template <> constexpr bool HAS_LARGEST<bf16_t> = true;
+
 /* larger - of two, bits of bf16 without the sign. */
 DEV uint32_t larger(uint32_t a, uint32_t b) {
     return a > b ? a : b;

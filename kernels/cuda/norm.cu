@@ -16,8 +16,6 @@
  * what they would be without. */
 #include "kernels/cuda/norm.cuh"
 
-#include <type_traits>
-
 #include "kernels/cuda/fp8.h"
 #include "kernels/cuda/largest.cuh"
 
@@ -157,7 +155,7 @@ static __global__ void __launch_bounds__(PLAIN_THREADS) norm_forward_plain_kerne
 
 /* forward_kernel - the one that finds the largest magnitude where somebody asks for it. */
 template <class T, bool ADD, enum norm_kind KIND> static auto *forward_kernel(const norm_forward<T> &n) {
-    if constexpr (std::is_same_v<T, bf16_t>)
+    if constexpr (HAS_LARGEST<T>)
         return n.largest ? norm_forward_largest_kernel<ADD, KIND> : norm_forward_kernel<T, ADD, KIND>;
     else
         return norm_forward_kernel<T, ADD, KIND>;
@@ -410,7 +408,7 @@ void norm_reduce(struct device *dev, struct tensor dw, const float *partial, int
 }
 
 template <class T, int BATCH, int THREADS, bool LAYER> static auto *backward_kernel(const norm_backward<T> &n) {
-    if constexpr (std::is_same_v<T, bf16_t>)
+    if constexpr (HAS_LARGEST<T>)
         return n.largest ? norm_backward_largest_kernel<BATCH, THREADS, LAYER>
                          : norm_backward_kernel<T, BATCH, THREADS, LAYER>;
     else
