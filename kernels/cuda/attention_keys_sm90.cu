@@ -27,8 +27,7 @@
  * So the exponentials run under dP', the next S' and the other warpgroup's products.  dP' is issued only when
  * dK is done, for the sake of registers: until then the rounded dS' live where it will go; S' keeps the
  * tensor cores busy meanwhile. */
-#include "kernels/cuda/attention_rotation.cuh"
-#include "kernels/cuda/attention_sm90.cuh"
+#include "kernels/cuda/attention_keys_sm90.cuh"
 
 using namespace attention_sm90;
 
@@ -58,10 +57,7 @@ template <typename T_, int WIDTH_, int QUERIES_, int STAGES_, bool CAP_> struct 
 struct keys_call {
     tensor_map heads, queries, dout, dqkv, lse2, delta; /* heads: parts of 64 rows; queries: QUERIES rows */
     struct work_list list;
-    const int32_t *col_begin, *col_end;
-    int num_rows, num_heads, num_kv_heads, group;
-    float scale, scale_log2, cap_inverse;
-    attention_rotation rotation;
+    struct keys_problem problem;
 };
 
 /* Addresses in shared memory, the same for both roles. */
@@ -103,7 +99,8 @@ template <typename V> struct layout {
 template <typename V>
 DEV void load_keys(const keys_call &call, const layout<V> &shared, struct assignment tile) {
     const uint32_t full = shared.keys.full(0);
-    const int key_head = call.num_heads + tile.head, value_head = key_head + call.num_kv_heads;
+    const int key_head = call.problem.num_heads + tile.head,
+              value_head = key_head + call.problem.num_kv_heads;
     mbarrier_arrive_expect_bytes(full, V::TILE_BYTES);
     for (int part = 0; part < GROUPS; part++) {
         const int row = tile.first_row + part * GROUP_ROWS;
@@ -139,7 +136,7 @@ template <typename V> DEV void produce(const keys_call &call, const layout<V> &s
         shared.keys.wait_empty(ring_position<1>(count));
         load_keys<V>(call, shared, tile);
 #pragma unroll 1
-        for (int head = tile.head * call.group; head < (tile.head + 1) * call.group; head++)
+        for (int head = tile.head * call.problem.group; head < (tile.head + 1) * call.problem.group; head++)
 #pragma unroll 1
             for (int step = 0; step < tile.steps; step++) {
                 shared.queries.wait_empty(query_at);
@@ -167,34 +164,9 @@ template <typename V> struct block_walk {
     }
 };
 
-/* A thread's two keys: queries from the first row that sees them to before `end` do.  Blocks need no mask when they begin
- * at or past last_begin, the first row that sees the warpgroup's last key, and end before any of its keys drops out. */
-struct key_rows {
-    int key, end[2], last_begin, first_end;
-};
-
-/* The first row that sees a key; of a key past the last, which has no end either: any. */
-DEV int rows_begin(const keys_call &call, int key) {
-    return key < call.num_rows ? first_row_of(call.col_begin, key) : key;
-}
-
-DEV struct key_rows describe_keys(const keys_call &call, int first_row) {
-    key_rows rows;
-    rows.key = first_row + group_row();
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        const int key = rows.key + 8 * half;
-        rows.end[half] = key < call.num_rows ? call.col_end[key] : 0;
-    }
-    rows.last_begin = rows_begin(call, first_row + GROUP_ROWS - 1);
-    rows.first_end = first_row < call.num_rows ? call.col_end[first_row] : 0;
-    return rows;
-}
-
 /* One tile, in a warpgroup.  The ring positions go on from tile to tile. */
 template <typename V> struct consumer {
     using T = typename V::T;
-    static constexpr int COLUMN_GROUPS = V::QUERIES / 8;
     const keys_call &call;
     const layout<V> &shared;
     int group;
@@ -218,67 +190,10 @@ template <typename V> struct consumer {
                                                           shared.dout_tile(query_at.stage));
     }
 
-    /* This thread's pair of a statistic, for the columns of group i. */
-    DEV void load_pair(uint32_t statistic, int i, float (&pair)[2]) {
-        const uint2 bits = shared_load8(statistic + (uint32_t)(8 * i + lane_column()) * 4);
-        pair[0] = bits_float(bits.x);
-        pair[1] = bits_float(bits.y);
-    }
-
-    /* Scores of the block at query row `row` to P, rounded, in p.  s keeps P; with a soft-cap, the tanh. */
-    DEV void probabilities(uint32_t (&p)[V::QUERIES / DEPTH][4], const key_rows &rows, int row) {
-        if (V::CAP)
-            soft_cap(s, call.cap_inverse);
-        if (row < rows.last_begin || row + V::QUERIES > rows.first_end) {
-            const int low[2] = {rows_begin(call, rows.key) - row, rows_begin(call, rows.key + 8) - row};
-            const int high[2] = {rows.end[0] - row, rows.end[1] - row};
-            mask_columns<V::QUERIES>(s, low, high, -INFINITY);
-        }
-#pragma unroll
-        for (int i = 0; i < COLUMN_GROUPS; i++) {
-            float lse2[2];
-            load_pair(shared.lse2(query_at.stage), i, lse2);
-#pragma unroll
-            for (int half = 0; half < 2; half++) {
-                float *x = s + 4 * i + 2 * half;
-                const float p0 = exp2_approx(fmaf(x[0], call.scale_log2, -lse2[0]));
-                const float p1 = exp2_approx(fmaf(x[1], call.scale_log2, -lse2[1]));
-                p[i / 2][i % 2 * 2 + half] = pack2<T>(p0, p1);
-                if (!V::CAP) {
-                    x[0] = p0;
-                    x[1] = p1;
-                }
-            }
-        }
-    }
-
-    /* dS, rounded, from what probabilities left in s and from dp. */
-    DEV void score_gradients(uint32_t (&ds)[V::QUERIES / DEPTH][4]) {
-#pragma unroll
-        for (int i = 0; i < COLUMN_GROUPS; i++) {
-            float delta[2], lse2[2];
-            load_pair(shared.delta(query_at.stage), i, delta);
-            if (V::CAP)
-                load_pair(shared.lse2(query_at.stage), i, lse2);
-#pragma unroll
-            for (int half = 0; half < 2; half++) {
-                float gradient[2];
-#pragma unroll
-                for (int next = 0; next < 2; next++) {
-                    const int at = 4 * i + 2 * half + next;
-                    float p = s[at];
-                    if (V::CAP) /* s is the tanh, see cap_gradient */
-                        p = cap_gradient(exp2_approx(fmaf(s[at], call.scale_log2, -lse2[next])), s[at]);
-                    gradient[next] = p * (dp[at] - delta[next]);
-                }
-                ds[i / 2][i % 2 * 2 + half] = pack2<T>(gradient[0], gradient[1]);
-            }
-        }
-    }
-
     DEV void tile(struct assignment work, ring_position<1> key_at) {
-        const int first_row = work.first_row + group * GROUP_ROWS, num_blocks = work.steps * call.group;
-        const key_rows rows = describe_keys(call, first_row);
+        const int first_row = work.first_row + group * GROUP_ROWS,
+                  num_blocks = work.steps * call.problem.group;
+        const key_rows rows = describe_keys(call.problem, first_row);
         block_walk<V> walk(work.start, work.steps);
         uint32_t p[V::QUERIES / DEPTH][4], ds[V::QUERIES / DEPTH][4];
         shared.keys.wait_full(key_at);
@@ -289,12 +204,15 @@ template <typename V> struct consumer {
         for (int block = 0;; block++) {
             wgmma_wait<1>();
             pin(s);
-            probabilities(p, rows, walk.row);
+            probabilities<T, V::QUERIES, V::CAP>(p, s, call.problem, rows, walk.row,
+                                                 shared.lse2(query_at.stage));
             wgmma_fence();
             product_columns<T, V::WIDTH, V::QUERIES>(dv, p, shared.dout_tile(query_at.stage), block > 0);
             wgmma_wait<1>();
             pin(dp);
-            score_gradients(ds);
+            score_gradients<V::QUERIES, V::CAP>(s, dp, call.problem.scale_log2,
+                                                {shared.lse2(query_at.stage), shared.delta(query_at.stage)});
+            round_fragments<T>(ds, s);
             wgmma_fence();
             product_columns<T, V::WIDTH, V::QUERIES>(dk, ds, shared.query_tile(query_at.stage), block > 0);
             if (block + 1 == num_blocks)
@@ -314,17 +232,17 @@ template <typename V> struct consumer {
         shared.queries.release(query_at);
         query_at.advance();
         shared.keys.release(key_at);
-        store_results(first_row, call.num_heads + work.head);
+        store_results(first_row, call.problem.num_heads + work.head);
     }
 
     DEV void store_results(int first_row, int key_head) {
-        const int value_head = key_head + call.num_kv_heads;
+        const int value_head = key_head + call.problem.num_kv_heads;
         store_tile<T, V::WIDTH>(shared.staging(group), &call.dqkv, dv, group, value_head, first_row);
 #pragma unroll
         for (int i = 0; i < V::WIDTH / 2; i++)
-            dk[i] *= call.scale;
-        if (call.rotation.positions)
-            rotate_back<V::WIDTH>(dk, call.rotation, first_row + group_row(), call.num_rows);
+            dk[i] *= call.problem.scale;
+        if (call.problem.rotation.positions)
+            rotate_back<V::WIDTH>(dk, call.problem.rotation, first_row + group_row(), call.problem.num_rows);
         store_tile<T, V::WIDTH>(shared.staging(group), &call.dqkv, dk, group, key_head, first_row);
     }
 };
@@ -359,20 +277,20 @@ struct backward_tensors {
 template <typename V> void launch(struct device *dev, const backward_tensors &t, keys_call call) {
     const int64_t padded_rows = t.statistics.padded_rows;
     call.list = make_work_list(dev, t.place,
-                               {{nullptr, nullptr, 0, call.num_kv_heads},
+                               {{nullptr, nullptr, 0, call.problem.num_kv_heads},
                                 nullptr,
                                 nullptr,
-                                call.col_begin,
-                                call.col_end,
-                                call.num_rows,
+                                call.problem.col_begin,
+                                call.problem.col_end,
+                                call.problem.num_rows,
                                 KEYS,
                                 V::QUERIES});
     call.heads = map_heads(t.qkv, GROUP_ROWS);
     call.queries = map_heads(t.qkv, V::QUERIES);
     call.dout = map_heads(t.dout, V::QUERIES);
     call.dqkv = map_heads(t.dqkv, GROUP_ROWS);
-    call.lse2 = map_statistic(t.statistics.lse2, padded_rows, call.num_heads, V::QUERIES);
-    call.delta = map_statistic(t.statistics.delta, padded_rows, call.num_heads, V::QUERIES);
+    call.lse2 = map_statistic(t.statistics.lse2, padded_rows, call.problem.num_heads, V::QUERIES);
+    call.delta = map_statistic(t.statistics.delta, padded_rows, call.problem.num_heads, V::QUERIES);
     LAUNCH(attention_keys_sm90<V>, work_list_blocks(dev, &call.list), THREADS, V::BYTES, cuda_stream(dev),
            call);
 }
@@ -408,16 +326,7 @@ void attention_sm90::keys_backward(struct device *dev, struct tensor dqkv, struc
                                    struct list_place place) {
     const backward_tensors t = {dqkv, dout, qkv, statistics, place};
     keys_call call = {};
-    call.col_begin = statistics.col_begin;
-    call.col_end = statistics.col_end;
-    call.num_rows = problem.num_rows;
-    call.num_heads = problem.num_heads;
-    call.num_kv_heads = problem.num_kv_heads;
-    call.group = problem.group;
-    call.scale = problem.scale;
-    call.scale_log2 = problem.scale_log2;
-    call.cap_inverse = problem.cap_inverse;
-    call.rotation = problem.rotation;
+    call.problem = describe_keys_problem(problem, statistics);
     if (qkv.dtype == DTYPE_BF16)
         (cap ? choose<bf16_t, true> : choose<bf16_t, false>)(dev, t, problem.head_dim, call);
     else

@@ -2,12 +2,13 @@
  * scratch, and the order of the backward's kernels.
  *
  *   attention_forward_sm90.cu    forward
- *   attention_keys_sm90.cu       backward, first pass: gradients of keys and values
- *   attention_queries_sm90.cu    backward, second pass: gradients of queries
- *   attention_sm90.cuh           device functions of these three
+ *   attention_fused_sm90.cu      backward in one pass, heads of 128
+ *   attention_keys_sm90.cu       backward, first of two passes: gradients of keys and values
+ *   attention_queries_sm90.cu    backward, second of two passes: gradients of queries
+ *   attention_sm90.cuh           device functions of these four
  *
- * Two passes recompute the scores twice (7 products instead of 5) but each sum has one owner: no atomics, no
- * f32 buffer for the gradient of the queries, the same bits every run. */
+ * Two passes recompute the scores twice (7 products instead of 5) but each sum has one owner; one pass needs an f32
+ * buffer for the gradient of the queries, to which blocks add in a fixed order.  Both give the same bits every run. */
 #include "kernels/cuda/attention_sm90.cuh"
 
 using namespace attention_sm90;
@@ -22,14 +23,15 @@ constexpr int ORDER_THREADS = 128;
 DEV struct work tile_work(const struct work_list_setup &setup, int tile) {
     const int first = tile * setup.tile_rows, last = min(first + setup.tile_rows, setup.num_rows) - 1;
     const bool of_keys = setup.col_end;
-    const int begin = of_keys ? first_row_of(setup.col_begin, first) / 4 * 4 : setup.first_key[first];
+    const int unit = setup.in_order ? setup.step_rows : 4;
+    const int begin = of_keys ? first_row_of(setup.col_begin, first) / unit * unit : setup.first_key[first];
     const int end = of_keys ? setup.col_end[last] : last_key_of(setup.last_key, last) + 1;
     /* Keys that nobody sees take one step, all masked, which writes their zeros. */
     const int steps = max((end - begin + setup.step_rows - 1) / setup.step_rows, 1);
     return {first, steps, of_keys ? begin : end};
 }
 
-/* Each thread finds the rank of one tile by comparing it with all, ORDER_THREADS at a time through shared
+/* Where tiles go in the order of their rows, each has its place.  Else each thread finds the rank of one tile by comparing it with all, ORDER_THREADS at a time through shared
  * memory: there are few, one for every 128 tokens.  Equal tiles keep their order. */
 static __global__ void __launch_bounds__(ORDER_THREADS) order_tiles(const struct work_list_setup setup) {
     DYN_SHARED(memory);
@@ -37,8 +39,8 @@ static __global__ void __launch_bounds__(ORDER_THREADS) order_tiles(const struct
     const int thread = (int)threadIdx.x, mine = (int)blockIdx.x * ORDER_THREADS + thread,
               count = setup.list.count;
     const struct work work = tile_work(setup, min(mine, count - 1));
-    int rank = 0;
-    for (int first = 0; first < count; first += ORDER_THREADS) {
+    int rank = setup.in_order ? mine : 0;
+    for (int first = 0; first < count && !setup.in_order; first += ORDER_THREADS) {
         const int other = first + thread;
         shared_store4(steps_at + (uint32_t)thread * 4,
                       other < count ? (uint32_t)tile_work(setup, other).steps : 0);
@@ -116,6 +118,25 @@ bool applies(const struct device *dev, struct tensor qkv, struct tensor out,
 
 } // namespace attention_sm90
 
+/* Where the backward has what it needs beside the tensors: statistics, two lists (or the second one's memory for what
+ * belongs to the first), sums of the single pass. */
+struct backward_scratch {
+    char *statistics, *lists[2], *sums;
+};
+
+static size_t sums_bytes(int64_t num_rows, int num_heads, int head_dim) {
+    return fused_applies(head_dim) ? fused_sums_bytes(num_rows, num_heads) : 0;
+}
+
+static struct backward_scratch take_scratch(struct device *dev, int64_t num_rows,
+                                            const struct attention_args *args) {
+    const size_t statistics = round_up(attention_statistics_bytes(num_rows, args->num_heads));
+    const size_t list = attention_sm90_list_bytes(num_rows);
+    char *memory = (char *)cuda_scratch(dev, statistics + 2 * list +
+                                                 sums_bytes(num_rows, args->num_heads, args->head_dim));
+    return {memory, {memory + statistics, memory + statistics + list}, memory + statistics + 2 * list};
+}
+
 bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
                                   struct tensor out, struct tensor lse, struct tensor qkv,
                                   const struct attention_mask *mask, const struct attention_args *args,
@@ -123,22 +144,24 @@ bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct
     if (!applies(dev, qkv, out, args) || !backward_applies(args->head_dim) || !aligned(dqkv.data) ||
         !aligned(dout.data) || !attention_rotation_aligned(rotation))
         return false;
-    const int64_t num_rows = qkv.dims[0];
-    const size_t statistics_bytes = round_up(attention_statistics_bytes(num_rows, args->num_heads));
-    const size_t list_bytes = attention_sm90_list_bytes(num_rows);
-    char *scratch = (char *)cuda_scratch(dev, statistics_bytes + 2 * list_bytes);
-    struct list_place keys = {scratch + statistics_bytes, false},
-                      queries = {scratch + statistics_bytes + list_bytes, false};
-    if (attention_is_planned(mask, args)) {
-        keys = {attention_parts_of(mask).lists[KEYS_LIST], true};
-        queries = {attention_parts_of(mask).lists[QUERIES_LIST], true};
+    const struct backward_scratch scratch = take_scratch(dev, qkv.dims[0], args);
+    const bool is_planned = attention_is_planned(mask, args), cap = args->softcap > 0;
+    char *keys = scratch.lists[0], *queries = scratch.lists[1];
+    if (is_planned) {
+        keys = attention_parts_of(mask).lists[KEYS_LIST];
+        queries = attention_parts_of(mask).lists[QUERIES_LIST];
     }
     struct attention_problem problem = attention_describe(qkv, mask, args);
     problem.rotation = attention_describe_rotation(rotation);
     const struct attention_statistics statistics =
-        attention_prepare_backward(dev, scratch, dout, out, lse, mask, args);
-    keys_backward(dev, dqkv, dout, qkv, problem, statistics, args->softcap > 0, keys);
-    queries_backward(dev, dqkv, dout, qkv, problem, statistics, args->softcap > 0, queries);
+        attention_prepare_backward(dev, scratch.statistics, dout, out, lse, mask, args);
+    if (fused_applies(args->head_dim)) {
+        const struct fused_place place = {{keys, is_planned}, (int32_t *)queries, scratch.sums};
+        fused_backward(dev, {dqkv, dout, qkv, statistics}, problem, cap, place);
+        return true;
+    }
+    keys_backward(dev, dqkv, dout, qkv, problem, statistics, cap, {keys, is_planned});
+    queries_backward(dev, dqkv, dout, qkv, problem, statistics, cap, {queries, is_planned});
     return true;
 }
 
@@ -163,6 +186,12 @@ void cuda_attention_sm90_plan(struct device *dev, const struct attention_mask *m
     of_keys.col_begin = parts.col_begin;
     of_keys.col_end = parts.col_end;
     plan_list(dev, parts.lists[FORWARD_LIST], forward_list(args->head_dim, args->softcap > 0), of_queries);
+    if (fused_applies(args->head_dim)) {
+        of_keys.list.num_heads = args->num_kv_heads;
+        fused_plan(dev, {{parts.lists[KEYS_LIST], false}, (int32_t *)parts.lists[QUERIES_LIST], nullptr},
+                   of_keys);
+        return;
+    }
     if (!backward_applies(args->head_dim))
         return;
     plan_list(dev, parts.lists[KEYS_LIST], keys_list(args->head_dim), of_keys);
@@ -177,5 +206,6 @@ size_t attention_sm90_list_bytes(int64_t num_rows) {
 size_t cuda_attention_sm90_scratch_bytes(const struct device *dev, const struct device_limits *limits) {
     (void)dev;
     return round_up(attention_statistics_bytes(limits->max_tokens, limits->num_heads)) +
-           2 * attention_sm90_list_bytes(limits->max_tokens);
+           2 * attention_sm90_list_bytes(limits->max_tokens) +
+           sums_bytes(limits->max_tokens, limits->num_heads, limits->head_dim);
 }

@@ -123,7 +123,7 @@ struct work {
 };
 
 struct work_list {
-    struct work *entries; /* by falling steps */
+    struct work *entries; /* by falling steps, or by their rows */
     uint32_t *next;       /* tiles drawn so far; 0 again after the last draw of a launch */
     int count, num_heads;
 };
@@ -365,6 +365,8 @@ struct work_list_setup {
     const int32_t *first_key, *last_key; /* of the mask: for tiles of queries */
     const int32_t *col_begin, *col_end;  /* of the statistics: for tiles of keys; col_end NULL: of queries */
     int num_rows, tile_rows, step_rows;
+    bool in_order =
+        false; /* by their rows instead of by falling steps, and steps begin at multiples of step_rows */
 };
 
 /* Where a list is laid out: attention_sm90_list_bytes of memory, in which a plan has it already or not. */
@@ -387,6 +389,30 @@ int work_list_blocks(const struct device *dev, const struct work_list *list);
 struct list_shape forward_list(int head_dim, bool cap);
 struct list_shape keys_list(int head_dim);
 struct list_shape queries_list(int head_dim);
+
+/* The single pass of the backward (attention_fused_sm90.cu), for the head width that fused_applies accepts. */
+struct fused_tensors {
+    struct tensor dqkv, dout, qkv;
+    const struct attention_statistics &statistics;
+};
+
+/* Its list of tiles, in attention_sm90_list_bytes; what belongs to it, planned or not as it is, in as many; and
+ * fused_sums_bytes of scratch. */
+struct fused_place {
+    struct list_place list;
+    int32_t *first_tiles;
+    void *sums;
+};
+
+bool fused_applies(int head_dim);
+size_t fused_sums_bytes(int64_t num_rows, int num_heads);
+void fused_backward(struct device *dev, const struct fused_tensors &tensors,
+                    const struct attention_problem &problem, bool cap, const struct fused_place &place);
+
+/* fused_plan - lay the list out, and enqueue what fills it and the first tiles unless they are planned.  Of setup, the
+ * columns, the rows and list.num_heads count. */
+struct work_list fused_plan(struct device *dev, const struct fused_place &place,
+                            struct work_list_setup setup);
 
 /* The two passes of the backward, for head widths that backward_applies accepts. */
 bool backward_applies(int head_dim);

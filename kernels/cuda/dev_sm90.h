@@ -168,6 +168,36 @@ template <int N> DEV void tma_store_wait() {
     asm volatile("cp.async.bulk.wait_group %0;" ::"n"(N) : "memory");
 }
 
+/* bulk_store, bulk_add_f32 - by one thread: bytes of shared memory to global memory as they lie, or f32 values added to
+ * those that are there; both multiples of 16, like the addresses.  Committed and waited for like tma_store.  Each value
+ * is added by itself, but who adds first is nobody's choice: for the same bits every run, those who add to one place
+ * take turns (counter_load, counter_store). */
+DEV void bulk_store(void *global, uint32_t address, uint32_t bytes) {
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(global), "r"(address),
+                 "r"(bytes)
+                 : "memory");
+}
+DEV void bulk_add_f32(float *global, uint32_t address, uint32_t bytes) {
+    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(global),
+                 "r"(address), "r"(bytes)
+                 : "memory");
+}
+
+/* counter_store - after this thread's earlier accesses to global memory, also those of its bulk stores that it has waited
+ * for (tma_store_wait), is a counter set.  counter_load - what the thread accesses after it comes after what a thread
+ * had done whose counter_store it read; bulk stores after fence_async_global, too. */
+DEV void counter_store(uint32_t *counter, uint32_t value) {
+    asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(counter), "r"(value) : "memory");
+}
+DEV uint32_t counter_load(const uint32_t *counter) {
+    uint32_t value;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(counter) : "memory");
+    return value;
+}
+DEV void fence_async_global() {
+    asm volatile("fence.proxy.async.global;" ::: "memory");
+}
+
 /* fence_async_shared - this thread's earlier accesses to shared memory come before later ones of wgmma and
  * TMA. */
 DEV void fence_async_shared() {

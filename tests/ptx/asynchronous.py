@@ -99,6 +99,26 @@ class Barriers:
         return done
 
 
+class Line:
+    """A bulk store under way: read by its wait for reading at the latest, written as late as its thread allows."""
+
+    def __init__(self, owner, thread, place, at, adds):
+        self.owner, self.thread, self.group = owner, thread, owner.store_groups[thread]
+        self.place, self.at, self.adds, self.values = place, at, adds, None
+
+    def read(self):
+        if self.values is None:
+            self.values = self.owner.shared.views[4][self.place // 4].copy()
+
+    def write(self):
+        view = self.owner.memory.views[4]
+        if self.adds:
+            sums = view[self.at].view(np.float32) + self.values.view(np.float32)
+            view[self.at] = sums.view(view.dtype)
+        else:
+            view[self.at] = self.values
+
+
 class Asynchronous:
     def __init__(self, machine):
         self.machine, self.shared, self.memory = machine, machine.shared, machine.memory
@@ -107,6 +127,7 @@ class Asynchronous:
         self.copies = []  # cp.async: (threads, group of each, place in shared memory, place in global memory, valid)
         self.loads = []  # tensor loads: functions that land them
         self.stores = []  # tensor stores: (thread, group, function)
+        self.lines = []  # bulk stores and sums: Line
         self.copy_groups, self.store_groups = np.zeros(machine.total, np.int64), np.zeros(machine.total, np.int64)
         self.registers = {}
 
@@ -226,11 +247,31 @@ class Asynchronous:
         else:
             self.stores.append((thread, self.store_groups[thread], land))
 
+    def bulk(self, A, target, source, size, adds):
+        """Bytes of shared memory to global memory as they lie, or added to the f32 values there."""
+        sizes = np.broadcast_to(size, self.machine.lanes(A).size)
+        for thread, to, at, count in zip(self.machine.lanes(A), target, source, sizes):
+            if count % 16 or to % 16 or at % 16:
+                raise PtxError(f"a bulk store of {count} bytes: not multiples of 16")
+            steps = 4 * np.arange(int(count) // 4)
+            place = self.shared.index(self.machine.block[thread] + 0 * steps, int(at) + steps, 4)
+            self.shared.expect_fenced(place, 4)
+            line = Line(self, thread, place, self.memory.index(np.uint64(to) + steps.astype(np.uint64), 4, WRITABLE) // 4, adds)
+            self.lines.append(line)
+            if self.lands_early():
+                line.read()
+
     def store_commit(self, A):
         self.store_groups[A] += 1
 
-    def store_wait(self, A, pending):
+    def store_wait(self, A, pending, written=False):
         here = set(self.machine.lanes(A).tolist())
+        for line in [line for line in self.lines if int(line.thread) in here]:
+            if line.group < self.store_groups[line.thread] - pending:
+                line.read()
+                if written:
+                    line.write()
+                    self.lines.remove(line)
         kept = []
         for thread, group, land in self.stores:
             if int(thread) in here and group < self.store_groups[thread] - pending:
@@ -263,6 +304,10 @@ class Asynchronous:
 
     def finish(self):
         """At the end of the launch: nothing that reads shared memory may still run."""
+        for line in reversed(self.lines):  # nobody said in which order
+            if line.values is None:
+                raise PtxError("a bulk store that may still read shared memory at the kernel's end")
+            line.write()
         if self.stores or self.loads or self.copies and any(copy[4].any() for copy in self.copies):
             raise PtxError("the kernel ends while copies use its shared memory")
         if self.machine.tensor.flights:

@@ -21,13 +21,14 @@ def statistic_map(at, padded, heads, box):
 class WorkList:
     """Made by the kernel that makes it."""
 
-    def __init__(self, bench, module, num_rows, num_heads, tile_rows, step_rows, queries=(0, 0), columns=(0, 0)):
+    def __init__(self, bench, module, num_rows, num_heads, tile_rows, step_rows, queries=(0, 0), columns=(0, 0),
+                 in_order=False):
         self.count, self.num_heads = divide_up(num_rows, tile_rows), num_heads
         room = module.memory.room
         self.entries, self.next = room((self.count, 3), np.int32), room(1, np.uint32)
         orderer = type(module)(bench.file("attention_sm90"), bench.seed, module.memory)
         setup = [self.struct(), ("P", queries[0]), ("P", queries[1]), ("P", columns[0]), ("P", columns[1]),
-                 ("i", num_rows), ("i", tile_rows), ("i", step_rows)]
+                 ("i", num_rows), ("i", tile_rows), ("i", step_rows), ("?", in_order)]
         orderer.launch(orderer.file.find("order_tiles"), (divide_up(self.count, 128),), (128,), [setup], 512)
         self.blocks = min(self.count * num_heads, SMS)
 
@@ -124,14 +125,52 @@ def queries(bench, type_, width, **options):
     return check_gradients(problem, module, dqkv, ("dq",))
 
 
+def fused(bench, type_, width, **options):
+    problem = Problem(bench, type_, width, **options)
+    module = bench.module("attention_fused_sm90")
+    problem.place(module)
+    statistics = Statistics(bench, problem, module)
+    room = module.memory.room
+    dqkv = room(problem.qkv.shape, np.uint16)
+    step, cap = 64, problem.softcap > 0
+    blocks = divide_up(problem.rows, step) + 1
+    work = WorkList(bench, module, problem.rows, problem.kv_heads, 128, step, columns=(statistics.begin, statistics.end),
+                    in_order=True)
+    first_tiles, turns = room(blocks, np.int32), room((problem.heads, blocks), np.uint32)
+    values = room((problem.heads, blocks, step * width), np.float32)
+    parts = type(module)(bench.file("attention_fused_sums_sm90"), bench.seed, module.memory)
+    find = parts.file.find
+    parts.launch(find("attention_first_tiles"), (divide_up(blocks, 128),), (128,),
+                  [("P", first_tiles), ("i", blocks), work.struct()])
+    count = problem.heads * blocks
+    parts.launch(find("attention_clear_turns"), (divide_up(count, 128),), (128,), [("P", turns), ("i", count)])
+    sums = [("P", values), ("P", turns), ("P", first_tiles), ("i", blocks)]
+    sizes = [("P", statistics.begin), ("P", statistics.end), *sizes_of(problem), problem.rotation]
+    results = heads_map(dqkv, problem.qkv.shape, GROUP_ROWS)
+    call = [heads_map(problem.qkv_at, problem.qkv.shape, GROUP_ROWS), heads_map(problem.qkv_at, problem.qkv.shape, step),
+            heads_map(statistics.dout, problem.dout.shape, step), results,
+            statistic_map(statistics.lse2, statistics.padded, problem.heads, step),
+            statistic_map(statistics.delta, statistics.padded, problem.heads, step), work.struct(), sizes, sums]
+    shared = 224 * 1024 + 4 * step * 4 + RING1 + 2 * RING2 + ASSIGNMENTS
+    kernel = module.file.find("attention_fused_sm90", type_.mangled, f"Lb{int(cap)}E")
+    module.launch(kernel, (work.blocks,), (384,), [call], shared)
+    work.expect_as_before(module)
+    parts.launch(find("attention_fused_finish", type_.mangled), (blocks - 1, problem.heads), (128,),
+                  [results, sums, sizes], 2 * 64 * 128)
+    return check_gradients(problem, module, dqkv, ("dq", "dk", "dv"))
+
+
 SEEDS = [0, 1, 2]
-FAST = {"attention forward sm_90a bf16 128 plain", "attention keys sm_90a f16 64 grouped"}
+FAST = {"attention forward sm_90a bf16 128 plain", "attention keys sm_90a f16 64 grouped", "attention fused sm_90a bf16 128 grouped"}
+
+
+WIDTHS = {"forward": (64, 80, 96, 128, 192, 256), "keys": (64, 80, 96, 128), "queries": (64, 80, 96, 128), "fused": (128,)}
 
 
 def cases():
     """(name, architecture, function of a bench)."""
-    for kind, function in (("forward", forward), ("keys", keys), ("queries", queries)):
-        for width in (64, 80, 96, 128, 192, 256) if kind == "forward" else (64, 80, 96, 128):
+    for kind, function in (("forward", forward), ("keys", keys), ("queries", queries), ("fused", fused)):
+        for width in WIDTHS[kind]:
             for type_ in (BF16, F16):
                 for name, options in OPTIONS.items():
                     if kind == "forward" and "turned" in options:

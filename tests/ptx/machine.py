@@ -67,6 +67,8 @@ class Machine:
         self.left = every % self.padded >= threads
         self.waiting = np.full(self.total, -1)  # at which barrier
         self.parked = np.zeros(self.total, bool)  # until something lands in this block
+        self.polling = np.zeros(self.total, bool)  # of these: who has looked at a counter, until another one is set
+        self.polls = 0  # how often all that poll were let look again and none set a counter
         self.arrived = np.zeros((self.num_blocks, 16), np.int64)
         self.chosen = None
         self.set_special(blocks)
@@ -93,7 +95,7 @@ class Machine:
         names = {name: getattr(arithmetic, name) for name in dir(arithmetic) if not name.startswith("_")}
         names.update(np=np, at=self.at, special=lambda name, A: self.special_values[name][A], lanes=self.lanes)
         for name in ("go", "branch", "leave", "barrier", "global_load", "global_store", "shared_load",
-                     "shared_store", "atomic_add", "atomic_max", "shared_atomic_add"):
+                      "shared_store", "atomic_add", "atomic_max", "shared_atomic_add", "acquiring_load", "releasing_store"):
             names[name] = getattr(self, name)
         names.update(asynchronous=self.asynchronous, tensor=self.tensor)
         warps = Warps(self)
@@ -162,6 +164,20 @@ class Machine:
         for i, value in enumerate(values):
             view[at + i] = value
 
+    def acquiring_load(self, A, addresses, size, count):
+        """Of a counter by which blocks take turns: others go first until one is set, or until nobody else can go on."""
+        self.parked[A] = self.polling[A] = True
+        return self.global_load(A, addresses, size, count)
+
+    def releasing_store(self, A, addresses, size, values):
+        self.global_store(A, addresses, size, values)
+        self.polls = 0
+        self.look_again()
+
+    def look_again(self):
+        self.parked[self.polling] = False
+        self.polling[:] = False
+
     def shared_load(self, A, addresses, size, count):
         at = self.shared.index(self.block[A], addresses, size * count) // size
         view = self.shared.views[size]
@@ -227,6 +243,10 @@ class Machine:
             group = self.ready_group(self.choose(ready)) or self.ready_group(ready)
             if group is None:
                 if self.asynchronous.land_some():
+                    continue
+                if self.polling.any() and self.polls < 2:
+                    self.polls += 1
+                    self.look_again()
                     continue
                 break
             place, members = group

@@ -170,7 +170,27 @@ def of_volta():
     yield plant("the mask one key further", r"setp\.lt\.u32(\s[^;]*;\s+selp\.f32)", r"setp.le.u32\1", count=0)
 
 
+def of_turns():
+    """The order in which tiles of keys add to the gradient of the queries."""
+    file, case = "attention_fused_sm90", "attention fused sm_90a bf16 128 plain"
+    name = "attention_fused_sm90I6bf16_tLb0E"
+
+    def plant(what, pattern, replacement, seed=0, fast=False):
+        return Plant("one pass: " + what, file, case, in_kernel(name, pattern, replacement), seed, fast)
+
+    share = r"cp\.reduce\.async\.bulk[^;]*;"
+    yield plant("nobody waits for a turn", r"(ld\.acquire[^;]*;\s+)setp\.\w+\.[su]32 *\t?(%p\d+), (%r\d+), %r\d+;",
+                r"\1setp.ne.s32 \t\2, \3, \3;", fast=True)
+    yield plant("a turn that is not given on", r"st\.release\.gpu\.global\.u32[^;]*;", "", fast=True)
+    yield plant("a turn given on before the share is written", r"cp\.async\.bulk\.wait_group 0;", "", 1, True)
+    yield plant("a share that is stored, not added", share,
+                lambda found: found[0].replace("reduce.", "").replace(".add.f32", ""))
+    yield plant("dS' not transposed", r"accumulate, 1, 1, 1, 1;", "accumulate, 1, 1, 0, 1;")
+    yield plant("shares sent without a fence", later(r"fence\.proxy\.async\.shared::cta;", 1), r"\1")
+
+
 def plants():
+    yield from of_turns()
     yield from of_rows()
     yield from of_others()
     yield from of_experts()

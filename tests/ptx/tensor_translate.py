@@ -65,6 +65,14 @@ class TensorTranslator(Translator):
         if op in simple:
             return "asynchronous." + simple[op]
         waits = {"cp.async.wait_group": "copy_wait", "cp.async.bulk.wait_group.read": "store_wait"}
+        if op == "cp.async.bulk.wait_group":
+            return f"asynchronous.store_wait(A, {operands[0].name}, True)"
+        bulk = {"cp.async.bulk.global.shared::cta.bulk_group": False,
+                "cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32": True}
+        if op in bulk:
+            to, source, size = operands
+            return (f"asynchronous.bulk(A, {self.address(to)}, {self.address(source)}, {self.value(size, 'u32')},"
+                    f" {bulk[op]})")
         if op in waits:
             return f"asynchronous.{waits[op]}(A, {operands[0].name})"
         if re.fullmatch(r"cp\.async\.bulk\.tensor\.\dd\.shared::cluster\.global\.mbarrier::complete_tx::bytes", op):
@@ -92,6 +100,8 @@ class TensorTranslator(Translator):
         raise KeyError(op)
 
     def do_fence(self, instruction):
+        if ".".join(instruction.op) == "fence.proxy.async.global":
+            return "pass"  # global memory has one order here
         if ".".join(instruction.op) != "fence.proxy.async.shared::cta":
             raise KeyError(".".join(instruction.op))
         return "asynchronous.fence(A)"

@@ -312,7 +312,8 @@ class Translator:
         kind, (to, memory) = instruction.op[-1], instruction.operands
         count = next((int(part[1]) for part in instruction.op if re.fullmatch(r"v\d", part)), 1)
         size, name = BYTES[kind], np.dtype(DTYPES[kind]).name
-        load = f"{self.space(instruction)}_load(A, {self.address(memory)}, {size}, {count})"
+        space = "acquiring" if "acquire" in instruction.op else self.space(instruction)
+        load = f"{space}_load(A, {self.address(memory)}, {size}, {count})"
         if count == 1:
             return self.assign(to, f"{load}[0].view(np.{name})", kind)
         return [f"v = {load}"] + [self.assign(part, f"v[{i}].view(np.{name})", kind)
@@ -329,7 +330,8 @@ class Translator:
         parts = source.parts if source.kind == "vector" else [source]
         unsigned = f"b{BYTES[kind] * 8}"
         values = ", ".join(self.value(part, unsigned) for part in parts)
-        return f"{self.space(instruction)}_store(A, {self.address(memory)}, {BYTES[kind]}, [{values}])"
+        space = "releasing" if "release" in instruction.op else self.space(instruction)
+        return f"{space}_store(A, {self.address(memory)}, {BYTES[kind]}, [{values}])"
 
     def do_atom(self, instruction):
         if instruction.op[1:] == ["global", "max", "u32"]:

@@ -70,6 +70,12 @@ static inline void tma_store_4d(const tensor_map *map, uint32_t address, int c0,
     const int at[] = {c0, c1, c2, c3};
     simt::tma_store(map, address, 4, at);
 }
+void bulk_store(void *global, uint32_t address, uint32_t bytes);
+void bulk_add_f32(float *global, uint32_t address, uint32_t bytes);
+void counter_store(uint32_t *counter, uint32_t value);
+uint32_t counter_load(const uint32_t *counter);
+static inline void fence_async_global() {
+}
 void tma_store_commit();
 template <int N> void tma_store_wait_read() {
     simt::tma_store_wait(N, false);

@@ -1,4 +1,6 @@
 /* simt_tma.cpp - host twin of the TMA engine: tensor maps, tile loads and stores. */
+#include <sched.h>
+
 #include "simt_internal.h"
 
 using namespace simt;
@@ -132,15 +134,44 @@ void simt::tma_load(uint32_t address, const tensor_map *map, uint32_t bar_addres
 /* --- Stores: shared memory is read, later the tensor is written.  Both as late as the waits allow, or at
  * once. */
 
+/* Bytes that go to global memory as they lie; NULL: a tile. */
+struct line {
+    char *global;
+    size_t bytes;
+    bool adds; /* f32 values to those that are there */
+};
+
 struct simt::pending_store {
     tile t;
+    line bulk;
     std::vector<char> bytes; /* as read; empty before */
     bool written, waited_for;
 };
 
+static void read_line(pending_store &s) {
+    check_fenced(*s.t.owner, "bulk store", s.t.address, s.bulk.bytes);
+    const char *shared = s.t.owner->shared + (s.t.address - SHARED_BASE);
+    s.bytes.assign(shared, shared + s.bulk.bytes);
+}
+
+static void write_line(const pending_store &s) {
+    if (!s.bulk.adds) {
+        memcpy(s.bulk.global, s.bytes.data(), s.bulk.bytes);
+        return;
+    }
+    float *to = (float *)s.bulk.global;
+    for (size_t i = 0; i < s.bulk.bytes / sizeof(float); i++) {
+        float value;
+        memcpy(&value, &s.bytes[i * sizeof value], sizeof value);
+        to[i] += value;
+    }
+}
+
 static void read_store(pending_store &s) {
     if (!s.bytes.empty())
         return;
+    if (s.bulk.global)
+        return read_line(s);
     check_fenced(*s.t.owner, "tma_store", s.t.address, tile_bytes(s.t.map));
     each_piece(s.t, [&](char *, const char *shared, size_t size_bytes) {
         s.bytes.insert(s.bytes.end(), shared, shared + size_bytes);
@@ -151,23 +182,57 @@ static void write_store(pending_store &s) {
     read_store(s);
     if (s.written)
         return;
+    s.written = true;
+    if (s.bulk.global)
+        return write_line(s);
     size_t offset = 0;
     each_piece(s.t, [&](char *global, char *, size_t size_bytes) {
         if (global)
             memcpy(global, &s.bytes[offset], size_bytes);
         offset += size_bytes;
     });
-    s.written = true;
 }
 
-void simt::tma_store(const tensor_map *map, uint32_t address, int ndim, const int *at) {
+static void start_store(const tile &t, const line &bulk) {
     auto store = std::make_shared<pending_store>();
-    store->t = make_tile("tma_store", map, address, ndim, at);
+    store->t = t;
+    store->bulk = bulk;
     if (lands_now(STORE))
         read_store(*store);
     if (lands_now(STORE))
         write_store(*store);
     current->open_stores.push_back(store);
+}
+
+void simt::tma_store(const tensor_map *map, uint32_t address, int ndim, const int *at) {
+    start_store(make_tile("tma_store", map, address, ndim, at), {nullptr, 0, false});
+}
+
+static void start_line(const char *op, void *global, uint32_t address, uint32_t bytes, bool adds) {
+    if (!bytes || bytes % 16 || (uintptr_t)global % 16)
+        fail("%s of %u bytes to %p: not multiples of 16", op, bytes, global);
+    shared_pointer(op, address, bytes, 16);
+    start_store({tensor_map(), current->block, address, {0, 0, 0, 0}}, {(char *)global, bytes, adds});
+}
+
+void bulk_store(void *global, uint32_t address, uint32_t bytes) {
+    start_line("bulk_store", global, address, bytes, false);
+}
+
+void bulk_add_f32(float *global, uint32_t address, uint32_t bytes) {
+    start_line("bulk_add_f32", global, address, bytes, true);
+}
+
+/* --- Counters by which blocks take turns.  Blocks run in threads of this process: whoever waits lets others run. */
+
+void counter_store(uint32_t *counter, uint32_t value) {
+    __atomic_store_n(counter, value, __ATOMIC_RELEASE);
+}
+
+uint32_t counter_load(const uint32_t *counter) {
+    yield();
+    sched_yield();
+    return __atomic_load_n(counter, __ATOMIC_ACQUIRE);
 }
 
 void tma_store_commit() {
