@@ -44,13 +44,16 @@ GPUS = [Gpu("H200", "sm_90a", 132, 4096, 1.83e9, 4.3e12, 0.80), Gpu("H100", "sm_
 
 @dataclass
 class Pass:
-    """What one launch needs; loops: for each architecture the row of SASS, and how often a warp goes through its main loop; by_sync:
-    its products are by mma.sync everywhere."""
+    """What one launch needs; loops: for each architecture that has it the row of SASS, and how often a warp goes through its main loop
+    (none: of all, and no such row); by_sync: its products are by mma.sync everywhere."""
     loops: dict
     bytes: float = 0
     flops: float = 0
     exponentials: float = 0
     by_sync: bool = False
+
+    def is_of(self, gpu):
+        return not self.loops or gpu.arch in self.loops
 
 
 @dataclass
@@ -72,18 +75,26 @@ def streaming(name, row, elements, a_loop, bytes_each, target=None, readings=1):
 ROWS, WIDTH, FFN, VOCAB, CHUNK, TEXT, HEADS = 16384, 4096, 14336, 128256, 4096, 8192, 32
 
 
-def attention(name, width, passes, flops_a_score, target_rate):
+def attention(name, width, passes, flops_a_score, target_rate, sums=False):
     """passes: (products of the scores' size and width; on Hopper the kernel and the rows and keys of a warpgroup's turn; on A100
-    the kernel and those of a warp's)."""
+    the kernel and those of a warp's), or "" where there is no such pass.  sums: Hopper's single pass leaves f32 sums to be rounded."""
     scores = ROWS * TEXT / 2 * (WIDTH // width)  # that a causal mask lets through, of all heads
     launches = []
     for products, hopper, turn, ampere, warp_turn in passes:
-        kernel, sizes = hopper.split()
-        row = f"attention_{kernel}_sm90<(anonymousnamespace)::variant<bf16_t,{sizes},false>>"
-        loops = {"sm_90a": (row, scores / turn * 4), "sm_80": (f"attention_{ampere}<bf16_t,{width}>", scores / warp_turn)}
+        loops = {}
+        if hopper:
+            loops["sm_90a"] = (f"attention_{hopper}", scores / turn * 4)
+        if ampere:
+            loops["sm_80"] = (f"attention_{ampere}<bf16_t,{width}>", scores / warp_turn)
         launches.append(Pass(loops, flops=2 * products * width * scores, exponentials=scores))
+    if sums:
+        launches.append(Pass({"sm_90a": ("", 0)}, bytes=6 * ROWS * WIDTH))
     useful = flops_a_score * width * scores
     return Kernel(name, launches, useful / target_rate, useful)
+
+
+def variant(kernel, sizes):
+    return f"{kernel}_sm90<(anonymousnamespace)::variant<bf16_t,{sizes},false>>"
 
 
 TILE, WARP_LOOP = 128, 64 * 32 * 32 * 2  # places of a tile; flops of a warp in a turn of its loop
@@ -131,13 +142,16 @@ KERNELS = [
               10, 0.5e-3, readings=2),
     streaming("cross-entropy, 4096 x 128256, bf16 logits", "cross_entropy_kernel<plain_logits,bf16_t,bf16_t,4>", CHUNK * VOCAB,
               32, 6, 0.5e-3, readings=2),
-    attention("attention forward, heads of 128, 8k", 128, [(2, "forward 128,2,128", 64 * 128, "forward", 32 * 64)], 4, 670e12),
-    attention("attention forward, heads of 64, 8k", 64, [(2, "forward 64,3,128", 64 * 128, "forward", 32 * 128)], 4, 500e12),
+    attention("attention forward, heads of 128, 8k", 128, [(2, variant("forward", "128,2,128"), 64 * 128, "forward", 32 * 64)], 4, 670e12),
+    attention("attention forward, heads of 64, 8k", 64, [(2, variant("forward", "64,3,128"), 64 * 128, "forward", 32 * 128)], 4, 500e12),
     attention("attention backward, heads of 128, 8k", 128,
-              [(4, "keys 128,64,3", 64 * 64, "keys", 32 * 32 / 2), (3, "queries 128,128", 64 * 128, "queries", 16 * 32)],
+              [(5, "fused_sm90<bf16_t,false>", 64 * 64, "", 0), (4, "", 0, "keys", 32 * 32 / 2), (3, "", 0, "queries", 16 * 32)],
+              10, 590e12, sums=True),
+    attention("in two passes, heads of 128, 8k: not taken on Hopper", 128,
+              [(4, variant("keys", "128,64,3"), 64 * 64, "", 0), (3, variant("queries", "128,128"), 64 * 128, "", 0)],
               10, 590e12),
     attention("attention backward, heads of 64, 8k", 64,
-              [(4, "keys 64,96,3", 64 * 96, "keys", 32 * 64 / 2), (3, "queries 64,128", 64 * 128, "queries", 32 * 32)],
+              [(4, variant("keys", "64,96,3"), 64 * 96, "keys", 32 * 64 / 2), (3, variant("queries", "64,128"), 64 * 128, "queries", 32 * 32)],
               10, 520e12),
     *of_experts(),
 ]
@@ -170,7 +184,9 @@ def amount(kernel, seconds):
 
 def cell(kernel, gpu, sass):
     """Time, rate, and the bound of each launch."""
-    found = [predict(one, gpu, sass) for one in kernel.passes]
+    found = [predict(one, gpu, sass) for one in kernel.passes if one.is_of(gpu)]
+    if not found:
+        return ""
     bounds = " and ".join(dict.fromkeys(bound for _, bound in found))
     return f"{amount(kernel, sum(seconds for seconds, _ in found))}: {bounds}"
 

@@ -138,12 +138,20 @@ struct device_limits layout_limits(const struct layout *layout) {
     return limits;
 }
 
+/* The f32 sums of the gradient of the queries that Hopper's backward in one pass has, for heads of 128. */
+static size_t one_pass_sums(const struct device_limits *limits) {
+    enum { WIDTH = 128, BLOCK = 64 };
+    size_t rows = (size_t)limits->max_tokens + 2 * BLOCK;
+    return limits->head_dim == WIDTH ? rows * (size_t)limits->num_heads * WIDTH * sizeof(float) : 0;
+}
+
 /* An allowance and no more: which kernels a GPU takes, and what they ask for, only the device itself knows. */
 size_t layout_scratch_bytes(const struct device_limits *limits) {
     size_t rows = (size_t)limits->max_tokens;
     /* cuBLASLt's workspace on sm_90, less on older GPUs, and a router's rounded gradient. */
     size_t products = 32 * MIB + rows * (size_t)limits->num_experts * sizeof(uint16_t);
-    size_t attention = rows * (2 * sizeof(float) * (size_t)limits->num_heads + sizeof(float));
+    size_t attention =
+        rows * (2 * sizeof(float) * (size_t)limits->num_heads + sizeof(float)) + one_pass_sums(limits);
     size_t embedding = rows * 2 * sizeof(uint64_t);
     size_t largest = attention > embedding ? attention : embedding;
     size_t in_8_bits = products + (size_t)fp8_room_bytes(limits);
