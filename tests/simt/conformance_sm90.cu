@@ -2,6 +2,7 @@
 #include "kernels/cuda/dev_sm90.h"
 
 #include "conformance.h"
+#include "conformance_turns.h"
 
 namespace {
 
@@ -201,6 +202,7 @@ void probe_tma(conformance *run) {
     probe_tma_store(run, "tma_store_3d f16 swizzle 64", middle);
     probe_tma_store(run, "tma_store_4d bf16 swizzle 128", wide);
     probe_tma_store(run, "tma_store_4d f32 swizzle 128", wide_f32);
+    probe_turns(run);
 }
 
 /* --- wgmma.  Operands are [rows][K] in global memory, rows being m or n; the kernel lays them out in shared
