@@ -87,7 +87,7 @@ enum attention_list { FORWARD_LIST, KEYS_LIST, QUERIES_LIST };
  * tiles. */
 struct attention_plan_parts {
     int32_t *col_end, *col_begin; /* [N]; col_begin NULL: from row j on */
-    char *lists[3];               /* by enum attention_list; of the single pass, QUERIES_LIST holds first tiles */
+    char *lists[3]; /* by enum attention_list; of the single pass, QUERIES_LIST holds first tiles */
 };
 
 /* attention_parts_of - of a mask that has a plan.  attention_is_planned - whether it has one, for these args. */

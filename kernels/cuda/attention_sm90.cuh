@@ -404,6 +404,7 @@ struct fused_place {
     void *sums;
 };
 
+/* fused_applies - the one place that chooses between one pass and two; both have kernels for heads of 128. */
 bool fused_applies(int head_dim);
 size_t fused_sums_bytes(int64_t num_rows, int num_heads);
 void fused_backward(struct device *dev, const struct fused_tensors &tensors,
