@@ -1,5 +1,5 @@
-/* attention_keys_sm90.cuh - what the two kernels share that go over tiles of keys on Hopper: the first of two passes
- * (attention_keys_sm90.cu) and the single one (attention_fused_sm90.cu).  Scores stand transposed, keys as rows. */
+/* attention_keys_sm90.cuh - what the kernels share that go over tiles of keys on Hopper: the first of two passes
+ * (attention_keys_pass_sm90.cuh) and the single one (attention_fused_sm90.cu).  Scores stand transposed, keys as rows. */
 #pragma once
 
 #include "kernels/cuda/attention_rotation.cuh"

@@ -1,0 +1,231 @@
+/* attention_keys_pass_sm90.cuh - what the two forms of the first of two backward passes on Hopper share: sizes, the producer, the
+ * products that make scores and their gradients, the host's side.  Names and formulas: attention_keys_sm90.cu. */
+#pragma once
+
+#include "kernels/cuda/attention_keys_sm90.cuh"
+
+namespace attention_sm90 {
+
+/* Two consumer warpgroups; PARTS of 64 keys in a tile. */
+constexpr int KEYS_GROUPS = 2, KEYS_THREADS = (KEYS_GROUPS + 1) * WARPGROUP;
+
+/* Sizes of one variant: QUERIES a step, STAGES of them in flight, for heads of WIDTH; CAP: soft-cap; STAGINGS: places of a
+ * part's size where results are staged. */
+template <typename T_, int WIDTH_, int QUERIES_, int STAGES_, bool CAP_, int PARTS_, int STAGINGS>
+struct keys_sizes {
+    using T = T_;
+    static constexpr int WIDTH = WIDTH_, QUERIES = QUERIES_, STAGES = STAGES_;
+    static constexpr bool CAP = CAP_;
+    static constexpr int PARTS = PARTS_, KEYS = PARTS * GROUP_ROWS; /* of a tile */
+    static constexpr int PART = PANELS<WIDTH> * GROUP_PANEL_BYTES;  /* 64 keys, or values */
+    static constexpr int TILE_BYTES = 2 * PARTS * PART;
+    static constexpr int QUERY_BYTES = PANELS<WIDTH> * QUERIES * ROW_BYTES, STATISTIC_BYTES = QUERIES * 4;
+    /* Places in shared memory: keys, values; stages of Q, dO; staging of results; stages of lse2, delta. */
+    static constexpr int VALUES_AT = PARTS * PART, QUERIES_AT = TILE_BYTES;
+    static constexpr int STAGING_AT = QUERIES_AT + 2 * STAGES * QUERY_BYTES;
+    static constexpr int STATISTICS_AT = STAGING_AT + STAGINGS * PART;
+    static constexpr int BARRIERS_AT = STATISTICS_AT + 2 * STAGES * STATISTIC_BYTES;
+    static constexpr int BYTES =
+        BARRIERS_AT + ring<1>::BARRIER_BYTES + ring<STAGES>::BARRIER_BYTES + assignment_ring::BYTES;
+    static_assert(BYTES <= MAX_SHARED_BYTES, "the tiles must fit");
+};
+
+struct keys_call {
+    tensor_map heads, queries, dout, dqkv, lse2, delta; /* heads: parts of 64 rows; queries: QUERIES rows */
+    struct work_list list;
+    struct keys_problem problem;
+};
+
+/* Addresses in shared memory, the same for both roles. */
+template <typename V> struct keys_layout {
+    uint32_t start;
+    ring<1> keys;
+    ring<V::STAGES> queries;
+    assignment_ring assignments;
+
+    DEV explicit keys_layout(uint32_t start_)
+        : start(start_), keys{start_ + V::BARRIERS_AT}, queries{keys.first + ring<1>::BARRIER_BYTES},
+          assignments(queries.first + ring<V::STAGES>::BARRIER_BYTES) {
+    }
+    DEV uint32_t key_part(int part) const {
+        return start + (uint32_t)(part * V::PART);
+    }
+    DEV uint32_t value_part(int part) const {
+        return start + (uint32_t)(V::VALUES_AT + part * V::PART);
+    }
+    DEV uint32_t staging(int part) const {
+        return start + (uint32_t)(V::STAGING_AT + part * V::PART);
+    }
+    DEV uint32_t query_tile(int stage) const {
+        return start + (uint32_t)(V::QUERIES_AT + 2 * stage * V::QUERY_BYTES);
+    }
+    DEV uint32_t dout_tile(int stage) const {
+        return query_tile(stage) + V::QUERY_BYTES;
+    }
+    DEV uint32_t lse2(int stage) const {
+        return start + (uint32_t)(V::STATISTICS_AT + 2 * stage * V::STATISTIC_BYTES);
+    }
+    DEV uint32_t delta(int stage) const {
+        return lse2(stage) + V::STATISTIC_BYTES;
+    }
+};
+
+/* --- The producer. */
+
+template <typename V>
+DEV void load_keys(const keys_call &call, const keys_layout<V> &shared, struct assignment tile) {
+    const uint32_t full = shared.keys.full(0);
+    const int key_head = call.problem.num_heads + tile.head,
+              value_head = key_head + call.problem.num_kv_heads;
+    mbarrier_arrive_expect_bytes(full, V::TILE_BYTES);
+    for (int part = 0; part < V::PARTS; part++) {
+        const int row = tile.first_row + part * GROUP_ROWS;
+        load_tile<V::WIDTH>(shared.key_part(part), &call.heads, full, GROUP_ROWS, key_head, row);
+        load_tile<V::WIDTH>(shared.value_part(part), &call.heads, full, GROUP_ROWS, value_head, row);
+    }
+}
+
+template <typename V>
+DEV void load_queries(const keys_call &call, const keys_layout<V> &shared, int stage, int head, int row) {
+    const uint32_t full = shared.queries.full(stage);
+    mbarrier_arrive_expect_bytes(full, 2 * (V::QUERY_BYTES + V::STATISTIC_BYTES));
+    load_tile<V::WIDTH>(shared.query_tile(stage), &call.queries, full, V::QUERIES, head, row);
+    tma_load_2d(shared.lse2(stage), &call.lse2, full, row, head);
+    load_tile<V::WIDTH>(shared.dout_tile(stage), &call.dout, full, V::QUERIES, head, row);
+    tma_load_2d(shared.delta(stage), &call.delta, full, row, head);
+}
+
+template <typename V> DEV void produce_for_keys(const keys_call &call, const keys_layout<V> &shared) {
+    tensor_map_prefetch(&call.heads);
+    tensor_map_prefetch(&call.queries);
+    tensor_map_prefetch(&call.dout);
+    tensor_map_prefetch(&call.dqkv);
+    tensor_map_prefetch(&call.lse2);
+    tensor_map_prefetch(&call.delta);
+    ring_position<V::STAGES> query_at;
+#pragma unroll 1
+    for (uint32_t count = 0;; count++) {
+        const struct assignment tile = draw(call.list);
+        shared.assignments.send(count, tile);
+        if (!tile.steps)
+            return;
+        shared.keys.wait_empty(ring_position<1>(count));
+        load_keys<V>(call, shared, tile);
+#pragma unroll 1
+        for (int head = tile.head * call.problem.group; head < (tile.head + 1) * call.problem.group; head++)
+#pragma unroll 1
+            for (int step = 0; step < tile.steps; step++) {
+                shared.queries.wait_empty(query_at);
+                load_queries<V>(call, shared, query_at.stage, head, tile.start + step * V::QUERIES);
+                query_at.advance();
+            }
+    }
+}
+
+/* --- The consumers. */
+
+/* Where in the tile's list of blocks a warpgroup is: `left` blocks of this head, then the next head's. */
+template <typename V> struct block_walk {
+    int first, steps, row, left;
+
+    DEV block_walk(int first_row, int steps_)
+        : first(first_row), steps(steps_), row(first_row), left(steps_) {
+    }
+    DEV void advance() {
+        row += V::QUERIES;
+        if (--left == 0) {
+            left = steps;
+            row = first;
+        }
+    }
+};
+
+/* What a consumer warpgroup makes of a block of queries for its 64 keys: scores and their gradients. */
+template <typename V> struct key_scores {
+    using T = typename V::T;
+    const keys_call &call;
+    const keys_layout<V> &shared;
+    int part; /* of the tile's keys */
+    ring_position<V::STAGES> query_at;
+
+    float s[V::QUERIES / 2], dp[V::QUERIES / 2];
+
+    DEV key_scores(const keys_call &call_, const keys_layout<V> &shared_, int part_)
+        : call(call_), shared(shared_), part(part_) {
+    }
+
+    DEV void issue_scores() {
+        wgmma_fence();
+        product_rows<T, V::QUERIES, V::WIDTH, GROUP_ROWS>(s, shared.key_part(part),
+                                                          shared.query_tile(query_at.stage));
+    }
+    DEV void issue_dp() {
+        wgmma_fence();
+        product_rows<T, V::QUERIES, V::WIDTH, GROUP_ROWS>(dp, shared.value_part(part),
+                                                          shared.dout_tile(query_at.stage));
+    }
+
+    /* Scores of the block at query row `row` to P, rounded, in p.  s keeps P; with a soft-cap, the tanh. */
+    DEV void make_probabilities(uint32_t (&p)[V::QUERIES / DEPTH][4], const key_rows &rows, int row) {
+        probabilities<T, V::QUERIES, V::CAP>(p, s, call.problem, rows, row, shared.lse2(query_at.stage));
+    }
+
+    /* dS, rounded, from what is left in s and from dp. */
+    DEV void make_gradients(uint32_t (&ds)[V::QUERIES / DEPTH][4]) {
+        score_gradients<V::QUERIES, V::CAP>(s, dp, call.problem.scale_log2,
+                                            {shared.lse2(query_at.stage), shared.delta(query_at.stage)});
+        round_fragments<T>(ds, s);
+    }
+
+    /* The gradients of the values, or of the keys, through a place of a part's size. */
+    DEV void store_values(float (&dv)[V::WIDTH / 2], uint32_t staging, int group, int first_row,
+                          int kv_head) {
+        store_tile<T, V::WIDTH>(staging, &call.dqkv, dv, group,
+                                call.problem.num_heads + call.problem.num_kv_heads + kv_head, first_row);
+    }
+    DEV void store_keys(float (&dk)[V::WIDTH / 2], uint32_t staging, int group, int first_row, int kv_head) {
+#pragma unroll
+        for (int i = 0; i < V::WIDTH / 2; i++)
+            dk[i] *= call.problem.scale;
+        if (call.problem.rotation.positions)
+            rotate_back<V::WIDTH>(dk, call.problem.rotation, first_row + group_row(), call.problem.num_rows);
+        store_tile<T, V::WIDTH>(staging, &call.dqkv, dk, group, call.problem.num_heads + kv_head, first_row);
+    }
+};
+
+/* init_for_keys - the barriers of a block. */
+template <typename V> DEV void init_for_keys(const keys_layout<V> &shared) {
+    shared.keys.init(KEYS_GROUPS);
+    shared.queries.init(KEYS_GROUPS);
+    shared.assignments.barriers.init(KEYS_GROUPS);
+}
+
+/* --- Host side. */
+
+struct keys_tensors {
+    struct tensor dqkv, dout, qkv;
+    const struct attention_statistics &statistics;
+    struct list_place place;
+};
+
+/* map_keys_call - what depends on the variant: list and tensor maps. */
+template <typename V> void map_keys_call(struct device *dev, const keys_tensors &t, keys_call &call) {
+    const int64_t padded_rows = t.statistics.padded_rows;
+    call.list = make_work_list(dev, t.place,
+                               {{nullptr, nullptr, 0, call.problem.num_kv_heads},
+                                nullptr,
+                                nullptr,
+                                call.problem.col_begin,
+                                call.problem.col_end,
+                                call.problem.num_rows,
+                                V::KEYS,
+                                V::QUERIES});
+    call.heads = map_heads(t.qkv, GROUP_ROWS);
+    call.queries = map_heads(t.qkv, V::QUERIES);
+    call.dout = map_heads(t.dout, V::QUERIES);
+    call.dqkv = map_heads(t.dqkv, GROUP_ROWS);
+    call.lse2 = map_statistic(t.statistics.lse2, padded_rows, call.problem.num_heads, V::QUERIES);
+    call.delta = map_statistic(t.statistics.delta, padded_rows, call.problem.num_heads, V::QUERIES);
+}
+
+} // namespace attention_sm90
