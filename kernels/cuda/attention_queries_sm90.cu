@@ -18,7 +18,8 @@
  *                wait for dQ, release K(j) ; issue dP(j+1)
  *
  * As in the first pass, dP waits for dQ for the sake of registers, with S(j+1) between to keep the tensor
- * cores busy. */
+ * cores busy.  Where two stages of keys and values do not fit, at a width of 256, values have one: V(j+1) lands
+ * while the tensor cores work on dQ and S(j+1). */
 #include "kernels/cuda/attention_rotation.cuh"
 #include "kernels/cuda/attention_sm90.cuh"
 
@@ -28,7 +29,7 @@ namespace {
 
 constexpr int GROUPS = 2, THREADS = (GROUPS + 1) * WARPGROUP;
 constexpr int ROWS = GROUPS * GROUP_ROWS; /* queries of a tile */
-constexpr int STAGES = 2;                 /* of keys and of values */
+constexpr int STAGES = 2;                 /* of keys */
 
 /* Sizes of one variant: KEYS a step, for heads of WIDTH; CAP: soft-cap. */
 template <typename T_, int WIDTH_, int KEYS_, bool CAP_> struct variant {
@@ -37,13 +38,18 @@ template <typename T_, int WIDTH_, int KEYS_, bool CAP_> struct variant {
     static constexpr bool CAP = CAP_;
     static constexpr int PART = PANELS<WIDTH> * GROUP_PANEL_BYTES; /* queries, or dO, of one warpgroup */
     static constexpr int TILE_BYTES = 2 * GROUPS * PART, KEY_BYTES = PANELS<WIDTH> * KEYS * ROW_BYTES;
-    /* Places in shared memory: Q, dO; stages of keys, of values; staging of results. */
+    static constexpr int VALUE_STAGES =
+        TILE_BYTES + 2 * STAGES * KEY_BYTES + 1024 <= MAX_SHARED_BYTES ? STAGES : 1;
+    /* Places in shared memory: Q, dO; stages of keys, of values; staging of results, of its own where that fits, so that
+     * the next queries can land meanwhile, else in the place of the queries. */
     static constexpr int DOUT_AT = GROUPS * PART, KEYS_AT = TILE_BYTES;
     static constexpr int VALUES_AT = KEYS_AT + STAGES * KEY_BYTES;
-    static constexpr int STAGING_AT = VALUES_AT + STAGES * KEY_BYTES;
-    static constexpr int BARRIERS_AT = STAGING_AT + GROUPS * PART;
-    static constexpr int BYTES =
-        BARRIERS_AT + ring<1>::BARRIER_BYTES + 2 * ring<STAGES>::BARRIER_BYTES + assignment_ring::BYTES;
+    static constexpr int TILES_END = VALUES_AT + VALUE_STAGES * KEY_BYTES;
+    static constexpr bool OWN_STAGING = TILES_END + GROUPS * PART + 1024 <= MAX_SHARED_BYTES;
+    static constexpr int STAGING_AT = OWN_STAGING ? TILES_END : 0;
+    static constexpr int BARRIERS_AT = TILES_END + (OWN_STAGING ? GROUPS * PART : 0);
+    static constexpr int BYTES = BARRIERS_AT + ring<1>::BARRIER_BYTES + ring<STAGES>::BARRIER_BYTES +
+                                 ring<VALUE_STAGES>::BARRIER_BYTES + assignment_ring::BYTES;
     static_assert(BYTES <= MAX_SHARED_BYTES, "the tiles must fit");
 };
 
@@ -62,13 +68,14 @@ struct queries_call {
 template <typename V> struct layout {
     uint32_t start;
     ring<1> queries;
-    ring<STAGES> keys, values;
+    ring<STAGES> keys;
+    ring<V::VALUE_STAGES> values;
     assignment_ring assignments;
 
     DEV explicit layout(uint32_t start_)
         : start(start_), queries{start_ + V::BARRIERS_AT}, keys{queries.first + ring<1>::BARRIER_BYTES},
           values{keys.first + ring<STAGES>::BARRIER_BYTES},
-          assignments(values.first + ring<STAGES>::BARRIER_BYTES) {
+          assignments(values.first + ring<V::VALUE_STAGES>::BARRIER_BYTES) {
     }
     DEV uint32_t query_part(int part) const {
         return start + (uint32_t)(part * V::PART);
@@ -87,6 +94,15 @@ template <typename V> struct layout {
     }
 };
 
+/* values_at - where the values are whose keys are at `at`: one stage turns its phase with every step, as the stage of the
+ * keys does. */
+template <typename V> DEV ring_position<V::VALUE_STAGES> values_at(ring_position<STAGES> at) {
+    ring_position<V::VALUE_STAGES> values;
+    values.stage = V::VALUE_STAGES == 1 ? 0 : at.stage;
+    values.parity = V::VALUE_STAGES == 1 ? (uint32_t)at.stage : at.parity;
+    return values;
+}
+
 /* --- The producer. */
 
 template <typename V>
@@ -100,8 +116,8 @@ DEV void load_queries(const queries_call &call, const layout<V> &shared, struct 
     }
 }
 
-template <typename V>
-DEV void load_block(const queries_call &call, const ring<STAGES> &ring, ring_position<STAGES> at,
+template <typename V, int STAGES_OF_IT>
+DEV void load_block(const queries_call &call, const ring<STAGES_OF_IT> &ring, ring_position<STAGES_OF_IT> at,
                     uint32_t tile, int head, int first_row) {
     ring.wait_empty(at);
     mbarrier_arrive_expect_bytes(ring.full(at.stage), V::KEY_BYTES);
@@ -113,7 +129,7 @@ template <typename V> DEV void produce(const queries_call &call, const layout<V>
     tensor_map_prefetch(&call.dout);
     tensor_map_prefetch(&call.keys);
     tensor_map_prefetch(&call.dqkv);
-    ring_position<STAGES> at; /* keys and values go in step */
+    ring_position<STAGES> at; /* of keys; values go in step */
 #pragma unroll 1
     for (uint32_t count = 0;; count++) {
         const struct assignment tile = draw(call.list);
@@ -128,7 +144,8 @@ template <typename V> DEV void produce(const queries_call &call, const layout<V>
 #pragma unroll 1
         for (int step = 0; step < tile.steps; step++, block -= V::KEYS) {
             load_block<V>(call, shared.keys, at, shared.key_tile(at.stage), key_head, block);
-            load_block<V>(call, shared.values, at, shared.value_tile(at.stage), value_head, block);
+            const ring_position<V::VALUE_STAGES> values = values_at<V>(at);
+            load_block<V>(call, shared.values, values, shared.value_tile(values.stage), value_head, block);
             at.advance();
         }
     }
@@ -143,6 +160,11 @@ struct query_rows {
     float lse2[2], delta[2];
 };
 
+/* The first key that a row sees; rows past the last see none. */
+DEV int keys_begin(const queries_call &call, int row) {
+    return row < call.num_rows ? call.first_key[row] : call.num_rows;
+}
+
 DEV struct query_rows describe_queries(const queries_call &call, int first_row, int head) {
     query_rows rows;
     rows.row = first_row + group_row();
@@ -152,7 +174,7 @@ DEV struct query_rows describe_queries(const queries_call &call, int first_row, 
     for (int half = 0; half < 2; half++) {
         const int row = rows.row + 8 * half; /* rows past the last have statistics that make P and dS zero */
         const int64_t at = head * call.padded_rows + row;
-        rows.first_key[half] = row < call.num_rows ? call.first_key[row] : call.num_rows;
+        rows.first_key[half] = keys_begin(call, row);
         rows.lse2[half] = call.lse2[at];
         rows.delta[half] = call.delta[at];
     }
@@ -165,7 +187,7 @@ template <typename V> struct consumer {
     const queries_call &call;
     const layout<V> &shared;
     int group;
-    ring_position<STAGES> at; /* keys and values go in step */
+    ring_position<STAGES> at; /* of keys; values go in step */
 
     float s[V::KEYS / 2], dp[V::KEYS / 2], dq[V::WIDTH / 2];
 
@@ -179,10 +201,16 @@ template <typename V> struct consumer {
                                                        shared.key_tile(at.stage));
     }
     DEV void issue_dp() {
-        shared.values.wait_full(at);
+        const ring_position<V::VALUE_STAGES> values = values_at<V>(at);
+        shared.values.wait_full(values);
         wgmma_fence();
         product_rows<T, V::KEYS, V::WIDTH, GROUP_ROWS>(dp, shared.dout_part(group),
-                                                       shared.value_tile(at.stage));
+                                                       shared.value_tile(values.stage));
+    }
+
+    /* Of the row of that half.  Where registers are short, at a width of 256, it is looked up when a mask is needed. */
+    DEV int first_key(const query_rows &rows, int half) const {
+        return V::WIDTH > 192 ? keys_begin(call, rows.row + 8 * half) : rows.first_key[half];
     }
 
     /* Scores of the block of keys that begins at `block` to P in place; with a soft-cap, to the tanh. */
@@ -190,7 +218,7 @@ template <typename V> struct consumer {
         if (V::CAP)
             soft_cap(s, call.cap_inverse);
         if (block + V::KEYS > rows.first_end + 1 || block < rows.last_start) {
-            const int low[2] = {rows.first_key[0] - block, rows.first_key[1] - block};
+            const int low[2] = {first_key(rows, 0) - block, first_key(rows, 1) - block};
             const int high[2] = {keys_end(call.last_key, rows.row, call.num_rows) - block,
                                  keys_end(call.last_key, rows.row + 8, call.num_rows) - block};
             mask_columns<V::KEYS>(s, low, high, -INFINITY);
@@ -232,7 +260,7 @@ template <typename V> struct consumer {
                 shared.keys.wait_full(next);
             wgmma_wait<0>();
             pin(dp);
-            shared.values.release(at);
+            shared.values.release(values_at<V>(at));
 #pragma unroll
             for (int i = 0; i < V::KEYS / 4; i++)
                 ds[i / 4][i % 4] = pack2<T>(score_gradient(rows, 2 * i), score_gradient(rows, 2 * i + 1));
@@ -251,13 +279,18 @@ template <typename V> struct consumer {
         pin(dq);
         shared.keys.release(at);
         at.advance();
-        shared.queries.release(query_at);
+        if (V::OWN_STAGING)
+            shared.queries.release(query_at);
 #pragma unroll
         for (int i = 0; i < V::WIDTH / 2; i++)
             dq[i] *= call.scale;
         if (call.rotation.positions)
             rotate_back<V::WIDTH>(dq, call.rotation, rows.row, call.num_rows);
         store_tile<T, V::WIDTH>(shared.staging(group), &call.dqkv, dq, group, work.head, first_row);
+        if (!V::OWN_STAGING) {
+            staging_wait(group);
+            shared.queries.release(query_at);
+        }
     }
 };
 
@@ -314,8 +347,12 @@ template <typename T, bool CAP, class Use> void with_variant(int width, Use use)
         use(variant<T, 80, 128, CAP>());
     else if (width == 96)
         use(variant<T, 96, 128, CAP>());
-    else
+    else if (width == 128)
         use(variant<T, 128, 128, CAP>());
+    else if (width == 192)
+        use(variant<T, 192, 64, CAP>());
+    else
+        use(variant<T, 256, 64, CAP>());
 }
 
 template <typename T, bool CAP>

@@ -4,8 +4,9 @@
  *   attention_forward_sm90.cu    forward
  *   attention_fused_sm90.cu      backward in one pass, heads of 128
  *   attention_keys_sm90.cu       backward, first of two passes: gradients of keys and values
+ *   attention_keys_wide_sm90.cu  the same for heads wider than 128
  *   attention_queries_sm90.cu    backward, second of two passes: gradients of queries
- *   attention_sm90.cuh           device functions of these four
+ *   attention_sm90.cuh           device functions of all
  *
  * Two passes recompute the scores twice (7 products instead of 5) but each sum has one owner; one pass needs an f32
  * buffer for the gradient of the queries, to which blocks add in a fixed order.  Both give the same bits every run. */
@@ -104,9 +105,13 @@ tensor_map map_statistic(const float *values, int64_t padded_rows, int num_heads
     return map;
 }
 
-/* Wider heads would need more registers for their two (keys) accumulators than a warpgroup has. */
 bool backward_applies(int head_dim) {
-    return head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128;
+    return head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128 || are_wide(head_dim);
+}
+
+/* Their two sums of keys' gradients would need more registers than a warpgroup has. */
+bool are_wide(int head_dim) {
+    return head_dim == 192 || head_dim == 256;
 }
 
 bool applies(const struct device *dev, struct tensor qkv, struct tensor out,
@@ -160,7 +165,8 @@ bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct
         fused_backward(dev, {dqkv, dout, qkv, statistics}, problem, cap, place);
         return true;
     }
-    keys_backward(dev, dqkv, dout, qkv, problem, statistics, cap, {keys, is_planned});
+    (are_wide(args->head_dim) ? keys_wide_backward : keys_backward)(dev, dqkv, dout, qkv, problem, statistics,
+                                                                    cap, {keys, is_planned});
     queries_backward(dev, dqkv, dout, qkv, problem, statistics, cap, {queries, is_planned});
     return true;
 }
@@ -194,7 +200,8 @@ void cuda_attention_sm90_plan(struct device *dev, const struct attention_mask *m
     }
     if (!backward_applies(args->head_dim))
         return;
-    plan_list(dev, parts.lists[KEYS_LIST], keys_list(args->head_dim), of_keys);
+    plan_list(dev, parts.lists[KEYS_LIST],
+              are_wide(args->head_dim) ? keys_wide_list() : keys_list(args->head_dim), of_keys);
     plan_list(dev, parts.lists[QUERIES_LIST], queries_list(args->head_dim), of_queries);
 }
 

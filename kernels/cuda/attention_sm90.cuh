@@ -415,8 +415,14 @@ void fused_backward(struct device *dev, const struct fused_tensors &tensors,
 struct work_list fused_plan(struct device *dev, const struct fused_place &place,
                             struct work_list_setup setup);
 
-/* The two passes of the backward, for head widths that backward_applies accepts. */
+/* The two passes of the backward, for head widths that backward_applies accepts; the first has another form for those that
+ * are_wide, whose keys_list is keys_wide_list. */
 bool backward_applies(int head_dim);
+bool are_wide(int head_dim);
+struct list_shape keys_wide_list();
+void keys_wide_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor qkv,
+                        const struct attention_problem &problem,
+                        const struct attention_statistics &statistics, bool cap, struct list_place place);
 void keys_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor qkv,
                    const struct attention_problem &problem, const struct attention_statistics &statistics,
                    bool cap, struct list_place place);

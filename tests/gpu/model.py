@@ -15,7 +15,7 @@ the mask's edge are counted with it.  Shared memory, latencies and launches are 
 """
 import pathlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 EXPOSED = 0.31
 WARP, SCHEDULERS, EXPONENTIALS = 32, 4, 16  # threads; of a multiprocessor; each clock and multiprocessor
@@ -45,12 +45,14 @@ GPUS = [Gpu("H200", "sm_90a", 132, 4096, 1.83e9, 4.3e12, 0.80), Gpu("H100", "sm_
 @dataclass
 class Pass:
     """What one launch needs; loops: for each architecture that has it the row of SASS, and how often a warp goes through its main loop
-    (none: of all, and no such row); by_sync: its products are by mma.sync everywhere."""
+    (none: of all, and no such row); by_sync: its products are by mma.sync everywhere; more: for an architecture, (flops, exponentials)
+    that it needs besides."""
     loops: dict
     bytes: float = 0
     flops: float = 0
     exponentials: float = 0
     by_sync: bool = False
+    more: dict = field(default_factory=dict)
 
     def is_of(self, gpu):
         return not self.loops or gpu.arch in self.loops
@@ -75,9 +77,10 @@ def streaming(name, row, elements, a_loop, bytes_each, target=None, readings=1):
 ROWS, WIDTH, FFN, VOCAB, CHUNK, TEXT, HEADS = 16384, 4096, 14336, 128256, 4096, 8192, 32
 
 
-def attention(name, width, passes, flops_a_score, target_rate, sums=False):
+def attention(name, width, passes, flops_a_score, target_rate, sums=False, scores_again=0):
     """passes: (products of the scores' size and width; on Hopper the kernel and the rows and keys of a warpgroup's turn; on A100
-    the kernel and those of a warp's), or "" where there is no such pass.  sums: Hopper's single pass leaves f32 sums to be rounded."""
+    the kernel and those of a warp's), or "" where there is no such pass.  sums: Hopper's single pass leaves f32 sums to be rounded.
+    scores_again: how often Hopper's first pass makes its scores besides."""
     scores = ROWS * TEXT / 2 * (WIDTH // width)  # that a causal mask lets through, of all heads
     launches = []
     for products, hopper, turn, ampere, warp_turn in passes:
@@ -89,6 +92,7 @@ def attention(name, width, passes, flops_a_score, target_rate, sums=False):
         launches.append(Pass(loops, flops=2 * products * width * scores, exponentials=scores))
     if sums:
         launches.append(Pass({"sm_90a": ("", 0)}, bytes=6 * ROWS * WIDTH))
+    launches[0].more["sm_90a"] = 2 * scores_again * width * scores, scores_again * scores
     useful = flops_a_score * width * scores
     return Kernel(name, launches, useful / target_rate, useful)
 
@@ -153,6 +157,9 @@ KERNELS = [
     attention("attention backward, heads of 64, 8k", 64,
               [(4, variant("keys", "64,96,3"), 64 * 96, "keys", 32 * 64 / 2), (3, variant("queries", "64,128"), 64 * 128, "queries", 32 * 32)],
               10, 520e12),
+    attention("attention backward, heads of 256, 8k", 256,
+              [(4, "keys_wide 256", 64 * 64 / 2, "keys", 16 * 32 / 2), (3, "queries 256,64", 64 * 64, "queries", 16 * 16)],
+              10, 480e12, scores_again=1),
     *of_experts(),
 ]
 
@@ -167,10 +174,11 @@ def predict(one, gpu, sass):
     """Of a launch: seconds, and the bound's name."""
     clocks = gpu.sms * gpu.clock
     row, turns = one.loops.get(gpu.arch, (None, 0))
+    more_flops, more_exponentials = one.more.get(gpu.arch, (0, 0))
     products = gpu.products * (MMA_SYNC[gpu.arch] if one.by_sync else 1)
-    parts = {"memory": one.bytes / gpu.copy, "tensor": one.flops / (gpu.flops * clocks * products),
+    parts = {"memory": one.bytes / gpu.copy, "tensor": (one.flops + more_flops) / (gpu.flops * clocks * products),
              "issue": turns * sass[row, gpu.arch] / (SCHEDULERS * clocks) if row else 0,
-             "exponentials": one.exponentials / (EXPONENTIALS * clocks)}
+             "exponentials": (one.exponentials + more_exponentials) / (EXPONENTIALS * clocks)}
     bound = max(parts, key=parts.get)
     return parts[bound] + EXPOSED * (sum(parts.values()) - parts[bound]), bound
 

@@ -1,4 +1,6 @@
 """kernels_hopper.py - attention on sm_90a (tensor copies, mbarriers, wgmma, setmaxnreg), forward and backward."""
+from dataclasses import dataclass
+
 import numpy as np
 
 from asynchronous import TensorMap
@@ -6,7 +8,7 @@ from bench import BF16, F16, Wrong, divide_up
 from kernels_attention import OPTIONS, Problem, Statistics, check_forward, check_gradients
 
 SMS = 3  # so that blocks draw several tiles
-PANEL, GROUP_ROWS, RING1, RING2, RING3, ASSIGNMENTS = 64, 64, 16, 32, 48, 32 + 32
+PANEL, GROUP_ROWS, RING1, RING2, ASSIGNMENTS = 64, 64, 16, 32, 32 + 32
 
 
 def heads_map(at, shape, box_rows):
@@ -81,23 +83,43 @@ def sizes_of(problem):
             ("f", problem.scale), ("f", problem.scale_log2), ("f", problem.cap_inverse)]
 
 
+@dataclass
+class KeysShape:
+    """Of a kernel of the first pass: keys of a tile in parts of 64, queries a step, stages, places for staging; numbers of its name."""
+    kernel: str
+    parts: int
+    step: int
+    stages: int
+    stagings: int
+    numbers: tuple
+
+    @classmethod
+    def of(cls, width):
+        if width > 128:
+            return cls("attention_keys_wide_sm90", 1, 64, 2, 1, (width,))
+        step = 96 if width == 64 else 64
+        return cls("attention_keys_sm90", 2, step, 3, 2, (width, step, 3))
+
+
 def keys(bench, type_, width, **options):
+    shape = KeysShape.of(width)
     problem = Problem(bench, type_, width, **options)
-    module = bench.module("attention_keys_sm90")
+    module = bench.module(shape.kernel)
     problem.place(module)
     statistics = Statistics(bench, problem, module)
     dqkv = module.memory.room(problem.qkv.shape, np.uint16)
-    step, cap = 96 if width == 64 else 64, problem.softcap > 0
-    work = WorkList(bench, module, problem.rows, problem.kv_heads, 128, step, columns=(statistics.begin, statistics.end))
+    step, tile = shape.step, 64 * shape.parts
+    work = WorkList(bench, module, problem.rows, problem.kv_heads, tile, step, columns=(statistics.begin, statistics.end))
     panels = divide_up(width, PANEL)
     part, query_bytes = panels * 64 * 128, panels * step * 128
-    shared = 4 * part + 6 * query_bytes + 2 * part + 6 * step * 4 + RING1 + RING3 + ASSIGNMENTS
+    shared = (2 * shape.parts + shape.stagings) * part + 2 * shape.stages * (query_bytes + step * 4)
+    shared += RING1 + shape.stages * RING1 + ASSIGNMENTS
     call = [heads_map(problem.qkv_at, problem.qkv.shape, GROUP_ROWS), heads_map(problem.qkv_at, problem.qkv.shape, step),
             heads_map(statistics.dout, problem.dout.shape, step), heads_map(dqkv, problem.qkv.shape, GROUP_ROWS),
             statistic_map(statistics.lse2, statistics.padded, problem.heads, step),
             statistic_map(statistics.delta, statistics.padded, problem.heads, step), work.struct(),
             ("P", statistics.begin), ("P", statistics.end), *sizes_of(problem), problem.rotation]
-    kernel = module.file.find("attention_keys_sm90", *variant(type_, width, step, 3, cap))
+    kernel = module.file.find(shape.kernel, *variant(type_, *shape.numbers, problem.softcap > 0))
     module.launch(kernel, (work.blocks,), (384,), [call], shared)
     work.expect_as_before(module)
     return check_gradients(problem, module, dqkv, ("dk", "dv"))
@@ -109,11 +131,13 @@ def queries(bench, type_, width, **options):
     problem.place(module)
     statistics = Statistics(bench, problem, module)
     dqkv = module.memory.room(problem.qkv.shape, np.uint16)
-    step, cap = 128, problem.softcap > 0
+    step, cap = 64 if width > 128 else 128, problem.softcap > 0
     work = WorkList(bench, module, problem.rows, problem.heads, 128, step, queries=(problem.first_at, problem.last_at))
     panels = divide_up(width, PANEL)
     part, key_bytes = panels * 64 * 128, panels * step * 128
-    shared = 4 * part + 4 * key_bytes + 2 * part + RING1 + 2 * RING2 + ASSIGNMENTS
+    value_stages, own_staging = 1 if width == 256 else 2, width <= 128
+    shared = 4 * part + (2 + value_stages) * key_bytes + (2 * part if own_staging else 0)
+    shared += RING1 + RING2 + value_stages * RING1 + ASSIGNMENTS
     call = [heads_map(problem.qkv_at, problem.qkv.shape, GROUP_ROWS),
             heads_map(statistics.dout, problem.dout.shape, GROUP_ROWS),
             heads_map(problem.qkv_at, problem.qkv.shape, step), heads_map(dqkv, problem.qkv.shape, GROUP_ROWS),
@@ -164,7 +188,7 @@ SEEDS = [0, 1, 2]
 FAST = {"attention forward sm_90a bf16 128 plain", "attention keys sm_90a f16 64 grouped", "attention fused sm_90a bf16 128 grouped"}
 
 
-WIDTHS = {"forward": (64, 80, 96, 128, 192, 256), "keys": (64, 80, 96, 128), "queries": (64, 80, 96, 128), "fused": (128,)}
+WIDTHS = {kind: (64, 80, 96, 128, 192, 256) for kind in ("forward", "keys", "queries")} | {"fused": (128,)}
 
 
 def cases():

@@ -189,6 +189,18 @@ def of_turns():
     yield plant("shares sent without a fence", later(r"fence\.proxy\.async\.shared::cta;", 1), r"\1")
 
 
+def of_wide_heads():
+    file, case = "attention_keys_wide_sm90", "attention keys sm_90a bf16 192 plain"
+    name = "attention_keys_wide_sm90INS_7variantI6bf16_tLi192ELb0E"
+
+    def plant(what, pattern, replacement, count=1):
+        return Plant("wide heads: " + what, file, case, in_kernel(name, pattern, replacement, count), 1, False)
+
+    yield plant("no wait for the gradients of values", r"wgmma\.wait_group\.sync\.aligned 0;", "", 2)
+    yield plant("no release of a block of queries", r"mbarrier\.arrive\.shared::cta\.b64 _, \[%r\d+\];", "")
+    yield plant("keys let go before their gradients have left", r"cp\.async\.bulk\.wait_group\.read 0;", "", 0)
+
+
 def plants():
     yield from of_turns()
     yield from of_rows()
@@ -198,3 +210,4 @@ def plants():
     yield from of_flash()
     yield from of_hopper()
     yield from of_volta()
+    yield from of_wide_heads()

@@ -405,6 +405,8 @@ void probe_products(conformance *run) {
     /* What attention asks of head widths that end inside of a chunk of 64 columns; CuTe has no such layout. */
     probe_wgmma_registers<80, bf16_t, true, 128>(run);
     probe_wgmma_registers<96, bf16_t, true, 128>(run);
+    /* And of wide heads. */
+    probe_wgmma_registers<192, bf16_t, true, 128>(run);
 }
 
 /* --- Registers, election. */
