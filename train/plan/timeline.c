@@ -50,7 +50,7 @@ static int num_busy(const double slows_until_s[EXCHANGE_AXES], double now_s, dou
 static double computing_s(double work_s, double now_s, const double slows_until_s[EXCHANGE_AXES],
                           double beside) {
     double begin_s = now_s, until_s = 0;
-    for (int busy = 0; beside > 0 && (busy = num_busy(free_s, now_s, &until_s)) > 0; now_s = until_s) {
+    for (int busy = 0; beside > 0 && (busy = num_busy(slows_until_s, now_s, &until_s)) > 0; now_s = until_s) {
         double speed = fmax(1 - busy * beside, LEAST_SPEED), done_s = speed * (until_s - now_s);
         if (done_s >= work_s)
             return now_s + work_s / speed - begin_s;
