@@ -78,8 +78,8 @@ struct norm {
     float offset;       /* added to w in f32, 0 of NORM_RMS: 1 where a family keeps w - 1 */
     struct tensor w;    /* [C] */
     struct tensor bias; /* [C], of NORM_LAYER alone; data NULL: none */
-    uint32_t *
-        largest; /* where the largest magnitude of y goes, or of dx after the backward (struct fp8_magnitude); NULL: not wanted */
+    /* NULL, or where the largest magnitude of y goes, in the backward that of dx (struct fp8_magnitude). */
+    uint32_t *largest;
 };
 
 /* What the backward of a norm needs from its forward. */

@@ -57,7 +57,8 @@ DEV pack<T, N> norm_pack(const pack<T, N> &x, const norm_forward<T> &n, int64_t 
 
 /* One team per row; several teams in a block only if a team is one warp.  Shared memory: two f32 per warp, and with LARGEST a word
  * more. */
-template <class T, bool ADD, enum norm_kind KIND, bool LARGEST> DEV void forward_row(const norm_forward<T> &n) {
+template <class T, bool ADD, enum norm_kind KIND, bool LARGEST>
+DEV void forward_row(const norm_forward<T> &n) {
     constexpr int N = VECTOR<T>;
     DYN_SHARED(shared);
     struct team team = {(int)blockDim.x / 32, 0, shared_address(shared)};
@@ -117,7 +118,8 @@ static __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward_kernel(no
 }
 
 template <bool ADD, enum norm_kind KIND>
-static __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward_largest_kernel(norm_forward<bf16_t> n) {
+static __global__ void __launch_bounds__(FORWARD_THREADS)
+    norm_forward_largest_kernel(norm_forward<bf16_t> n) {
     forward_row<bf16_t, ADD, KIND, true>(n);
 }
 
@@ -202,14 +204,24 @@ struct forward_tensors {
 };
 
 template <class T>
-static void forward(struct device *dev, const forward_tensors &of, struct norm_stats stats, const struct norm *norm) {
-    norm_forward<T> n = {(T *)of.y.data,          (T *)of.sum.data,          (float *)stats.rstd.data,
-                         (float *)stats.mean.data, (const T *)of.a.data,      (const T *)of.b.data,
-                         (const T *)norm->w.data,  (const T *)norm->bias.data, of.a.dims[0],
-                         of.a.dims[1],             norm->eps,                 norm->offset,
+static void forward(struct device *dev, const forward_tensors &of, struct norm_stats stats,
+                    const struct norm *norm) {
+    norm_forward<T> n = {(T *)of.y.data,
+                         (T *)of.sum.data,
+                         (float *)stats.rstd.data,
+                         (float *)stats.mean.data,
+                         (const T *)of.a.data,
+                         (const T *)of.b.data,
+                         (const T *)norm->w.data,
+                         (const T *)norm->bias.data,
+                         of.a.dims[0],
+                         of.a.dims[1],
+                         norm->eps,
+                         norm->offset,
                          norm->largest};
-    bool aligned = is_aligned<T>(n.y, n.width) && is_aligned<T>(n.sum, n.width) && is_aligned<T>(n.a, n.width) &&
-                   is_aligned<T>(n.b, n.width) && is_aligned<T>(n.w, n.width) && is_aligned<T>(n.bias, n.width);
+    bool aligned = is_aligned<T>(n.y, n.width) && is_aligned<T>(n.sum, n.width) &&
+                   is_aligned<T>(n.a, n.width) && is_aligned<T>(n.b, n.width) &&
+                   is_aligned<T>(n.w, n.width) && is_aligned<T>(n.bias, n.width);
     if (n.num_rows == 0 || n.width == 0)
         return;
     if (norm->kind == NORM_RMS)
@@ -220,8 +232,8 @@ static void forward(struct device *dev, const forward_tensors &of, struct norm_s
         launch_kind<T, NORM_LAYER>(dev, n, aligned);
 }
 
-extern "C" void cuda_norm_forward(struct device *dev, struct tensor y, struct norm_stats stats, struct tensor x,
-                                  const struct norm *norm) {
+extern "C" void cuda_norm_forward(struct device *dev, struct tensor y, struct norm_stats stats,
+                                  struct tensor x, const struct norm *norm) {
     const forward_tensors of = {y, {}, x, {}};
     expect_same_type("norm_forward", x, norm->w);
     BY_TYPE(x.dtype, forward, dev, of, stats, norm);
@@ -247,7 +259,8 @@ template <class T> struct norm_backward {
 
 /* prefetch_row - what the backward reads of a row, from element `at` on, while it still works on the row before: between the
  * loads of two rows lie a sum over the team and its barrier, during which memory would stand still. */
-template <class T, int BATCH> DEV void prefetch_row(const norm_backward<T> &n, int64_t at, int left, int stride) {
+template <class T, int BATCH>
+DEV void prefetch_row(const norm_backward<T> &n, int64_t at, int left, int stride) {
 #pragma unroll
     for (int k = 0; k < BATCH; k++)
         if (k * stride < left) {
@@ -314,8 +327,8 @@ template <class T, int BATCH, bool LAYER, bool LARGEST> DEV void backward_rows(c
 #pragma unroll
         for (int k = 0; k < BATCH; k++)
             if (first + k * stride < width)
-                dot = dot_packs<LAYER>(dy[k], pack_load<T, N>(n.w + first + k * stride), x[k], known.mean, n.offset,
-                                       dot);
+                dot = dot_packs<LAYER>(dy[k], pack_load<T, N>(n.w + first + k * stride), x[k], known.mean,
+                                       n.offset, dot);
         known.mean_gn = team_sum(dot, team) * known.rstd / (float)width;
         swap_slots(team, other_slots);
 #pragma unroll
@@ -371,9 +384,9 @@ static __global__ void __launch_bounds__(PLAIN_THREADS) norm_backward_plain_kern
         for (int64_t c = threadIdx.x; c < n.width; c += PLAIN_THREADS) {
             float dw[1] = {partial[c]};
             pack_store(n.dx + at + c,
-                       backward_pack<LAYER>(dw, pack_load<T, 1>(n.dx + at + c), pack_load<T, 1>(n.dy + at + c),
-                                            pack_load<T, 1>(n.x + at + c), pack_load<T, 1>(n.w + c), known,
-                                            n.offset));
+                       backward_pack<LAYER>(dw, pack_load<T, 1>(n.dx + at + c),
+                                            pack_load<T, 1>(n.dy + at + c), pack_load<T, 1>(n.x + at + c),
+                                            pack_load<T, 1>(n.w + c), known, n.offset));
             partial[c] = dw[0];
         }
     }
@@ -407,7 +420,8 @@ void norm_reduce(struct device *dev, struct tensor dw, const float *partial, int
                dw.dims[0]);
 }
 
-template <class T, int BATCH, int THREADS, bool LAYER> static auto *backward_kernel(const norm_backward<T> &n) {
+template <class T, int BATCH, int THREADS, bool LAYER>
+static auto *backward_kernel(const norm_backward<T> &n) {
     if constexpr (HAS_LARGEST<T>)
         return n.largest ? norm_backward_largest_kernel<BATCH, THREADS, LAYER>
                          : norm_backward_kernel<T, BATCH, THREADS, LAYER>;
@@ -455,8 +469,8 @@ template <class T, bool LAYER> static int launch_rows(struct device *dev, const 
 }
 
 template <class T>
-static void backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy, struct tensor x,
-                     struct norm_stats stats, const struct norm *norm) {
+static void backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,
+                     struct tensor x, struct norm_stats stats, const struct norm *norm) {
     int64_t num_rows = x.dims[0], width = x.dims[1];
     if (num_rows == 0 || width == 0)
         return;

@@ -87,7 +87,8 @@ DEV float dot_packs(const pack<T, N> &dy, const pack<T, N> &w, const pack<T, N> 
 }
 
 /* add_slopes - sum + that of g. */
-template <class T, int N> DEV float add_slopes(const pack<T, N> &dy, const pack<T, N> &w, float offset, float sum) {
+template <class T, int N>
+DEV float add_slopes(const pack<T, N> &dy, const pack<T, N> &w, float offset, float sum) {
     float gradient[N], weights[N];
     pack_values(gradient, dy);
     pack_values(weights, w);

@@ -72,8 +72,8 @@ void turn(double *row, const heads &h, const inputs &in, size_t at, enum rope_la
 }
 
 struct qk_norms norms_of(const heads &h, const variant &v, const placed &query, const placed &key) {
-    return {{v.kind, (float)EPS, v.offset, query.t, {}},
-            {v.kind, (float)EPS, v.offset, key.t, {}},
+    return {{v.kind, (float)EPS, v.offset, query.t, {}, nullptr},
+            {v.kind, (float)EPS, v.offset, key.t, {}, nullptr},
             (int)h.num_heads,
             (int)h.num_kv_heads};
 }

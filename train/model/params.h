@@ -149,8 +149,8 @@ struct unit_slot {
     void *data;
     void *packed; /* stage 3: where packed bytes are gathered */
     float *landing;
-    int64_t *
-        fixed; /* with adds_exactly, where gradients do not stay whole: what is sent, and where this rank's part lands */
+    /* with adds_exactly, where gradients do not stay whole: what is sent, and where this rank's part lands */
+    int64_t *fixed;
     void *terms; /* crossing rounded: of the other replicas, while data has this one's */
     struct sum_rounded sums[MAX_SEGMENTS];
     struct transfer transfers[MAX_SEGMENTS];
@@ -212,8 +212,8 @@ struct params {
     bool has_nested_map;  /* some segments are in PACKED_NF4_DOUBLE */
     float *nested_map;    /* [PACKED_NESTED_CODES] then; else, and while only measured, NULL */
     void *work[MAX_WORK]; /* what the optimizer's update works in, as its rule placed it */
-    int64_t *
-        fixed_terms; /* with adds_exactly at stage 0: scratch of params_grad_finish, a row for each replica */
+    /* with adds_exactly at stage 0: scratch of params_grad_finish, a row for each replica */
+    int64_t *fixed_terms;
     bool is_not_finite; /* with adds_exactly: a gradient of this step is no finite number */
     bool is_last;       /* the micro-batch at hand is the step's last: what it completes can be sent */
     struct transport *windowed; /* borrowed, of params_create_linked; NULL: memory is the device's own */
