@@ -3,7 +3,7 @@
 # parameters than there were; list functions over 60 lines.  Kernels count too.
 # needs universal-ctags
 cd "$(dirname "$0")/.." || exit 1
-most_wide=53 # functions with more than six parameters: ops take their operands one by one.  It may only fall.
+most_wide=51 # functions with more than six parameters: ops take their operands one by one.  It may only fall.
 if ! ctags --version 2>/dev/null | grep -q 'Universal Ctags'; then
     echo "universal-ctags is not installed"
     exit 77

@@ -412,7 +412,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
 /* --- Host side. */
 
 template <typename T, bool CAP>
-void launch(struct device *dev, const struct fused_tensors &t, fused_call &call) {
+void launch(struct device *dev, const struct backward_tensors &t, fused_call &call) {
     call.heads = map_heads(t.qkv, GROUP_ROWS);
     call.queries = map_heads(t.qkv, QUERIES);
     call.dout = map_heads(t.dout, QUERIES);
@@ -428,7 +428,7 @@ void launch(struct device *dev, const struct fused_tensors &t, fused_call &call)
 
 namespace attention_sm90 {
 
-void fused_backward(struct device *dev, const struct fused_tensors &tensors,
+void fused_backward(struct device *dev, const struct backward_tensors &tensors,
                     const struct attention_problem &problem, bool cap, const struct fused_place &place) {
     fused_call call = {};
     call.problem = describe_keys_problem(problem, tensors.statistics);

@@ -202,16 +202,11 @@ template <typename V> DEV void init_for_keys(const keys_layout<V> &shared) {
 
 /* --- Host side. */
 
-struct keys_tensors {
-    struct tensor dqkv, dout, qkv;
-    const struct attention_statistics &statistics;
-    struct list_place place;
-};
-
 /* map_keys_call - what depends on the variant: list and tensor maps. */
-template <typename V> void map_keys_call(struct device *dev, const keys_tensors &t, keys_call &call) {
+template <typename V>
+void map_keys_call(struct device *dev, const backward_tensors &t, struct list_place place, keys_call &call) {
     const int64_t padded_rows = t.statistics.padded_rows;
-    call.list = make_work_list(dev, t.place,
+    call.list = make_work_list(dev, place,
                                {{nullptr, nullptr, 0, call.problem.num_kv_heads},
                                 nullptr,
                                 nullptr,

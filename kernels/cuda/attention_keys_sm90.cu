@@ -108,8 +108,9 @@ static __global__ void __launch_bounds__(KEYS_THREADS, 1)
 
 /* --- Host side. */
 
-template <typename V> void launch(struct device *dev, const keys_tensors &t, keys_call call) {
-    map_keys_call<V>(dev, t, call);
+template <typename V>
+void launch(struct device *dev, const backward_tensors &t, struct list_place place, keys_call call) {
+    map_keys_call<V>(dev, t, place, call);
     LAUNCH(attention_keys_sm90<V>, work_list_blocks(dev, &call.list), KEYS_THREADS, V::BYTES,
            cuda_stream(dev), call);
 }
@@ -127,8 +128,9 @@ template <typename T, bool CAP, class Use> void with_variant(int width, Use use)
 }
 
 template <typename T, bool CAP>
-void choose(struct device *dev, const keys_tensors &t, int width, const keys_call &call) {
-    with_variant<T, CAP>(width, [&](auto v) { launch<decltype(v)>(dev, t, call); });
+void choose(struct device *dev, const backward_tensors &t, struct list_place place, int width,
+            const keys_call &call) {
+    with_variant<T, CAP>(width, [&](auto v) { launch<decltype(v)>(dev, t, place, call); });
 }
 
 } // namespace
@@ -139,15 +141,13 @@ struct list_shape attention_sm90::keys_list(int head_dim) {
     return shape;
 }
 
-void attention_sm90::keys_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
-                                   struct tensor qkv, const struct attention_problem &problem,
-                                   const struct attention_statistics &statistics, bool cap,
+void attention_sm90::keys_backward(struct device *dev, const struct backward_tensors &tensors,
+                                   const struct attention_problem &problem, bool cap,
                                    struct list_place place) {
-    const keys_tensors t = {dqkv, dout, qkv, statistics, place};
     keys_call call = {};
-    call.problem = describe_keys_problem(problem, statistics);
-    if (qkv.dtype == DTYPE_BF16)
-        (cap ? choose<bf16_t, true> : choose<bf16_t, false>)(dev, t, problem.head_dim, call);
+    call.problem = describe_keys_problem(problem, tensors.statistics);
+    if (tensors.qkv.dtype == DTYPE_BF16)
+        (cap ? choose<bf16_t, true> : choose<bf16_t, false>)(dev, tensors, place, problem.head_dim, call);
     else
-        (cap ? choose<f16_t, true> : choose<f16_t, false>)(dev, t, problem.head_dim, call);
+        (cap ? choose<f16_t, true> : choose<f16_t, false>)(dev, tensors, place, problem.head_dim, call);
 }

@@ -145,15 +145,17 @@ static __global__ void __launch_bounds__(KEYS_THREADS, 1)
 
 /* --- Host side. */
 
-template <typename V> void launch(struct device *dev, const keys_tensors &t, keys_call call) {
-    map_keys_call<V>(dev, t, call);
+template <typename V>
+void launch(struct device *dev, const backward_tensors &t, struct list_place place, keys_call call) {
+    map_keys_call<V>(dev, t, place, call);
     LAUNCH(attention_keys_wide_sm90<V>, work_list_blocks(dev, &call.list), KEYS_THREADS, V::BYTES,
            cuda_stream(dev), call);
 }
 
 template <typename T, bool CAP>
-void choose(struct device *dev, const keys_tensors &t, int width, const keys_call &call) {
-    (width == 192 ? launch<variant<T, 192, CAP>> : launch<variant<T, 256, CAP>>)(dev, t, call);
+void choose(struct device *dev, const backward_tensors &t, struct list_place place, int width,
+            const keys_call &call) {
+    (width == 192 ? launch<variant<T, 192, CAP>> : launch<variant<T, 256, CAP>>)(dev, t, place, call);
 }
 
 } // namespace
@@ -163,15 +165,13 @@ struct list_shape attention_sm90::keys_wide_list() {
     return {any::KEYS, any::QUERIES};
 }
 
-void attention_sm90::keys_wide_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
-                                        struct tensor qkv, const struct attention_problem &problem,
-                                        const struct attention_statistics &statistics, bool cap,
+void attention_sm90::keys_wide_backward(struct device *dev, const struct backward_tensors &tensors,
+                                        const struct attention_problem &problem, bool cap,
                                         struct list_place place) {
-    const keys_tensors t = {dqkv, dout, qkv, statistics, place};
     keys_call call = {};
-    call.problem = describe_keys_problem(problem, statistics);
-    if (qkv.dtype == DTYPE_BF16)
-        (cap ? choose<bf16_t, true> : choose<bf16_t, false>)(dev, t, problem.head_dim, call);
+    call.problem = describe_keys_problem(problem, tensors.statistics);
+    if (tensors.qkv.dtype == DTYPE_BF16)
+        (cap ? choose<bf16_t, true> : choose<bf16_t, false>)(dev, tensors, place, problem.head_dim, call);
     else
-        (cap ? choose<f16_t, true> : choose<f16_t, false>)(dev, t, problem.head_dim, call);
+        (cap ? choose<f16_t, true> : choose<f16_t, false>)(dev, tensors, place, problem.head_dim, call);
 }

@@ -316,13 +316,9 @@ static __global__ void __launch_bounds__(THREADS, 1)
 
 /* --- Host side. */
 
-struct backward_tensors {
-    struct tensor dqkv, dout, qkv;
-    struct list_place place;
-};
-
-template <typename V> void launch(struct device *dev, const backward_tensors &t, queries_call call) {
-    call.list = make_work_list(dev, t.place,
+template <typename V>
+void launch(struct device *dev, const backward_tensors &t, struct list_place place, queries_call call) {
+    call.list = make_work_list(dev, place,
                                {{nullptr, nullptr, 0, call.num_heads},
                                 call.first_key,
                                 call.last_key,
@@ -356,8 +352,9 @@ template <typename T, bool CAP, class Use> void with_variant(int width, Use use)
 }
 
 template <typename T, bool CAP>
-void choose(struct device *dev, const backward_tensors &t, int width, const queries_call &call) {
-    with_variant<T, CAP>(width, [&](auto v) { launch<decltype(v)>(dev, t, call); });
+void choose(struct device *dev, const backward_tensors &t, struct list_place place, int width,
+            const queries_call &call) {
+    with_variant<T, CAP>(width, [&](auto v) { launch<decltype(v)>(dev, t, place, call); });
 }
 
 } // namespace
@@ -368,11 +365,10 @@ struct list_shape attention_sm90::queries_list(int head_dim) {
     return shape;
 }
 
-void attention_sm90::queries_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
-                                      struct tensor qkv, const struct attention_problem &problem,
-                                      const struct attention_statistics &statistics, bool cap,
+void attention_sm90::queries_backward(struct device *dev, const struct backward_tensors &tensors,
+                                      const struct attention_problem &problem, bool cap,
                                       struct list_place place) {
-    const backward_tensors t = {dqkv, dout, qkv, place};
+    const struct attention_statistics &statistics = tensors.statistics;
     queries_call call = {};
     call.first_key = problem.first_key;
     call.last_key = problem.last_key;
@@ -387,8 +383,8 @@ void attention_sm90::queries_backward(struct device *dev, struct tensor dqkv, st
     call.scale_log2 = problem.scale_log2;
     call.cap_inverse = problem.cap_inverse;
     call.rotation = problem.rotation;
-    if (qkv.dtype == DTYPE_BF16)
-        (cap ? choose<bf16_t, true> : choose<bf16_t, false>)(dev, t, problem.head_dim, call);
+    if (tensors.qkv.dtype == DTYPE_BF16)
+        (cap ? choose<bf16_t, true> : choose<bf16_t, false>)(dev, tensors, place, problem.head_dim, call);
     else
-        (cap ? choose<f16_t, true> : choose<f16_t, false>)(dev, t, problem.head_dim, call);
+        (cap ? choose<f16_t, true> : choose<f16_t, false>)(dev, tensors, place, problem.head_dim, call);
 }

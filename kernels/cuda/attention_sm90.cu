@@ -160,14 +160,15 @@ bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct
     problem.rotation = attention_describe_rotation(rotation);
     const struct attention_statistics statistics =
         attention_prepare_backward(dev, scratch.statistics, dout, out, lse, mask, args);
+    const struct backward_tensors tensors = {dqkv, dout, qkv, statistics};
     if (fused_applies(args->head_dim)) {
         const struct fused_place place = {{keys, is_planned}, (int32_t *)queries, scratch.sums};
-        fused_backward(dev, {dqkv, dout, qkv, statistics}, problem, cap, place);
+        fused_backward(dev, tensors, problem, cap, place);
         return true;
     }
-    (are_wide(args->head_dim) ? keys_wide_backward : keys_backward)(dev, dqkv, dout, qkv, problem, statistics,
-                                                                    cap, {keys, is_planned});
-    queries_backward(dev, dqkv, dout, qkv, problem, statistics, cap, {queries, is_planned});
+    (are_wide(args->head_dim) ? keys_wide_backward : keys_backward)(dev, tensors, problem, cap,
+                                                                    {keys, is_planned});
+    queries_backward(dev, tensors, problem, cap, {queries, is_planned});
     return true;
 }
 

@@ -390,13 +390,14 @@ struct list_shape forward_list(int head_dim, bool cap);
 struct list_shape keys_list(int head_dim);
 struct list_shape queries_list(int head_dim);
 
-/* The single pass of the backward (attention_fused_sm90.cu), for the head width that fused_applies accepts. */
-struct fused_tensors {
+/* What a backward pass reads and writes. */
+struct backward_tensors {
     struct tensor dqkv, dout, qkv;
     const struct attention_statistics &statistics;
 };
 
-/* Its list of tiles, in attention_sm90_list_bytes; what belongs to it, planned or not as it is, in as many; and
+/* The single pass (attention_fused_sm90.cu), for the head width that fused_applies accepts.  Its list of tiles, in
+ * attention_sm90_list_bytes; what belongs to it, planned or not as it is, in as many; and
  * fused_sums_bytes of scratch. */
 struct fused_place {
     struct list_place list;
@@ -407,7 +408,7 @@ struct fused_place {
 /* fused_applies - the one place that chooses between one pass and two; both have kernels for heads of 128. */
 bool fused_applies(int head_dim);
 size_t fused_sums_bytes(int64_t num_rows, int num_heads);
-void fused_backward(struct device *dev, const struct fused_tensors &tensors,
+void fused_backward(struct device *dev, const struct backward_tensors &tensors,
                     const struct attention_problem &problem, bool cap, const struct fused_place &place);
 
 /* fused_plan - lay the list out, and enqueue what fills it and the first tiles unless they are planned.  Of setup, the
@@ -420,14 +421,11 @@ struct work_list fused_plan(struct device *dev, const struct fused_place &place,
 bool backward_applies(int head_dim);
 bool are_wide(int head_dim);
 struct list_shape keys_wide_list();
-void keys_wide_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor qkv,
-                        const struct attention_problem &problem,
-                        const struct attention_statistics &statistics, bool cap, struct list_place place);
-void keys_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor qkv,
-                   const struct attention_problem &problem, const struct attention_statistics &statistics,
-                   bool cap, struct list_place place);
-void queries_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor qkv,
-                      const struct attention_problem &problem, const struct attention_statistics &statistics,
-                      bool cap, struct list_place place);
+void keys_wide_backward(struct device *dev, const struct backward_tensors &tensors,
+                        const struct attention_problem &problem, bool cap, struct list_place place);
+void keys_backward(struct device *dev, const struct backward_tensors &tensors,
+                   const struct attention_problem &problem, bool cap, struct list_place place);
+void queries_backward(struct device *dev, const struct backward_tensors &tensors,
+                      const struct attention_problem &problem, bool cap, struct list_place place);
 
 } // namespace attention_sm90

@@ -206,18 +206,10 @@ struct forward_tensors {
 template <class T>
 static void forward(struct device *dev, const forward_tensors &of, struct norm_stats stats,
                     const struct norm *norm) {
-    norm_forward<T> n = {(T *)of.y.data,
-                         (T *)of.sum.data,
-                         (float *)stats.rstd.data,
-                         (float *)stats.mean.data,
-                         (const T *)of.a.data,
-                         (const T *)of.b.data,
-                         (const T *)norm->w.data,
-                         (const T *)norm->bias.data,
-                         of.a.dims[0],
-                         of.a.dims[1],
-                         norm->eps,
-                         norm->offset,
+    const struct tensor w = norm->w, bias = norm->bias, rstd = stats.rstd, mean = stats.mean;
+    norm_forward<T> n = {(T *)of.y.data,       (T *)of.sum.data,     (float *)rstd.data, (float *)mean.data,
+                         (const T *)of.a.data, (const T *)of.b.data, (const T *)w.data,  (const T *)bias.data,
+                         of.a.dims[0],         of.a.dims[1],         norm->eps,          norm->offset,
                          norm->largest};
     bool aligned = is_aligned<T>(n.y, n.width) && is_aligned<T>(n.sum, n.width) &&
                    is_aligned<T>(n.a, n.width) && is_aligned<T>(n.b, n.width) &&

@@ -158,7 +158,8 @@ KERNELS = [
               [(4, variant("keys", "64,96,3"), 64 * 96, "keys", 32 * 64 / 2), (3, variant("queries", "64,128"), 64 * 128, "queries", 32 * 32)],
               10, 520e12),
     attention("attention backward, heads of 256, 8k", 256,
-              [(4, "keys_wide 256", 64 * 64 / 2, "keys", 16 * 32 / 2), (3, "queries 256,64", 64 * 64, "queries", 16 * 16)],
+              [(4, variant("keys_wide", "256"), 64 * 64 / 2, "keys", 16 * 32 / 2),
+               (3, variant("queries", "256,64"), 64 * 64, "queries", 16 * 16)],
               10, 480e12, scores_again=1),
     *of_experts(),
 ]
