@@ -19,6 +19,7 @@ done
 
 # what ranks of one host add, they add in groups of eight
 timeout -k 5 60 mpirun -n 11 "$program" >"$log" 2>&1 || fail "exchanges of eleven ranks"
+timeout -k 5 60 mpirun -n 11 "${program%_comm}_transport" >"$log" 2>&1 || fail "sums of integers of eleven ranks"
 
 timeout -k 5 30 mpirun -n 4 "$program" fails >"$log" 2>&1
 test $? -eq 2 || fail "a reported error must end with code 2"

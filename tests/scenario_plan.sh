@@ -99,6 +99,12 @@ for ranks in 2 4; do
     expect "what 'auto' chose" "$chosen" "$(sed -n 's/^chosen: //p' "$log")"
 done
 
+# Fewer texts than ranks are planned where ranks can share one, and refused by name where they cannot.
+set -- --set "data.train=$work/fiches.h5" --set model.architecture.width=128 --set model.architecture.heads=4 --set train.batch_sequences=2
+run 0 "$atelier" plan "$run_file" --ranks 4 "$@" --set parallel.context=auto
+expect_output "2 share the tokens of a text"
+run 2 "$atelier" plan "$run_file" --ranks 5 "$@" --set parallel.context=auto
+expect_output "5 ranks for train.batch_sequences 2: some ranks would have nothing to do"
 compare 4 --set parallel.context=auto --set train.micro_sequences=auto --set train.recompute=auto --set parallel.stage=auto
 chosen=$(sed -n 's/^  "chosen": "\(.*\)".*/\1/p' "$work/plan.json")
 case $chosen in

@@ -177,6 +177,17 @@ template <typename V> struct key_scores {
         round_fragments<T>(ds, s);
     }
 
+    /* On to the next block: its scores are issued, the product before them is awaited, and the block that it read let go. */
+    DEV void go_on(block_walk<V> &walk) {
+        const ring_position<V::STAGES> done = query_at;
+        query_at.advance();
+        walk.advance();
+        shared.queries.wait_full(query_at);
+        issue_scores();
+        wgmma_wait<1>();
+        shared.queries.release(done);
+    }
+
     /* The gradients of the values, or of the keys, through a place of a part's size. */
     DEV void store_values(float (&dv)[V::WIDTH / 2], uint32_t staging, int group, int first_row,
                           int kv_head) {

@@ -72,13 +72,7 @@ template <typename V> struct consumer : key_scores<V> {
             product_columns<T, V::WIDTH, V::QUERIES>(dk, ds, shared.query_tile(query_at.stage), block > 0);
             if (block + 1 == num_blocks)
                 break;
-            const ring_position<V::STAGES> done = query_at;
-            query_at.advance();
-            walk.advance();
-            shared.queries.wait_full(query_at);
-            scores::issue_scores();
-            wgmma_wait<1>();
-            shared.queries.release(done);
+            scores::go_on(walk);
             scores::issue_dp();
         }
         wgmma_wait<0>();

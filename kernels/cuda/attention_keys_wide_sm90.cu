@@ -57,13 +57,7 @@ template <typename V> struct values_consumer : key_scores<V> {
                                                                  block > 0);
             if (block + 1 == num_blocks)
                 break;
-            const ring_position<V::STAGES> done = query_at;
-            query_at.advance();
-            walk.advance();
-            shared.queries.wait_full(query_at);
-            scores::issue_scores();
-            wgmma_wait<1>();
-            shared.queries.release(done);
+            scores::go_on(walk);
         }
         wgmma_wait<0>();
         pin(dv);
@@ -105,13 +99,7 @@ template <typename V> struct keys_consumer : key_scores<V> {
                                                                  block > 0);
             if (block + 1 == num_blocks)
                 break;
-            const ring_position<V::STAGES> done = query_at;
-            query_at.advance();
-            walk.advance();
-            shared.queries.wait_full(query_at);
-            scores::issue_scores();
-            wgmma_wait<1>();
-            shared.queries.release(done);
+            scores::go_on(walk);
             scores::issue_dp();
         }
         wgmma_wait<0>();

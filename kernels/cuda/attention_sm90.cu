@@ -212,8 +212,8 @@ size_t attention_sm90_list_bytes(int64_t num_rows) {
 }
 
 size_t cuda_attention_sm90_scratch_bytes(const struct device *dev, const struct device_limits *limits) {
-    (void)dev;
+    const bool is_hopper = cuda_arch(dev) == 90; /* others have no single pass */
     return round_up(attention_statistics_bytes(limits->max_tokens, limits->num_heads)) +
            2 * attention_sm90_list_bytes(limits->max_tokens) +
-           sums_bytes(limits->max_tokens, limits->num_heads, limits->head_dim);
+           (is_hopper ? sums_bytes(limits->max_tokens, limits->num_heads, limits->head_dim) : 0);
 }

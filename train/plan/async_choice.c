@@ -10,7 +10,7 @@ static const double HOST_SHARE = 0.5;
 /* fits - a layout with the copy in it. */
 static bool fits(const struct layout *layout, const struct machine *machine) {
     struct device_limits limits = layout_limits(layout);
-    size_t scratch = machine->on_gpu ? layout_scratch_bytes(&limits) : 0;
+    size_t scratch = machine->on_gpu ? layout_scratch_bytes(&limits, machine->gpu_arch) : 0;
     struct layout_memory memory = layout_memory(layout, scratch);
     if (machine->on_gpu)
         return machine->host_bytes == 0 ||

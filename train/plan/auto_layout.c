@@ -111,6 +111,23 @@ static struct search_freedom freedom_of(const struct config *config) {
                                    .wire = config->parallel.wire == WIRE_AUTO};
 }
 
+/* settle_all - the least of everything that is open, where no grid can be: it is refused by name after that. */
+static void settle_all(struct config *config, struct search_freedom freedom) {
+    settle(config);
+    if (freedom.micro_sequences)
+        config->train.micro_sequences = 1;
+    if (freedom.recompute)
+        config->train.recompute = RECOMPUTE_NONE;
+    if (freedom.replicas)
+        config->parallel.replicas = 1;
+    if (freedom.context)
+        config->parallel.context = 1;
+    if (freedom.tensor)
+        config->parallel.tensor = 1;
+    if (freedom.expert)
+        config->parallel.expert = 1;
+}
+
 /* take - what was found, in place of what was open. */
 static void take(struct config *config, const struct proposal *best, struct search_freedom freedom) {
     config->train.micro_sequences = best->micro_sequences;
@@ -142,7 +159,7 @@ static void tell(char *why, const struct proposal *best, struct search_freedom f
         add(why, "stage %d, ", best->zero_stage);
     if (freedom.micro_sequences)
         add(why, "micro_sequences %lld%s, ", (long long)best->micro_sequences,
-            freedom.groups ? " (short ones together)" : "");
+            freedom.groups && best->micro_sequences > 1 ? " (short ones together)" : "");
     if (freedom.recompute)
         add(why, "recompute %s, ", recompute_name(best->recompute));
     if (freedom.reduce && best->zero_stage >= 2)
@@ -186,8 +203,10 @@ bool auto_layout_choose(struct config *config, const struct model_config *model,
         return true;
     }
     bool fits = layout_search(&best, config, model, ranks, freedom);
-    if (best.grid.num_axes == 0) /* no grid: told by whoever makes it */
+    if (best.grid.num_axes == 0) { /* no grid: told by whoever makes it */
+        settle_all(config, freedom);
         return false;
+    }
     take(config, &best, freedom);
     tell(why, &best, freedom);
     add(why,

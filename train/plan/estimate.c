@@ -426,7 +426,8 @@ struct proposal estimate_proposal(const struct config *config, const struct mode
         .zero_stage = layout.params.zero_stage,
         .reduce = config->parallel.reduce,
         .wire = config->parallel.wire,
-        .memory = layout_memory(&layout, machine->on_gpu ? layout_scratch_bytes(&limits) : 0),
+        .memory =
+            layout_memory(&layout, machine->on_gpu ? layout_scratch_bytes(&limits, machine->gpu_arch) : 0),
         .time = estimate_step(config, f, &layout, grid, ranks_per_node, machine)};
     layout_share(&proposal.memory, &layout, grid, ranks_per_node);
     proposal.fits = machine->memory_bytes == 0 || proposal.memory.device <= estimate_room_bytes(machine);

@@ -139,19 +139,22 @@ struct device_limits layout_limits(const struct layout *layout) {
 }
 
 /* The f32 sums of the gradient of the queries that Hopper's backward in one pass has, for heads of 128. */
-static size_t one_pass_sums(const struct device_limits *limits) {
-    enum { WIDTH = 128, BLOCK = 64 };
+static size_t one_pass_sums(const struct device_limits *limits, int gpu_arch) {
+    enum { WIDTH = 128, BLOCK = 64, HOPPER = 90 };
     size_t rows = (size_t)limits->max_tokens + 2 * BLOCK;
-    return limits->head_dim == WIDTH ? rows * (size_t)limits->num_heads * WIDTH * sizeof(float) : 0;
+    bool may_have_them = gpu_arch == HOPPER || gpu_arch == 0;
+    return may_have_them && limits->head_dim == WIDTH
+               ? rows * (size_t)limits->num_heads * WIDTH * sizeof(float)
+               : 0;
 }
 
 /* An allowance and no more: which kernels a GPU takes, and what they ask for, only the device itself knows. */
-size_t layout_scratch_bytes(const struct device_limits *limits) {
+size_t layout_scratch_bytes(const struct device_limits *limits, int gpu_arch) {
     size_t rows = (size_t)limits->max_tokens;
     /* cuBLASLt's workspace on sm_90, less on older GPUs, and a router's rounded gradient. */
     size_t products = 32 * MIB + rows * (size_t)limits->num_experts * sizeof(uint16_t);
-    size_t attention =
-        rows * (2 * sizeof(float) * (size_t)limits->num_heads + sizeof(float)) + one_pass_sums(limits);
+    size_t attention = rows * (2 * sizeof(float) * (size_t)limits->num_heads + sizeof(float)) +
+                       one_pass_sums(limits, gpu_arch);
     size_t embedding = rows * 2 * sizeof(uint64_t);
     size_t largest = attention > embedding ? attention : embedding;
     size_t in_8_bits = products + (size_t)fp8_room_bytes(limits);
@@ -386,6 +389,7 @@ static int check_fp8(const struct config *config, const struct model_config *mod
 
 int layout_check_sizes(const struct config *config, const struct model_config *model, int64_t num_ranks,
                        struct err *err) {
+    bool is_open = config->parallel.context == AUTO_CONTEXT || config->parallel.tensor == AUTO_TENSOR;
     int64_t sharing = set_number(config->parallel.context) * set_number(config->parallel.tensor);
     int64_t num_readers = num_ranks / sharing;
     if (check_context(config, model, err) != 0 || layout_check_tensor(config, model, err) != 0 ||
@@ -395,7 +399,7 @@ int layout_check_sizes(const struct config *config, const struct model_config *m
     if (config->data.sequence_tokens > model->max_positions)
         return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",
                        (long long)config->data.sequence_tokens, (long long)model->max_positions);
-    if (num_readers > config->train.batch_sequences)
+    if (!is_open && num_readers > config->train.batch_sequences)
         return err_set(
             err,
             "%lld ranks for train.batch_sequences %lld: some ranks would have nothing to do; take fewer "

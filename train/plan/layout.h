@@ -42,10 +42,10 @@ struct layout_memory layout_memory(const struct layout *layout, size_t scratch_b
 /* layout_share - counts what the rank's groups share with others of its node, of so many ranks. */
 void layout_share(struct layout_memory *memory, const struct layout *layout, const struct grid *grid,
                   int ranks_per_node);
-/* layout_scratch_bytes - what a GPU's ops ask for, within a few MiB, for a plan made where there is no GPU:
- * the workspace of matrix products, or what the backward of attention keeps for each row.  A run asks its
- * device. */
-size_t layout_scratch_bytes(const struct device_limits *limits);
+/* layout_scratch_bytes - what the ops of a GPU of that architecture (gpu_codes.h; 0: not known) ask for, within a few MiB, for a plan
+ * made where there is no GPU: the workspace of matrix products, or what the backward of attention keeps for each row.  A run asks
+ * its device. */
+size_t layout_scratch_bytes(const struct device_limits *limits, int gpu_arch);
 struct device_limits layout_limits(const struct layout *layout);
 
 /* layout_memory_text - "parameters 1.234, gradients 0.617, ..." in GiB into the caller's buffer; returns it.

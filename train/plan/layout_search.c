@@ -148,6 +148,8 @@ static void try_grid(struct search *search, const struct grid *grid) {
     int64_t micro = search->trial.train.micro_sequences,
             ranks = grid_size(grid, grid_axes(grid, DIVIDES_SAMPLES));
     int64_t share = (search->trial.train.batch_sequences + ranks - 1) / ranks, last = 0;
+    if (ranks > search->trial.train.batch_sequences) /* some would have nothing to do */
+        return;
     if (!search->freedom.micro_sequences) {
         try_stages(search, grid);
         return;

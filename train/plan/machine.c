@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/units.h"
+#include "slurm/gpu_codes.h"
 #include "train/measure/doctor.h"
 
 /* Share of the boards' power, with the host's counted in: 23 billion parameters on H100 of 700 W were
@@ -99,6 +100,7 @@ struct machine machine_of_partition(const struct site_partition *partition, cons
         machine.link_bytes_per_s = BUS_PER_PAYLOAD * partition->intra_gb_s * GIGA;
     if (partition->inter_gb_s > 0)
         machine.node_bytes_per_s = BUS_PER_PAYLOAD * partition->inter_gb_s * GIGA;
+    machine.gpu_arch = on_gpu ? gpu_arch(partition->gpu) : 0;
     if (on_gpu)
         machine.host_bytes = (size_t)(partition->memory_gb / ranks_per_node / GB_PER_GIB * GIB);
     machine.watts = on_gpu ? WATTS_SHARE * partition->gpu_watts : 0;

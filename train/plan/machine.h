@@ -22,6 +22,7 @@ struct machine {
     double watts;                          /* of a rank with its part of the host; 0: not known */
     bool engines; /* gathers inside a node take nothing of `beside`: see parallel.gathers */
     bool on_gpu;
+    int gpu_arch;  /* gpu_codes.h, of its kind; 0: not known, or no GPU */
     bool measured; /* a calibration; else assumed from data sheets, or this processor for a moment */
     bool link_measured, node_measured; /* the same of the links inside a node, and between nodes */
     bool guessed;                      /* nobody knows its rates */

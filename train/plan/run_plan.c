@@ -149,10 +149,12 @@ static void tell_change(char *text, size_t room_bytes, const struct config *from
         say(text, room_bytes, "optimizer.offload=true");
 }
 
-/* is_refused - what is tried, by the rules of configs/schema/config_sync_every.c and config_wire.c. */
+/* is_refused - what is tried, by the rules of configs/schema/config_sync_every.c, config_wire.c and config_fp8.c. */
 static bool is_refused(const struct config *trial) {
-    return replicas_are_set(trial) &&
-           (trial->parallel.tensor != 1 || (trial->parallel.sync_every > 0 && trial->optimizer.offload));
+    bool divides_tensors = trial->parallel.tensor != 1;
+    return (trial->train.compute == COMPUTE_FP8 && divides_tensors) ||
+           (replicas_are_set(trial) &&
+            (divides_tensors || (trial->parallel.sync_every > 0 && trial->optimizer.offload)));
 }
 
 /* try_nodes - the best layout with this configuration on so many nodes; false where the ranks do not divide.
@@ -342,6 +344,8 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
         auto_layout_machine(&place->facts, place->machine.on_gpu, place->machine.memory_bytes);
     const struct search_ranks ranks = {(int)num_ranks, per_node, &compared};
     auto_layout_choose(&plan->config, model, &ranks, plan->choice);
+    if (layout_check_sizes(&plan->config, model, num_ranks, err) != 0) /* what was open is chosen */
+        return -1;
     if (layout_check_device(&plan->config, model, place->machine.on_gpu, err) != 0)
         return -1;
     plan->figures = figures_count(&plan->config, model);

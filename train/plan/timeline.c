@@ -46,7 +46,8 @@ static int num_busy(const double slows_until_s[EXCHANGE_AXES], double now_s, dou
 }
 
 /* computing_s - of what takes work_s alone: slower until the exchanges that have begun and slow it are over, of which
- * those of an axis follow each other without a gap.  Each axis has a transport of its own, which takes its own multiprocessors. */
+ * those of an axis follow each other without a gap; gathers by copy engines before one count as slow, too.  Each axis has a
+ * transport of its own, which takes its own multiprocessors. */
 static double computing_s(double work_s, double now_s, const double slows_until_s[EXCHANGE_AXES],
                           double beside) {
     double begin_s = now_s, until_s = 0;

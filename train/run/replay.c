@@ -158,13 +158,24 @@ int replay_config(struct config *config, struct replay *replay, struct err *err)
 
 /* --- what came of it --- */
 
+/* tell_step_after - the difference is of the step after those that were asked for.  Returns -1. */
+static int tell_step_after(const struct replay *replay, struct err *err) {
+    struct err difference = *err;
+    return err_set(
+        err,
+        "%.700s; this is the step after the window, which shows what step %lld made of the weights, unless it was "
+        "trained with other settings: the steps before it are as recorded",
+        difference.text, (long long)replay->last);
+}
+
 int replay_compare(const struct replay *replay, char *link, struct err *err) {
     struct step_lines was = {.first = replay->first, .last = replay->until}, is = was;
     int status = step_lines_read(&was, replay->run_folder, err);
     if (status == 0)
         status = step_lines_read(&is, replay->work_folder, err);
     for (int64_t i = 0; status == 0 && i <= replay->until - replay->first; i++)
-        status = step_line_compare(replay->first + i, &was.lines[i], &is.lines[i], err);
+        if (step_line_compare(replay->first + i, &was.lines[i], &is.lines[i], err) != 0)
+            status = replay->first + i > replay->last ? tell_step_after(replay, err) : -1;
     if (status == 0)
         memcpy(link, is.lines[replay->last - replay->first].link, CHAIN_LINK_ROOM);
     if (status == 0 && replay->end.difference.text[0])

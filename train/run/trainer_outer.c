@@ -20,15 +20,15 @@ void trainer_outer_warn(const struct trainer *t) {
 
 /* What decides whose samples are whose (train/run/feed.h). */
 struct dealing {
-    const char *name;
+    const char *name, *set_by;
     int64_t now;
 };
 enum { NUM_DEALINGS = 3 };
 
 static void dealings(const struct trainer *t, struct dealing facts[NUM_DEALINGS]) {
-    facts[0] = (struct dealing){"replicas", t->rank.grid.axes[AXIS_REPLICA].size};
-    facts[1] = (struct dealing){"ranks", comm_num_ranks(t->comm)};
-    facts[2] = (struct dealing){"micro_sequences", t->config->train.micro_sequences};
+    facts[0] = (struct dealing){"replicas", "parallel.replicas", t->rank.grid.axes[AXIS_REPLICA].size};
+    facts[1] = (struct dealing){"ranks", "the number of ranks", comm_num_ranks(t->comm)};
+    facts[2] = (struct dealing){"micro_sequences", "train.micro_sequences", t->config->train.micro_sequences};
 }
 
 void trainer_outer_put(const struct trainer *t, json_t *state) {
@@ -57,8 +57,9 @@ static int compare(const struct trainer *t, const json_t *state, struct err *err
             return err_set(
                 err,
                 "'%s' was trained with parallel.sync_every and %s: %lld, and there are %lld now: each replica has "
-                "samples and an optimizer of its own; go on with as many",
-                t->resume.checkpoint, facts[i].name, (long long)then, (long long)facts[i].now);
+                "samples and an optimizer of its own; go on with as many: set %s to %lld",
+                t->resume.checkpoint, facts[i].name, (long long)then, (long long)facts[i].now,
+                facts[i].set_by, (long long)then);
     }
     return 0;
 }

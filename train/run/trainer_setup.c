@@ -134,7 +134,9 @@ static bool take_device(struct trainer *t) {
     auto_layout_finish(&t->auto_layout, &t->model_config, &t->rank, t->comm);
     t->config = &t->auto_layout.config;
     t->stragglers.divides_experts = t->config->parallel.expert > 1;
-    int status = layout_check_device(t->config, &t->model_config, !t->rank.dev.ops->host_memory, &err);
+    int status = layout_check_sizes(t->config, &t->model_config, comm_num_ranks(t->comm), &err);
+    if (status == 0)
+        status = layout_check_device(t->config, &t->model_config, !t->rank.dev.ops->host_memory, &err);
     trainer_outer_warn(t);
     if (status == 0)
         status = check_fp8(t, &err);

@@ -262,6 +262,7 @@ static enum refusal try_engines(struct transport *t, struct comm *whole, struct 
         return refusal;
     refusal = agree(whole, take_memory(nccl, windows, count), rank);
     if (refusal) {
+        cuda_wait(nccl->device, cuda_stream(nccl->device)); /* it may still be zeroed */
         release_memory(nccl);
         return refusal;
     }
