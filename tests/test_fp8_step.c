@@ -20,12 +20,12 @@ static const double FIRST_BOUND = 1e-5, LOSS_BOUND = 2e-3, LEARNT_BOUND = 0.06;
 static const struct config RUN = {.optimizer = {.learning_rate = 1, .beta1 = 0.9, .beta2 = 0.95, .eps = 1},
                                   .train = {.grad_clip = 1}};
 
-static struct model_config step_config(void) {
+static struct model_config step_config(int num_layers) {
     struct model_config config = tiny_config(true);
     config.width = 64;
     config.ffn_width = 160;
     config.head_dim = 16;
-    config.num_layers = 2;
+    config.num_layers = num_layers;
     config.initializer_range = 0.05f;
     return config;
 }
@@ -33,7 +33,10 @@ static struct model_config step_config(void) {
 /* One run of STEPS updates: how it computes, its losses, and the weights before and after it. */
 struct steps {
     bool on_test_device, is_bf16;
-    bool finds_own;   /* products find all magnitudes by themselves */
+    bool finds_own;  /* products find all magnitudes by themselves */
+    int num_more;    /* micro-batches after the first, of other tokens */
+    int skip_layers; /* before and after two layers in 8 bits */
+    enum recompute recompute;
     int64_t num_left; /* words that nobody filled, of num_words */
     int64_t num_words;
     struct fp8_args args;
@@ -41,10 +44,20 @@ struct steps {
     struct tiny_weights before, after;
 };
 
+/* other_tokens - in place of the batch's. */
+static void other_tokens(struct batch *batch) {
+    for (int64_t i = 0; i < batch->num_tokens; i++)
+        batch->tokens[i] = (7 * batch->tokens[i] + 3) % TINY_VOCAB;
+}
+
 /* take_step - number from 1; returns the mean loss before it. */
-static double take_step(struct tiny *t, int number) {
+static double take_step(struct tiny *t, int number, int num_more) {
     params_grad_reset(&t->params);
     double loss = model_train(&t->model, &t->link, &t->batch, 1.0f / TARGETS);
+    for (int micro = 0; micro < num_more; micro++) {
+        other_tokens(&t->batch);
+        loss += model_train(&t->model, &t->link, &t->batch, 1.0f / TARGETS);
+    }
     params_grad_finish(&t->params, &t->link);
     struct optimizer_step step = {.number = number,
                                   .learning_rate = RUN.optimizer.learning_rate,
@@ -69,19 +82,21 @@ static void count_left(struct steps *s, const struct model *model) {
 }
 
 static void take_steps(struct steps *s) {
-    struct model_config config = step_config();
+    struct model_config config = step_config(2 + 2 * s->skip_layers);
     struct tiny t;
     tiny_open(&t, (struct tiny_setup){.compute = DTYPE_BF16,
                                       .optimizer = &optimizer_adamw,
                                       .model = &config,
                                       .is_fp8 = !s->is_bf16,
                                       .fp8_args = s->args,
+                                      .fp8_skip_layers = s->skip_layers,
+                                      .recompute = s->recompute,
                                       .on_test_device = s->on_test_device});
     if (s->finds_own)
         t.model.magnitudes.ndim = 0;
     tiny_weights(&t, &s->before);
     for (int i = 0; i < STEPS; i++)
-        s->losses[i] = take_step(&t, i + 1);
+        s->losses[i] = take_step(&t, i + 1, s->num_more);
     tiny_weights(&t, &s->after);
     count_left(s, &t.model);
     tiny_close(&t);
@@ -166,6 +181,24 @@ static void check_magnitudes(void) {
     steps_free(&kept), steps_free(&own), steps_free(&other);
 }
 
+/* check_words_again - the same where words serve twice: layers that are computed again, several micro-batches, and layers in 8 bits
+ * between others. */
+static void check_words_again(enum recompute recompute, int skip_layers) {
+    struct steps kept = {.on_test_device = true,
+                         .args.gradients = FP8_E4M3,
+                         .num_more = 1,
+                         .recompute = recompute,
+                         .skip_layers = skip_layers},
+                 own = kept, other = kept;
+    own.finds_own = true;
+    other.num_more = 2;
+    take_steps(&kept), take_steps(&own), take_steps(&other);
+    assert_true(kept.num_words > 0 && own.num_words == 0);
+    assert_true(same_steps(&kept, &own));
+    assert_false(same_steps(&kept, &other));
+    steps_free(&kept), steps_free(&own), steps_free(&other);
+}
+
 /* Attention of the CPU in f32, on every processor: what the products of layers do is asked here (the Makefile wraps it). */
 block_gemm_fn *__wrap_block_gemm_pairs(void);
 
@@ -191,8 +224,11 @@ static void test_hybrid(void **state) {
 
 static void test_magnitudes(void **state) {
     (void)state;
-    if (!device_is_without())
-        check_magnitudes();
+    if (device_is_without())
+        return;
+    check_magnitudes();
+    check_words_again(RECOMPUTE_NONE, 0);
+    check_words_again(RECOMPUTE_LAYER, 1);
 }
 
 static void test_e4m3(void **state) {

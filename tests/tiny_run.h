@@ -23,6 +23,8 @@ struct tiny_setup {
     bool is_fp8;         /* products in 8 bits, of all layers, as fp8_args say */
     bool on_test_device; /* alone, on the device that ATELIER_TEST_DEVICE names */
     struct fp8_args fp8_args;
+    int fp8_skip_layers; /* the first and the last so many are not in 8 bits */
+    enum recompute recompute;
     enum dtype compute, moments;
     const struct optimizer_kind *optimizer;
     const enum storage *storage;      /* [TINY_SLOTS]; NULL: all is trained */
@@ -113,13 +115,15 @@ static inline void tiny_open(struct tiny *t, struct tiny_setup setup) {
     *t = (struct tiny){.setup = setup, .config = setup.model ? *setup.model : tiny_config(setup.tied)};
     struct params_setup params_setup = tiny_params(t);
     t->batch = tiny_batch(params_setup.rank, params_setup.num_ranks);
-    struct model_setup model_setup = {.config = &t->config,
-                                      .max_tokens = t->batch.num_tokens,
-                                      .max_positions = TINY_SEQUENCE,
-                                      .compute = setup.compute,
-                                      .trains = true,
-                                      .fp8 = {.is_on = setup.is_fp8, .args = setup.fp8_args},
-                                      .objective = setup.objective};
+    struct model_setup model_setup = {
+        .config = &t->config,
+        .max_tokens = t->batch.num_tokens,
+        .max_positions = TINY_SEQUENCE,
+        .compute = setup.compute,
+        .trains = true,
+        .fp8 = {.is_on = setup.is_fp8, .args = setup.fp8_args, .skip_layers = setup.fp8_skip_layers},
+        .recompute = setup.recompute,
+        .objective = setup.objective};
     tiny_open_device(t);
     CHECK(param_num_slots(&t->config) <= TINY_SLOTS, "%d slots are too few", (int)TINY_SLOTS);
     params_create(&t->params, &t->dev, &params_setup);
