@@ -111,6 +111,12 @@ for file in state/master.safetensors state/adam_v.safetensors model.safetensors;
     "$reseal" "$work/copy/step-000006"
     changed 6 "another state than the checkpoint's: .*value [0-9]+ of '.*' is .* there and .* here"
 done
+# A checkpoint with another link is not taken for none.
+copy
+printf 'x' | dd of="$work/copy/step-000006/model.safetensors" bs=1 seek=20001 conv=notrunc 2>/dev/null
+sed -i 's/"chain": "...../"chain": "00000/' "$work/copy/step-000006/state/training.json"
+"$reseal" "$work/copy/step-000006"
+changed 6 ".*'.*step-000006' has another link of the chain than metrics.jsonl has"
 copy # without a checkpoint of step 6 its loss shows what step 5 made of them
 sed -i '/^{"step": 6,/s/"loss": \([0-9]*\.[0-9][0-9][0-9][0-9][0-9][0-9]\)[0-9]*,/"loss": \1,/' "$work/copy/metrics.jsonl"
 verify 1 1 copy 4..5
@@ -144,6 +150,23 @@ verify 0 3 replicas 4..6
 expect_output "parallel.replicas is 1 here, and was 2"
 verify 2 1 replicas 4..6 --set parallel.replicas=2
 
+# A branch begins with what it branched from.
+train 0 1 "$work/branch" --set train.reproducible=layout --set train.steps=8 --set checkpoint.every_steps=3 --set train.batch_sequences=7 \
+    --set train.micro_sequences=1 --set schedule.kind=cosine --set "checkpoint.from=$work/run@3" --set optimizer.learning_rate=2e-3
+verify 0 2 branch 4..5
+expect_output "began with '.*/run@3' \\(checkpoint.from\\)"
+
+# Of an adapter, the file that others load is compared, too.
+whole=$tiny
+adapt "$work/run/step-000008"
+layout 1 adapter
+tiny=$whole
+verify 0 2 adapter 7..8
+printf 'x' | dd of="$work/adapter/step-000008/adapter_model.safetensors" bs=1 seek=5001 conv=notrunc 2>/dev/null
+"$reseal" "$work/adapter/step-000008"
+verify 1 2 adapter 7..8
+expect_output "the adapter in '.*/adapter/step-000008': value [0-9]+ of"
+
 # A signal ends a replay, too.
 "$atelier" verify "$work/run" --steps 1..8 >"$log" 2>&1 &
 pid=$!
@@ -169,4 +192,6 @@ run 2 "$atelier" verify "$work/run" --steps 5..6
 expect_output "is there already"
 rmdir "$work/run.verify" || fail "a folder of somebody else was touched"
 verify 2 1 nothing 1..2
+run 2 "$atelier" verify "$work/run" --steps 5..6 --work ""
+expect_output "its folder has no name"
 say "refused: a run that is not reproducible, steps that are none, a folder that is there"

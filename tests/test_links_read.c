@@ -40,6 +40,8 @@ static void test_words(void **state) {
         {"UCX_NET_DEVICES", "all", "mlx5_1", false, true},
         {"UCX_NET_DEVICES", "mlx5_0:1,mlx5_1:1", "mlx5_1", false, true},
         {"UCX_NET_DEVICES", "mlx5_0:1", "mlx5_1", false, false},
+        {"UCX_NET_DEVICES", "mlx5_1", "mlx5_1", false, false}, /* a name without a port is none */
+        {"UCX_NET_DEVICES", "eth0,all", "mlx5_1", false, true},
         {"UCX_NET_DEVICES", "mlx5_1:1", "mlx5_10", false, false},
         {"UCX_NET_DEVICES", "^mlx5_1:1", "mlx5_1", false, false},
         {"UCX_NET_DEVICES", "^mlx5_1:1", "mlx5_0", false, true},

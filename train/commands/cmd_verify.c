@@ -54,6 +54,8 @@ static int check(const void *user, struct err *err) {
     if (words->steps && !steps_of(words->steps, &first, &last))
         return err_set(err, "option '--steps %.60s': expected A..B with 1 <= A <= B, at most %d steps",
                        words->steps, (int)REPLAY_MAX_STEPS);
+    if (words->work_folder && !words->work_folder[0])
+        return err_set(err, "option '--work': its folder has no name");
     return 0;
 }
 
@@ -100,6 +102,8 @@ static void tell_begin(const struct replay *replay, const struct config *config)
         if (folder)
             tell_checkpoint("began with", folder);
         free(folder);
+    } else if (replay->is_branch) {
+        printf("began with '%s' (checkpoint.from)\n", config->checkpoint.from);
     } else if (config->model.path) {
         printf("began with the first step, and the model '%s'\n", config->model.path);
     } else {
@@ -111,8 +115,9 @@ static void tell_begin(const struct replay *replay, const struct config *config)
 static void tell_end(const struct replay *replay) {
     long long last = replay->last;
     if (replay->end.checkpoint)
-        tell_checkpoint("in the end, weights and optimizer state are, bit by bit, those of",
-                        replay->end.checkpoint);
+        tell_checkpoint(
+            "in the end, weights and optimizer state are, tensor by tensor and bit by bit, those of",
+            replay->end.checkpoint);
     else if (replay->until > replay->last)
         printf("the run has no checkpoint of step %lld: the loss of step %lld, trained on, is the same\n",
                last, last + 1);

@@ -35,7 +35,8 @@ static int tell_difference(struct transfer_job *job, struct param param, int64_t
 /* compare_values - a job's move: nothing moves. */
 static int compare_values(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first,
                           int64_t count, float *values) {
-    enum dtype dtype = job->reader ? DTYPE_F32 : weights_config(job->weights)->dtype;
+    const struct model_config *model = job->params->setup.model;
+    enum dtype dtype = job->reader ? DTYPE_F32 : param_file_type(model, tensor->param.role, model->dtype);
     float *saved = xmalloc(COMPARED_AT_ONCE * sizeof *saved);
     int status = 0;
     for (int64_t done = 0; done < count && status == 0; done += COMPARED_AT_ONCE) {
@@ -70,26 +71,28 @@ static int compare_part(struct params *params, const char *folder, const struct 
     return status ? err_prefix(err, "'%s/state/%s'", folder, part->name) : 0;
 }
 
-/* compare_model - the files that others load. */
-static int compare_model(struct params *params, const char *folder, struct err *err) {
-    struct weights *weights = weights_open(folder, err);
+/* compare_model - the files that others load: a model, or an adapter. */
+static int compare_model(struct params *params, const char *folder, const char *base, struct err *err) {
+    bool is_adapter = model_has_adapter(params->setup.model);
+    struct weights *weights =
+        is_adapter ? weights_open_adapter(folder, base, err) : weights_open(folder, err);
     if (!weights)
         return -1;
     struct transfer_job job = {
-        .params = params, .weights = weights, .wanted = WANT_ALL, .err = err, .move = compare_values};
+        .params = params, .weights = weights, .wanted = WANT_SAVED, .err = err, .move = compare_values};
     int status = state_each_piece(&job);
     weights_close(weights);
-    return status ? err_prefix(err, "the model in '%s'", folder) : 0;
+    return status ? err_prefix(err, "the %s in '%s'", is_adapter ? "adapter" : "model", folder) : 0;
 }
 
-int state_compare(struct params *params, const char *folder, struct err *err) {
+int state_compare(struct params *params, const char *folder, const char *base, struct err *err) {
     struct state_list list;
     state_list_open(&list, params);
     int status = compare_part(params, folder, NULL, err);
     for (int i = 0; i < list.count && status == 0; i++)
         status = compare_part(params, folder, &list.entries[i], err);
     state_list_close(&list);
-    if (status == 0 && !model_has_adapter(params->setup.model))
-        status = compare_model(params, folder, err);
+    if (status == 0)
+        status = compare_model(params, folder, base, err);
     return status;
 }

@@ -75,7 +75,8 @@ static void add_names(char *text, const struct host_links *host) {
     for (int i = 0; i < host->num_links; i++)
         if (host_link_is_active(host, i)) {
             add(text, "%s%s", count++ > 0 ? ", " : "", host->links[i].link.name);
-            widen(&rates, host->links[i].link.gbit_s);
+            if (host->links[i].link.gbit_s > 0)
+                widen(&rates, host->links[i].link.gbit_s);
         }
     if (rates.most > 0) {
         add(text, "; ");
@@ -153,7 +154,8 @@ static void tell_slow(const struct link_table *table, const struct link_listener
             most = host->links[i].counts && host->links[i].link.gbit_s > most ? host->links[i].link.gbit_s
                                                                               : most;
         for (int i = 0; i < host->num_links; i++)
-            if (host->links[i].counts && host->links[i].link.gbit_s < NEAR * most && count++ == 0)
+            if (host->links[i].counts && host->links[i].link.gbit_s > 0 &&
+                host->links[i].link.gbit_s < NEAR * most && count++ == 0)
                 add(text,
                     "%s of %s runs at %.6g Gbit/s, others at %.6g: if it is of the same network, tell the site, and do "
                     "without the node: --exclude=%s (slurm.exclude)",

@@ -52,10 +52,21 @@ static bool psm2_takes(const char *value, const char *link) {
            strtol(number + 1, NULL, 10) == unit;
 }
 
-/* "all", or devices with their ports; "^": all but those. */
+/* has_port - some entry of the list is this link with a port: UCX compares whole names, and a device without one is none. */
+static bool has_port(const char *list, const char *link) {
+    while (*list) {
+        size_t length = strcspn(list, ",");
+        if (names_link(list, length, link, true) && memchr(list, ':', length))
+            return true;
+        list += length + (list[length] == ',');
+    }
+    return false;
+}
+
+/* "all" anywhere, or devices with their ports; "^": all but those. */
 static bool ucx_takes(const char *value, const char *link) {
     bool excludes = value[0] == '^';
-    return strcmp(value, "all") == 0 || list_names(value + excludes, link, true) != excludes;
+    return (!excludes && list_names(value, "all", true)) || has_port(value + excludes, link) != excludes;
 }
 
 const char *link_word_against(const char *link, bool uses_nccl) {

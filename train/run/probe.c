@@ -170,6 +170,12 @@ static enum probe_verdict probe_axis(const struct probed *axis, const struct pla
     metrics_note(
         metrics, "bandwidth %s: %.2f GB/s%s%s", axis->where, slowest / 1e9, expected,
         verdict != PROBE_GOOD && kind == TRANSPORT_NCCL ? "; NCCL_DEBUG=INFO tells which way it takes" : "");
+    if (config->fabric.minimum > 0 && axis->expected <= 0)
+        metrics_note(
+            metrics,
+            "warning: fabric.minimum asks for a part of what the site's profile expects %s, and no profile says that: "
+            "nothing was compared (slurm.site; intra_gb_s, inter_gb_s)",
+            axis->where);
     if (verdict != PROBE_GOOD && places->num_nodes > 1)
         tell_slow(axis, places, where, rank, kind, comm, metrics);
     return verdict;

@@ -71,22 +71,31 @@ static bool has_link(const char *folder, const char *link) {
     return has;
 }
 
-/* choose_end - the checkpoint of the last step, or one step more, or neither. */
-static void choose_end(struct replay *replay, int64_t num_steps) {
+/* choose_end - the checkpoint of the last step, or one step more, or neither.  One with another link is none of this record,
+ * which is a difference.  Returns 0, or -1 with err set where there is no record. */
+static int choose_end(struct replay *replay, int64_t num_steps, struct err *err) {
     struct step_lines lines = {.first = replay->last, .last = replay->last + 1};
     struct err ignored;
     replay->until = replay->last;
     replay->end.checkpoint = NULL;
     replay->end.difference.text[0] = '\0';
-    if (step_lines_read(&lines, replay->run_folder, &ignored) == 0) {
-        char *folder = checkpoint_of_step(replay->run_folder, replay->last, &ignored);
-        if (folder && has_link(folder, lines.lines[0].link))
-            replay->end.checkpoint = xstrdup(folder);
-        else if (lines.lines[1].is_there && (num_steps == 0 || replay->last < num_steps))
-            replay->until++;
-        free(folder);
-    }
+    if (step_lines_read(&lines, replay->run_folder, err) != 0)
+        return -1;
+    char *folder = checkpoint_of_step(replay->run_folder, replay->last, &ignored);
+    bool is_other = folder && lines.lines[0].is_there && !has_link(folder, lines.lines[0].link);
+    if (is_other)
+        err_set(
+            &replay->end.difference,
+            "'%.300s' has another link of the chain than metrics.jsonl has: one of them was changed, or it was left by steps that the "
+            "run went back over; move it away to compare without it",
+            folder);
+    else if (folder)
+        replay->end.checkpoint = xstrdup(folder);
+    else if (lines.lines[1].is_there && (num_steps == 0 || replay->last < num_steps))
+        replay->until++;
+    free(folder);
     step_lines_release(&lines);
+    return 0;
 }
 
 void replay_release(struct replay *replay) {
@@ -100,9 +109,10 @@ void replay_release(struct replay *replay) {
 static void aim(struct config *config, struct replay *replay) {
     free(config->run.folder);
     config->run.folder = xstrdup(replay->work_folder);
-    free(config->checkpoint.from);
-    config->checkpoint.from =
-        replay->from >= 0 ? xasprintf("%s@%lld", replay->run_folder, (long long)replay->from) : NULL;
+    if (replay->from >= 0) { /* else a branch begins where it did */
+        free(config->checkpoint.from);
+        config->checkpoint.from = xasprintf("%s@%lld", replay->run_folder, (long long)replay->from);
+    }
     config->checkpoint.resume = RESUME_AUTO;
     config->checkpoint.every_steps = 0;
     config->checkpoint.keep_best = false;
@@ -145,13 +155,13 @@ int replay_config(struct config *config, struct replay *replay, struct err *err)
         return err_set(err, "'%.300s' has no checkpoint, which says how it was trained", replay->run_folder);
     if (kept_config(config, replay, later >= 0 ? later : replay->from, err) != 0)
         return -1;
-    if (refuse(config, replay, err) != 0) {
+    if (refuse(config, replay, err) != 0 || choose_end(replay, config->train.steps, err) != 0) {
         config_free(config);
         memset(config, 0, sizeof *config);
         return -1;
     }
+    replay->is_branch = replay->from < 0 && config->checkpoint.from && config->checkpoint.from[0];
     fit_replicas(config, replay);
-    choose_end(replay, config->train.steps);
     aim(config, replay);
     return 0;
 }

@@ -25,8 +25,9 @@ struct replay {
     int num_ranks; /* that train the steps again */
 
     /* What replay_config finds out. */
-    int64_t from;  /* the checkpoint to begin with is of this step; -1: the beginning */
-    int64_t until; /* last, or last + 1, whose loss shows what step `last` made of the weights */
+    int64_t from;   /* the checkpoint to begin with is of this step; -1: the beginning */
+    bool is_branch; /* it begins with the run's own checkpoint.from */
+    int64_t until;  /* last, or last + 1, whose loss shows what step `last` made of the weights */
     int64_t
         replicas_were; /* parallel.replicas of the run, where it does not divide num_ranks and is another one here; else 0 */
     struct replay_end end;

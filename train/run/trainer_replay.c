@@ -28,6 +28,6 @@ void trainer_replay_end(struct trainer *t) {
     first_fault(t->comm, &err, &end->difference);
     if (end->difference.text[0])
         return;
-    state_compare(&t->params, end->checkpoint, &err);
+    state_compare(&t->params, end->checkpoint, t->config->model.path, &err);
     first_fault(t->comm, &err, &end->difference);
 }
