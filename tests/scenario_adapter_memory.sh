@@ -70,7 +70,9 @@ measure_again() {
 # check_less FAMILY WHAT [SETTING]... - than with every matrix.
 check_less() {
     check "$@"
-    is_less_by_plan || measure_again "$@"
+    for _ in 1 2 3; do
+        is_less_by_plan || measure_again "$@"
+    done
     is_less_by_plan ||
         fail "$1, $2: the plan says $((whole - planned)) bytes less than with every matrix, and $((whole_peak - peak)) less were taken"
 }

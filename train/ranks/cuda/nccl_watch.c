@@ -79,12 +79,14 @@ static void die_of_timeout(struct nccl *nccl, double waited_s, const char *whom)
     const struct cuda_state *gpu = nccl->device->state;
     char oldest[128];
     oldest_text(nccl, oldest, sizeof oldest);
+    bool has_engines = nccl->comms[COMM_ENGINES] != NULL;
     nccl_abort_in_time(nccl->comms, NUM_COMMS);
     const struct comm_phase *phase = comm_phase(nccl->comm);
     die("GPU %d (%s) waited %.1f s in '%s', for %s, while %s: it ended, hangs, is stopped or is slower; look "
         "at its "
-        "host and start again, or raise %s",
-        gpu->ordinal, gpu->gpu, waited_s, oldest, whom, phase->name, phase->key);
+        "host and start again, or raise %s%s",
+        gpu->ordinal, gpu->gpu, waited_s, oldest, whom, phase->name, phase->key,
+        has_engines ? "; gathers went by copy engines here: parallel.gathers: kernels is the other way" : "");
 }
 
 /* --- waiting --- */
