@@ -159,10 +159,12 @@ static void check_steps(const char *name, struct fp8_args args) {
 
 static bool same_steps(const struct steps *a, const struct steps *b) {
     bool same = memcmp(a->losses, b->losses, sizeof a->losses) == 0;
-    for (int slot = 0; slot < TINY_SLOTS; slot++)
-        same = same && a->after.counts[slot] == b->after.counts[slot] &&
-               memcmp(a->after.values[slot], b->after.values[slot],
-                      (size_t)a->after.counts[slot] * sizeof(uint16_t)) == 0;
+    for (int slot = 0; slot < TINY_SLOTS && same; slot++) {
+        int64_t count = a->after.counts[slot];
+        same = count == b->after.counts[slot] &&
+               (count == 0 ||
+                memcmp(a->after.values[slot], b->after.values[slot], (size_t)count * sizeof(uint16_t)) == 0);
+    }
     return same;
 }
 
