@@ -16,11 +16,11 @@ run() {
     grep -q "^$1 cases" "$work/log" || fail "there are not $1 cases"
     test "$(grep -c '^ok ' "$work/log")" -eq "$2" || fail "not $2 of the cases are executed"
 }
-run 4 4
-run 4 0
+run 8 8
+run 8 0
 sed -i '$d' "$work/passed" # as of a run that was cut
 printf '["0123' >>"$work/passed"
-run 4 1
-run 4 0
+run 8 1
+run 8 0
 echo "// changed" >>"$work/fixed.sm_80.ptx"
-run 4 4
+run 8 8
