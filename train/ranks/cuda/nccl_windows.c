@@ -19,7 +19,7 @@
 enum {
     OLDEST_ENGINES = 22803, /* NCCL 2.28.3 */
     OLDEST_SAFE_MULTICAST =
-        23102, /* two ranks with NVLS hang in their first gather before it: NVIDIA/nccl#2241 */
+        23102,             /* two ranks with NVLS hang in their first gather before it: NVIDIA/nccl#2241 */
     OLDEST_DRIVER = 12050, /* src/ce_coll.cc, ncclCeImplemented */
     WINDOW_SYMMETRIC = 1,  /* NCCL_WIN_COLL_SYMMETRIC, which older headers do not have */
     PATIENCE_S = 30, /* for what another rank may have been refused; less where the phase has little time */
