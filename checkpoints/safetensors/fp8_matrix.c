@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "kernels/half.h"
+#include "kernels/rounded.h"
 
 /* Bounds of a value after the way there and back: half a step of 3 bits of fraction, or of the subnormal ones. */
 static const float relative_bound = 1.001f / 16, subnormal_bound = 1.001f * 0x1p-10f, largest_e4m3 = 448;
@@ -60,18 +60,11 @@ void fp8_matrix_measure(struct fp8_matrix *matrix, struct quantised_range range,
     }
 }
 
-/* in_type - the nearest value that the file can hold. */
-static float in_type(float value, enum dtype type) {
-    if (type == DTYPE_F32)
-        return value;
-    return type == DTYPE_BF16 ? f32_from_bf16(bf16_from_f32(value)) : f32_from_f16(f16_from_f32(value));
-}
-
 /* A block of zeros has the factor 1; none is subnormal, for devices take such numbers for zero. */
 void fp8_matrix_fix(struct fp8_matrix *matrix) {
     float smallest = matrix->type == DTYPE_F16 ? 0x1p-14f : 0x1p-126f;
     for (int64_t i = 0; i < matrix->factors.count; i++) {
-        float scale = fmaxf(in_type(matrix->scale[i] / largest_e4m3, matrix->type), smallest);
+        float scale = fmaxf(rounded_to(matrix->type, matrix->scale[i] / largest_e4m3), smallest);
         matrix->scale[i] = matrix->scale[i] > 0 ? scale : 1;
     }
 }

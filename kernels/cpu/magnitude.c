@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/rounded.h"
 
 /* Enough blocks to occupy 32 threads; each costs one row of scratch. */
 enum { SUM_BLOCKS = 32 };
@@ -27,13 +28,6 @@ static float row_norm(const float *restrict w, const float *restrict delta, int6
     return sqrtf(sum);
 }
 
-/* rounded - what remains of a value in a type. */
-static float rounded(float value, enum dtype dtype) {
-    if (dtype == DTYPE_BF16)
-        return f32_from_bf16(bf16_from_f32(value));
-    return dtype == DTYPE_F16 ? f32_from_f16(f16_from_f32(value)) : value;
-}
-
 void cpu_row_norms(struct device *dev, struct tensor norms, struct tensor w, struct tensor delta,
                    float scale) {
     int64_t width = w.dims[1];
@@ -44,7 +38,7 @@ void cpu_row_norms(struct device *dev, struct tensor norms, struct tensor w, str
         float *buffers = scratch + cpu_thread() * 2 * width;
         const float *row = row_open(w, i * width, width, buffers);
         const float *added = row_open(delta, i * width, width, buffers + width);
-        out[i] = rounded(row_norm(row, added, width, scale), w.dtype);
+        out[i] = rounded_to(w.dtype, row_norm(row, added, width, scale));
     }
 }
 

@@ -2,12 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
-#include "data/corpus/json.h"
-#include "data/sha256.h"
-#include "kernels/units.h"
+#include "data/file.h"
 #include "train/commands/commands.h"
 #include "train/run/replay.h"
 #include "train/run/stop.h"
@@ -81,16 +80,12 @@ static bool prepare(struct config *config, struct replay *replay, struct comm *c
 static void tell_checkpoint(const char *what, const char *folder) {
     struct checkpoint_id id = {0, ""};
     struct err ignored;
-    struct sha256 sha;
+    struct stat facts;
     char hex[SHA256_HEX_ROOM], *path = xasprintf("%s/manifest.json", folder);
-    size_t length_bytes;
-    char *text = file_read_whole(path, GIB, &length_bytes, &ignored);
-    sha256_init(&sha);
-    sha256_update(&sha, text ? text : "", text ? length_bytes : 0);
-    sha256_finish(&sha, hex);
+    bool is_read = stat(path, &facts) == 0 && file_sha256(path, facts.st_size, hex, &ignored) == 0;
     checkpoint_identity(folder, &id, &ignored);
-    printf("%s '%s': id %s, SHA-256 of its manifest.json %s\n", what, folder, id.id, text ? hex : "unknown");
-    free(text);
+    printf("%s '%s': id %s, SHA-256 of its manifest.json %s\n", what, folder, id.id,
+           is_read ? hex : "unknown");
     free(path);
 }
 

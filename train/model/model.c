@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "kernels/half.h"
+#include "kernels/rounded.h"
 #include "train/model/head.h"
 #include "train/model/heads.h"
 #include "train/model/layer.h"
@@ -39,10 +39,7 @@ static void place_teacher(struct model *model, const struct batch *batch) {
 
 /* embedding_scale - rounded to the type that is computed in, as the reference programs round it. */
 static float embedding_scale(const struct model *model) {
-    float scale = family_embedding_scale(model->setup.config);
-    if (model->setup.compute == DTYPE_BF16)
-        return f32_from_bf16(bf16_from_f32(scale));
-    return model->setup.compute == DTYPE_F16 ? f32_from_f16(f16_from_f32(scale)) : scale;
+    return rounded_to(model->setup.compute, family_embedding_scale(model->setup.config));
 }
 
 /* scale_rows - to = the embedding's scale times from, rows of width C. */

@@ -5,17 +5,10 @@
 #include <string.h>
 
 #include "checkpoints/family/family_adapter.h"
-#include "kernels/half.h"
+#include "kernels/rounded.h"
 #include "train/model/state_internal.h"
 
 enum { COMPARED_AT_ONCE = 1 << 20 };
-
-/* as_saved - what a file of that type has of a value. */
-static float as_saved(float value, enum dtype dtype) {
-    if (dtype == DTYPE_BF16)
-        return f32_from_bf16(bf16_from_f32(value));
-    return dtype == DTYPE_F16 ? f32_from_f16(f16_from_f32(value)) : value;
-}
 
 /* read_saved - from the model's files, or a part of the state. */
 static int read_saved(struct transfer_job *job, struct param param, int64_t first, int64_t count,
@@ -43,7 +36,7 @@ static int compare_values(struct transfer_job *job, const struct unit_tensor *te
         int64_t now = count - done < COMPARED_AT_ONCE ? count - done : COMPARED_AT_ONCE;
         status = read_saved(job, tensor->param, first + done, now, saved);
         for (int64_t i = 0; i < now && status == 0; i++) {
-            float value = as_saved(values[done + i], dtype);
+            float value = rounded_to(dtype, values[done + i]);
             if (memcmp(&value, &saved[i], sizeof value) != 0)
                 status = tell_difference(job, tensor->param, first + done + i, saved[i], value);
         }
