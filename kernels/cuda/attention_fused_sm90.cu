@@ -64,7 +64,7 @@ static_assert(PART == SCORE_BYTES && COLUMNS == PANEL,
               "results fit where dS' was, a panel of K is a warpgroup's");
 
 struct fused_call {
-    tensor_map heads, queries, dout, dqkv, lse2, delta; /* heads: parts of 64 rows; queries: QUERIES rows */
+    struct keys_maps maps;
     struct work_list list;
     struct keys_problem problem;
     struct query_sums sums;
@@ -140,34 +140,8 @@ struct block_walk {
 
 /* --- The producer. */
 
-DEV void load_keys(const fused_call &call, const layout &shared, struct assignment tile) {
-    const uint32_t full = shared.keys.full(0);
-    const int key_head = call.problem.num_heads + tile.head,
-              value_head = key_head + call.problem.num_kv_heads;
-    mbarrier_arrive_expect_bytes(full, TILE_BYTES);
-    for (int part = 0; part < GROUPS; part++) {
-        const int row = tile.first_row + part * GROUP_ROWS;
-        load_tile<WIDTH>(shared.key_part(part), &call.heads, full, GROUP_ROWS, key_head, row);
-        load_tile<WIDTH>(shared.value_part(part), &call.heads, full, GROUP_ROWS, value_head, row);
-    }
-}
-
-DEV void load_queries(const fused_call &call, const layout &shared, int stage, const block_walk &at) {
-    const uint32_t full = shared.queries.full(stage);
-    mbarrier_arrive_expect_bytes(full, 2 * (QUERY_BYTES + STATISTIC_BYTES));
-    load_tile<WIDTH>(shared.query_tile(stage), &call.queries, full, QUERIES, at.head, at.row);
-    tma_load_2d(shared.lse2(stage), &call.lse2, full, at.row, at.head);
-    load_tile<WIDTH>(shared.dout_tile(stage), &call.dout, full, QUERIES, at.head, at.row);
-    tma_load_2d(shared.delta(stage), &call.delta, full, at.row, at.head);
-}
-
 DEV void produce(const fused_call &call, const layout &shared) {
-    tensor_map_prefetch(&call.heads);
-    tensor_map_prefetch(&call.queries);
-    tensor_map_prefetch(&call.dout);
-    tensor_map_prefetch(&call.dqkv);
-    tensor_map_prefetch(&call.lse2);
-    tensor_map_prefetch(&call.delta);
+    prefetch_maps(call.maps);
     ring_position<STAGES> query_at;
 #pragma unroll 1
     for (uint32_t count = 0;; count++) {
@@ -176,12 +150,12 @@ DEV void produce(const fused_call &call, const layout &shared) {
         if (!tile.steps)
             return;
         shared.keys.wait_empty(ring_position<1>(count));
-        load_keys(call, shared, tile);
+        load_keys<WIDTH, GROUPS>(call.maps, call.problem, shared, tile);
         block_walk walk(call.problem, tile);
 #pragma unroll 1
         for (int left = tile.steps * call.problem.group; left; left--, walk.advance()) {
             shared.queries.wait_empty(query_at);
-            load_queries(call, shared, query_at.stage, walk);
+            load_queries<WIDTH, QUERIES>(call.maps, shared, query_at.stage, walk.head, walk.row);
             query_at.advance();
         }
     }
@@ -374,13 +348,13 @@ template <typename T, bool CAP> struct consumer {
     DEV void store_results(int first_row, int key_head) {
         const int value_head = key_head + call.problem.num_kv_heads;
         named_barrier(EXCHANGE_BARRIER, GROUPS * WARPGROUP); /* the other's last product has read dS' */
-        store_tile<T, WIDTH>(shared.scores(group), &call.dqkv, dv, group, value_head, first_row);
+        store_tile<T, WIDTH>(shared.scores(group), &call.maps.dqkv, dv, group, value_head, first_row);
 #pragma unroll
         for (int i = 0; i < WIDTH / 2; i++)
             dk[i] *= call.problem.scale;
         if (call.problem.rotation.positions)
             rotate_back<WIDTH>(dk, call.problem.rotation, first_row + group_row(), call.problem.num_rows);
-        store_tile<T, WIDTH>(shared.scores(group), &call.dqkv, dk, group, key_head, first_row);
+        store_tile<T, WIDTH>(shared.scores(group), &call.maps.dqkv, dk, group, key_head, first_row);
     }
 };
 
@@ -413,12 +387,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
 
 template <typename T, bool CAP>
 void launch(struct device *dev, const struct backward_tensors &t, fused_call &call) {
-    call.heads = map_heads(t.qkv, GROUP_ROWS);
-    call.queries = map_heads(t.qkv, QUERIES);
-    call.dout = map_heads(t.dout, QUERIES);
-    call.dqkv = map_heads(t.dqkv, GROUP_ROWS);
-    call.lse2 = map_statistic(t.statistics.lse2, t.statistics.padded_rows, call.problem.num_heads, QUERIES);
-    call.delta = map_statistic(t.statistics.delta, t.statistics.padded_rows, call.problem.num_heads, QUERIES);
+    call.maps = map_keys(t, call.problem.num_heads, QUERIES);
     LAUNCH((attention_fused_sm90<T, CAP>), work_list_blocks(dev, &call.list), THREADS, BYTES,
            cuda_stream(dev), call);
     finish_sums(dev, t.dqkv, call.sums, call.problem);

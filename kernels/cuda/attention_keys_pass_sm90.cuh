@@ -31,7 +31,7 @@ struct keys_sizes {
 };
 
 struct keys_call {
-    tensor_map heads, queries, dout, dqkv, lse2, delta; /* heads: parts of 64 rows; queries: QUERIES rows */
+    struct keys_maps maps;
     struct work_list list;
     struct keys_problem problem;
 };
@@ -72,36 +72,8 @@ template <typename V> struct keys_layout {
 
 /* --- The producer. */
 
-template <typename V>
-DEV void load_keys(const keys_call &call, const keys_layout<V> &shared, struct assignment tile) {
-    const uint32_t full = shared.keys.full(0);
-    const int key_head = call.problem.num_heads + tile.head,
-              value_head = key_head + call.problem.num_kv_heads;
-    mbarrier_arrive_expect_bytes(full, V::TILE_BYTES);
-    for (int part = 0; part < V::PARTS; part++) {
-        const int row = tile.first_row + part * GROUP_ROWS;
-        load_tile<V::WIDTH>(shared.key_part(part), &call.heads, full, GROUP_ROWS, key_head, row);
-        load_tile<V::WIDTH>(shared.value_part(part), &call.heads, full, GROUP_ROWS, value_head, row);
-    }
-}
-
-template <typename V>
-DEV void load_queries(const keys_call &call, const keys_layout<V> &shared, int stage, int head, int row) {
-    const uint32_t full = shared.queries.full(stage);
-    mbarrier_arrive_expect_bytes(full, 2 * (V::QUERY_BYTES + V::STATISTIC_BYTES));
-    load_tile<V::WIDTH>(shared.query_tile(stage), &call.queries, full, V::QUERIES, head, row);
-    tma_load_2d(shared.lse2(stage), &call.lse2, full, row, head);
-    load_tile<V::WIDTH>(shared.dout_tile(stage), &call.dout, full, V::QUERIES, head, row);
-    tma_load_2d(shared.delta(stage), &call.delta, full, row, head);
-}
-
 template <typename V> DEV void produce_for_keys(const keys_call &call, const keys_layout<V> &shared) {
-    tensor_map_prefetch(&call.heads);
-    tensor_map_prefetch(&call.queries);
-    tensor_map_prefetch(&call.dout);
-    tensor_map_prefetch(&call.dqkv);
-    tensor_map_prefetch(&call.lse2);
-    tensor_map_prefetch(&call.delta);
+    prefetch_maps(call.maps);
     ring_position<V::STAGES> query_at;
 #pragma unroll 1
     for (uint32_t count = 0;; count++) {
@@ -110,13 +82,14 @@ template <typename V> DEV void produce_for_keys(const keys_call &call, const key
         if (!tile.steps)
             return;
         shared.keys.wait_empty(ring_position<1>(count));
-        load_keys<V>(call, shared, tile);
+        load_keys<V::WIDTH, V::PARTS>(call.maps, call.problem, shared, tile);
 #pragma unroll 1
         for (int head = tile.head * call.problem.group; head < (tile.head + 1) * call.problem.group; head++)
 #pragma unroll 1
             for (int step = 0; step < tile.steps; step++) {
                 shared.queries.wait_empty(query_at);
-                load_queries<V>(call, shared, query_at.stage, head, tile.start + step * V::QUERIES);
+                load_queries<V::WIDTH, V::QUERIES>(call.maps, shared, query_at.stage, head,
+                                                   tile.start + step * V::QUERIES);
                 query_at.advance();
             }
     }
@@ -191,7 +164,7 @@ template <typename V> struct key_scores {
     /* The gradients of the values, or of the keys, through a place of a part's size. */
     DEV void store_values(float (&dv)[V::WIDTH / 2], uint32_t staging, int group, int first_row,
                           int kv_head) {
-        store_tile<T, V::WIDTH>(staging, &call.dqkv, dv, group,
+        store_tile<T, V::WIDTH>(staging, &call.maps.dqkv, dv, group,
                                 call.problem.num_heads + call.problem.num_kv_heads + kv_head, first_row);
     }
     DEV void store_keys(float (&dk)[V::WIDTH / 2], uint32_t staging, int group, int first_row, int kv_head) {
@@ -200,7 +173,8 @@ template <typename V> struct key_scores {
             dk[i] *= call.problem.scale;
         if (call.problem.rotation.positions)
             rotate_back<V::WIDTH>(dk, call.problem.rotation, first_row + group_row(), call.problem.num_rows);
-        store_tile<T, V::WIDTH>(staging, &call.dqkv, dk, group, call.problem.num_heads + kv_head, first_row);
+        store_tile<T, V::WIDTH>(staging, &call.maps.dqkv, dk, group, call.problem.num_heads + kv_head,
+                                first_row);
     }
 };
 
@@ -216,7 +190,6 @@ template <typename V> DEV void init_for_keys(const keys_layout<V> &shared) {
 /* map_keys_call - what depends on the variant: list and tensor maps. */
 template <typename V>
 void map_keys_call(struct device *dev, const backward_tensors &t, struct list_place place, keys_call &call) {
-    const int64_t padded_rows = t.statistics.padded_rows;
     call.list = make_work_list(dev, place,
                                {{nullptr, nullptr, 0, call.problem.num_kv_heads},
                                 nullptr,
@@ -226,12 +199,7 @@ void map_keys_call(struct device *dev, const backward_tensors &t, struct list_pl
                                 call.problem.num_rows,
                                 V::KEYS,
                                 V::QUERIES});
-    call.heads = map_heads(t.qkv, GROUP_ROWS);
-    call.queries = map_heads(t.qkv, V::QUERIES);
-    call.dout = map_heads(t.dout, V::QUERIES);
-    call.dqkv = map_heads(t.dqkv, GROUP_ROWS);
-    call.lse2 = map_statistic(t.statistics.lse2, padded_rows, call.problem.num_heads, V::QUERIES);
-    call.delta = map_statistic(t.statistics.delta, padded_rows, call.problem.num_heads, V::QUERIES);
+    call.maps = map_keys(t, call.problem.num_heads, V::QUERIES);
 }
 
 } // namespace attention_sm90

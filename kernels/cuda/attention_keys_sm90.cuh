@@ -15,6 +15,44 @@ struct keys_problem {
     attention_rotation rotation;
 };
 
+/* What the copy engine reads and writes: parts of 64 rows of heads, and of dqkv; blocks of queries with their dO and statistics. */
+struct keys_maps {
+    tensor_map heads, queries, dout, dqkv, lse2, delta;
+};
+
+DEV void prefetch_maps(const keys_maps &maps) {
+    tensor_map_prefetch(&maps.heads);
+    tensor_map_prefetch(&maps.queries);
+    tensor_map_prefetch(&maps.dout);
+    tensor_map_prefetch(&maps.dqkv);
+    tensor_map_prefetch(&maps.lse2);
+    tensor_map_prefetch(&maps.delta);
+}
+
+/* load_keys - keys and values of a tile of PARTS x 64 rows.  load_queries - a block of queries of a head.  L: where they go. */
+template <int WIDTH, int PARTS, class L>
+DEV void load_keys(const keys_maps &maps, const keys_problem &problem, const L &shared,
+                   struct assignment tile) {
+    const uint32_t full = shared.keys.full(0);
+    const int key_head = problem.num_heads + tile.head, value_head = key_head + problem.num_kv_heads;
+    mbarrier_arrive_expect_bytes(full, 2 * PARTS * PANELS<WIDTH> * GROUP_PANEL_BYTES);
+    for (int part = 0; part < PARTS; part++) {
+        const int row = tile.first_row + part * GROUP_ROWS;
+        load_tile<WIDTH>(shared.key_part(part), &maps.heads, full, GROUP_ROWS, key_head, row);
+        load_tile<WIDTH>(shared.value_part(part), &maps.heads, full, GROUP_ROWS, value_head, row);
+    }
+}
+
+template <int WIDTH, int QUERIES, class L>
+DEV void load_queries(const keys_maps &maps, const L &shared, int stage, int head, int row) {
+    const uint32_t full = shared.queries.full(stage);
+    mbarrier_arrive_expect_bytes(full, 2 * (PANELS<WIDTH> * QUERIES * ROW_BYTES + QUERIES * 4));
+    load_tile<WIDTH>(shared.query_tile(stage), &maps.queries, full, QUERIES, head, row);
+    tma_load_2d(shared.lse2(stage), &maps.lse2, full, row, head);
+    load_tile<WIDTH>(shared.dout_tile(stage), &maps.dout, full, QUERIES, head, row);
+    tma_load_2d(shared.delta(stage), &maps.delta, full, row, head);
+}
+
 /* A thread's two keys: queries from the first row that sees them to before `end` do.  Blocks need no mask when they begin
  * at or past last_begin, the first row that sees the warpgroup's last key, and end before any of its keys drops out. */
 struct key_rows {
@@ -107,6 +145,16 @@ inline struct keys_problem describe_keys_problem(const struct attention_problem 
     return {statistics.col_begin, statistics.col_end, problem.num_rows, problem.num_heads,
             problem.num_kv_heads, problem.group,      problem.scale,    problem.scale_log2,
             problem.cap_inverse,  problem.rotation};
+}
+
+inline struct keys_maps map_keys(const backward_tensors &t, int num_heads, int queries) {
+    const int64_t padded_rows = t.statistics.padded_rows;
+    return {map_heads(t.qkv, GROUP_ROWS),
+            map_heads(t.qkv, queries),
+            map_heads(t.dout, queries),
+            map_heads(t.dqkv, GROUP_ROWS),
+            map_statistic(t.statistics.lse2, padded_rows, num_heads, queries),
+            map_statistic(t.statistics.delta, padded_rows, num_heads, queries)};
 }
 
 } // namespace attention_sm90
